@@ -1,0 +1,82 @@
+"""Which prompts run together: sorted by length, sized to memory."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+
+from ..models.loading import LanguageModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# More prompts at once than this gain nothing: the cores are busy, and caches overflow.
+_MOST_ON_CPU, _MOST_ON_GPU = 16, 256
+_FALLBACK_MEMORY = 4 << 30
+
+
+def free_memory(device: torch.device) -> int:
+    """Return the bytes that are free on a device, or a cautious guess where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    names = getattr(os, "sysconf_names", {})
+    if "SC_AVPHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return _FALLBACK_MEMORY
+
+
+def bytes_per_prompt(model: LanguageModel, tokens: int, past: int) -> int:
+    """Estimate what one prompt of a batch needs while it runs.
+
+    Counts the keys and values of all layers, the largest layer's activations, the scores where attention
+    forms them, and the logits of one position.
+
+    Args:
+        model: The model.
+        tokens: Tokens that run.
+        past: Cached tokens in front of them.
+    """
+    config = model.module.config.get_text_config()
+    size = model.dtype.itemsize
+    geometry = model.geometry
+    cache = 2 * model.n_layers * geometry.key_value_heads * geometry.head_width * (past + tokens) * size
+    inner = getattr(config, "intermediate_size", None) or 4 * model.width
+    activations = tokens * (8 * model.width + 3 * inner) * size
+    forms_scores = model.family.route == "functional" or model.attention_implementation == "eager"
+    scores = 3 * geometry.heads * tokens * (past + tokens) * 4 if forms_scores else 0
+    return cache + activations + scores + 3 * 4 * config.vocab_size
+
+
+def choose_batch_size(model: LanguageModel, tokens: int, past: int) -> int:
+    """Return how many prompts fit into a quarter of the free memory, at least one.
+
+    Args:
+        model: The model.
+        tokens: Tokens of the longest prompt that run.
+        past: Cached tokens in front of them.
+    """
+    budget = free_memory(model.device) // 4
+    most = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
+    return max(1, min(most, budget // bytes_per_prompt(model, tokens, past)))
+
+
+def make_batches(
+    lengths: Sequence[int], batch_size: int, *, equal_lengths: bool = False
+) -> list[torch.Tensor]:
+    """Group prompts of similar length, longest first, so that a lack of memory shows at once.
+
+    Args:
+        lengths: Tokens of each prompt.
+        batch_size: Prompts in a batch at most.
+        equal_lengths: Never pad: put only prompts of one length together.
+
+    Returns:
+        Indices of the prompts of each batch.
+    """
+    order = torch.tensor(lengths).argsort(descending=True, stable=True)
+    if not equal_lengths:
+        return list(order.split(batch_size))
+    sizes = torch.tensor(lengths)[order].unique_consecutive(return_counts=True)[1]
+    return [batch for group in order.split(sizes.tolist()) for batch in group.split(batch_size)]

@@ -1,0 +1,171 @@
+"""What was recorded: arrays with named axes that hold no reference to a model, and their file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..errors import UserError
+from .plan import ResolvedPlan
+
+# Arrays whose last axis is the columns: rows of different length are padded there.
+_OVER_COLUMNS = ("scores", "pattern", "visible", "columns")
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What a plan recorded of N prompts, in the order they were given; float arrays are fp32 on the CPU.
+
+    Plans with several positions have an axis P after L, and `rows` says which of them exist.
+
+    Attributes:
+        layers: The layers recorded, counted from 0; the entries of every axis L.
+        columns: Which columns hold a token, begin-of-sequence excluded, ``[N, Q]``.
+        visible: Keys that causality, padding and window allow, ``[N, L, 1, Q]``.
+        attention_output: After the output projection, before any norm and the residual, ``[N, L, d]``.
+        scores: Pre-softmax attention scores, ``[N, L, H, Q]``; entries that are not visible are 0.
+        pattern: Post-softmax attention, normalised over all visible keys, ``[N, L, H, Q]``.
+        residual: The residual stream after the layer, ``[N, L, d]``.
+        mlp_output: The MLP's output, ``[N, L, d]``.
+        rows: Which positions exist, ``[N, P]``.
+        label_logprobs: Log-probability of each label option, ``[N, C]``.
+        label_is_argmax: Whether every token of the option is the argmax of the whole vocabulary under teacher
+            forcing, ``[N, C]``.
+        top_ids: The K most probable next tokens, ``[N, K]``.
+        top_logprobs: Their log-probabilities, ``[N, K]``.
+        manifest: Where it came from: model, plan, score space, attention implementation, dtype, prompts.
+    """
+
+    layers: tuple[int, ...]
+    columns: Tensor
+    visible: Tensor | None = None
+    attention_output: Tensor | None = None
+    scores: Tensor | None = None
+    pattern: Tensor | None = None
+    residual: Tensor | None = None
+    mlp_output: Tensor | None = None
+    rows: Tensor | None = None
+    label_logprobs: Tensor | None = None
+    label_is_argmax: Tensor | None = None
+    top_ids: Tensor | None = None
+    top_logprobs: Tensor | None = None
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that every array has N prompts, L layers and Q columns."""
+        for name, array in self.arrays().items():
+            if array.shape[0] != self.n:
+                raise ValueError(f"{name} {tuple(array.shape)} does not hold {self.n} prompts")
+            if name in _OVER_COLUMNS and array.shape[-1] != self.columns.shape[-1]:
+                raise ValueError(
+                    f"{name} {tuple(array.shape)} does not hold {self.columns.shape[-1]} columns"
+                )
+            per_layer = ("visible", "attention_output", "scores", "pattern", "residual", "mlp_output")
+            if name in per_layer and array.shape[1] != len(self.layers):
+                raise ValueError(f"{name} {tuple(array.shape)} does not hold {len(self.layers)} layers")
+
+    @property
+    def n(self) -> int:
+        """Number of prompts, N."""
+        return self.columns.shape[0]
+
+    @property
+    def prediction(self) -> Tensor | None:
+        """The label option with the highest score, ``[N]``; the lower option on a tie."""
+        return None if self.label_logprobs is None else self.label_logprobs.argmax(dim=1)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Return every array that was recorded, by name."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def select(self, indices: Tensor) -> Capture:
+        """Return the capture of some of the prompts."""
+        return replace(self, **{name: array[indices] for name, array in self.arrays().items()})
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file, whole or not at all; the manifest goes into its header."""
+        from safetensors.torch import save_file
+
+        path = Path(path)
+        arrays = {name: array.contiguous() for name, array in self.arrays().items()}
+        if self.prediction is not None:
+            arrays["prediction"] = self.prediction
+        header = {"layers": json.dumps(self.layers), "manifest": json.dumps(self.manifest)}
+        unfinished = path.with_name(path.name + ".unfinished")
+        try:
+            save_file(arrays, unfinished, metadata=header)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Capture:
+        """Read a file that `save` wrote.
+
+        Raises:
+            UserError: If the file is no capture.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys() if name != "prediction"}  # noqa: SIM118
+            return cls(
+                layers=tuple(json.loads(header["layers"])),
+                manifest=json.loads(header["manifest"]),
+                **arrays,
+            )
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is no capture that iclprobe wrote: {error}") from error
+
+
+def collect(resolved: ResolvedPlan, recordings: Sequence[dict[str, Tensor]]) -> Capture:
+    """Put the recordings of several forwards below each other.
+
+    Raises:
+        UserError: If there is no recording.
+    """
+    if not recordings:
+        raise UserError(
+            "nothing was recorded: run the model inside the with block before asking for a capture"
+        )
+    joined = {
+        name: torch.cat([pad_last_axes(recording[name], name, recordings) for recording in recordings])
+        for name in recordings[0]
+    }
+    return capture_from(resolved, joined)
+
+
+def capture_from(resolved: ResolvedPlan, arrays: dict[str, Tensor], **others: Any) -> Capture:
+    """Make a capture of a recording ``[N, L, P, …]``; single positions lose their axis."""
+    arrays = dict(arrays)
+    rows = arrays.pop("rows", None)
+    if resolved.plan.single_position:
+        squeezed = {
+            name: rearrange(array, "n l 1 ... -> n l ...") if name != "columns" else array
+            for name, array in arrays.items()
+        }
+        return Capture(layers=resolved.layers, **squeezed, **others)
+    return Capture(layers=resolved.layers, rows=rows, **arrays, **others)
+
+
+def pad_last_axes(array: Tensor, name: str, recordings: Sequence[dict[str, Tensor]]) -> Tensor:
+    """Pad positions and columns with zeros to the largest among the recordings."""
+    shapes = torch.tensor([recording[name].shape for recording in recordings]).amax(dim=0).tolist()
+    axes = [shape - size for size, shape in zip(array.shape[1:], shapes[1:], strict=True)]
+    padding = [entry for axis in reversed(axes) for entry in (0, axis)]
+    return torch.nn.functional.pad(array, padding) if any(axes) else array

@@ -1,0 +1,60 @@
+"""One forward of the real module on a padded batch, with positions that come from the mask."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.loading import LanguageModel
+
+
+def run_forward(
+    model: LanguageModel,
+    tokens: Tensor,
+    exists: Tensor,
+    *,
+    cache: Any = None,
+    use_cache: bool = False,
+    keep_logits: Tensor | None = None,
+) -> Any:
+    """Run a batch without gradients.
+
+    Learned positions would be wrong in a padded batch without position ids, so they are always given where
+    the architecture takes them.
+
+    Args:
+        model: The model.
+        tokens: Token ids, ``[B, S]``.
+        exists: Which tokens are real, cached ones included, ``[B, past + S]``.
+        cache: Keys and values of the tokens in front; it grows.
+        use_cache: Whether to keep keys and values.
+        keep_logits: The token positions whose logits are wanted, ``[U]``; all by default. An architecture
+            that cannot choose gives all, which are cut here.
+    """
+    takes = _parameters(type(model.module))
+    inputs: dict[str, Any] = {
+        "input_ids": tokens.to(model.device),
+        "attention_mask": exists.long().to(model.device),
+        "use_cache": use_cache or cache is not None,
+    }
+    if cache is not None:
+        inputs["past_key_values"] = cache
+    if "position_ids" in takes:
+        positions = (exists.long().cumsum(dim=1) - 1).clamp(min=0)
+        inputs["position_ids"] = positions[:, -tokens.shape[1] :].to(model.device)
+    if keep_logits is not None and "logits_to_keep" in takes:
+        inputs["logits_to_keep"] = keep_logits.to(model.device)
+    with torch.no_grad():
+        output = model.module(**inputs)
+    if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
+        output.logits = output.logits[:, keep_logits.to(output.logits.device)]
+    return output
+
+
+@functools.cache
+def _parameters(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)

@@ -1,0 +1,75 @@
+"""The tap for families that call the softmax, or ``scaled_dot_product_attention``, themselves."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+# Told of the softmax's input [B, H or B*H, S, K] and the attention module's own mask.
+SoftmaxListener = Callable[[Tensor, Tensor | None], None]
+# Told of the arguments of scaled_dot_product_attention: query, key, mask, scale.
+ProductListener = Callable[[Tensor, Tensor, Tensor | None, float | None], None]
+
+_SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
+_PRODUCT = functional.scaled_dot_product_attention
+
+
+class _ReadAttention(TorchFunctionMode):
+    """Reads the arguments of attention calls while one of the given modules runs."""
+
+    def __init__(self, listeners: Mapping[torch.nn.Module, tuple[SoftmaxListener, ProductListener]]) -> None:
+        super().__init__()
+        self.listeners = listeners
+        self.running: tuple[SoftmaxListener, ProductListener] | None = None
+        self.mask: Tensor | None = None
+
+    def enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Remember whose attention runs now, and the mask it was given."""
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        self.running, self.mask = self.listeners[module], bound.get("attention_mask")
+
+    def leave(self, *_: Any) -> None:
+        """Forget it; also called when the module raised."""
+        self.running = self.mask = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Tell the running module's listener, then do what was asked for."""
+        kwargs = kwargs or {}
+        if self.running is not None:
+            if func in _SOFTMAXES:
+                self.running[0](args[0] if args else kwargs["input"], self.mask)
+            elif func is _PRODUCT:
+                bound = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
+                self.running[1](bound["query"], bound["key"], bound.get("attn_mask"), bound.get("scale"))
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def listen_to_softmax(
+    listeners: Mapping[torch.nn.Module, tuple[SoftmaxListener, ProductListener]],
+) -> Iterator[None]:
+    """Tell a module's listeners of every softmax and every dot-product attention that it runs.
+
+    Args:
+        listeners: For each attention module what to call for a softmax and what for a dot-product attention.
+    """
+    mode = _ReadAttention(listeners)
+    handles = []
+    try:
+        for module in listeners:
+            handles.append(module.register_forward_pre_hook(mode.enter, with_kwargs=True))
+            handles.append(module.register_forward_hook(mode.leave, always_call=True))
+        with mode:
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,90 @@
+"""The tap on transformers' attention registry: rows are read from the queries and keys of the real call."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from ..errors import UserError
+
+# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments.
+Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], None]
+
+_lock = threading.Lock()
+_listeners: dict[str, list[Mapping[torch.nn.Module, Listener]]] = {}
+_replaced: dict[str, Callable[..., Any] | None] = {}
+
+
+@contextmanager
+def listen_to_attention(implementation: str, listeners: Mapping[torch.nn.Module, Listener]) -> Iterator[None]:
+    """Tell a listener of every attention call of its module, and change nothing else.
+
+    The registry's entry is swapped under the name that the model already uses: under a new name transformers
+    would build no mask. The original function gets its arguments untouched, and other models' modules pass
+    straight through. Taps may nest and end in any order.
+
+    Args:
+        implementation: The attention implementation the model runs, such as ``sdpa`` or ``eager``.
+        listeners: What to call for which attention module.
+    """
+    with _lock:
+        if not _listeners.get(implementation):
+            _swap_in(implementation)
+        _listeners.setdefault(implementation, []).append(listeners)
+    try:
+        yield
+    finally:
+        with _lock:
+            # Compare by identity: two taps on one model hold equal mappings.
+            remaining = [other for other in _listeners[implementation] if other is not listeners]
+            _listeners[implementation] = remaining
+            if not remaining:
+                _swap_out(implementation)
+
+
+def _swap_in(implementation: str) -> None:
+    original = ALL_ATTENTION_FUNCTIONS.get(implementation)
+    if original is None and implementation != "eager":
+        raise UserError(
+            f"attention implementation {implementation!r} is not in transformers' registry: load the model "
+            "with attention='sdpa' or 'eager'"
+        )
+    local = ALL_ATTENTION_FUNCTIONS._local_mapping
+    _replaced[implementation] = local.get(implementation)
+
+    def attend(
+        module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *args: Any, **kw: Any
+    ) -> Any:
+        for listeners in tuple(_listeners[implementation]):
+            if module in listeners:
+                listeners[module](module, query, key, mask, kw)
+        function = original or _own_eager_function(module)
+        return function(module, query, key, value, mask, *args, **kw)
+
+    ALL_ATTENTION_FUNCTIONS[implementation] = attend
+
+
+def _swap_out(implementation: str) -> None:
+    earlier = _replaced.pop(implementation)
+    if earlier is None:
+        del ALL_ATTENTION_FUNCTIONS[implementation]
+    else:
+        ALL_ATTENTION_FUNCTIONS[implementation] = earlier
+
+
+def _own_eager_function(module: torch.nn.Module) -> Callable[..., Any]:
+    """Return the eager attention of the module's own file, which transformers takes where there is no entry."""
+    for kind in type(module).__mro__:
+        function = getattr(sys.modules[kind.__module__], "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise UserError(
+        f"{type(module).__name__} defines no eager attention: load the model with attention='sdpa'"
+    )

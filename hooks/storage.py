@@ -1,0 +1,72 @@
+"""Arrays for a capture: in memory, or inside a safetensors file when they are larger than memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NAMES = {torch.float32: ("F32", np.float32), torch.bool: ("BOOL", np.bool_), torch.int64: ("I64", np.int64)}
+Shapes = Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+
+
+def allocate(shapes: Shapes) -> dict[str, Tensor]:
+    """Return zeros of the given shapes, in memory."""
+    return {name: torch.zeros(shape, dtype=dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def total_bytes(shapes: Shapes) -> int:
+    """Return the bytes that arrays of these shapes take."""
+    return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes.values())
+
+
+def allocate_in_file(path: Path, shapes: Shapes, metadata: Mapping[str, str]) -> dict[str, Tensor]:
+    """Lay out a safetensors file and return its arrays, mapped into memory, to be filled in any order.
+
+    Args:
+        path: The file; it is created with its full size, so a full disk shows before the work starts.
+        shapes: Shape and dtype of each array.
+        metadata: What the header says beside the arrays.
+
+    Raises:
+        OSError: If the disk is full.
+    """
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    # Widest entries first: every array is then aligned to its own entries.
+    order = sorted(shapes, key=lambda name: -shapes[name][1].itemsize)
+    places: dict[str, int] = {}
+    for name in order:
+        shape, dtype = shapes[name]
+        size = int(np.prod(shape)) * dtype.itemsize
+        places[name] = start
+        header[name] = {
+            "dtype": _NAMES[dtype][0],
+            "shape": list(shape),
+            "data_offsets": [start, start + size],
+        }
+        start += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        _reserve(file.fileno(), file.tell() + start)
+    arrays = {}
+    for name, (shape, dtype) in shapes.items():
+        offset = 8 + len(text) + places[name]
+        mapped = np.memmap(path, dtype=_NAMES[dtype][1], mode="r+", offset=offset, shape=shape)
+        arrays[name] = torch.from_numpy(mapped)
+    return arrays
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    import os
+
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.truncate(descriptor, size)

@@ -1,0 +1,326 @@
+"""The tap: record what attention does in any forward that runs while it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..models.families import LayerParts
+from ..models.loading import LanguageModel, load_model
+from .functional import listen_to_softmax
+from .plan import CapturePlan, ResolvedPlan, resolve_plan
+from .registry import listen_to_attention
+from .rows import Rows, Wanted, keep_columns, score_rows, softmax_rows, take_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .captured import Capture
+
+# What one forward gives: for each site (and "visible") a tensor [B, L, P, …] on the CPU.
+Recording = dict[str, Tensor]
+
+
+class Recorder:
+    """Collects the wanted rows of one forward after another.
+
+    Attributes:
+        resolved: What is recorded.
+        recordings: What has been recorded, one entry a forward, until somebody takes it.
+    """
+
+    def __init__(self, resolved: ResolvedPlan) -> None:
+        self.resolved = resolved
+        self.recordings: list[Recording] = []
+        self._expected: Wanted | None = None
+        self._wanted: Wanted | None = None
+        self._layers: dict[tuple[str, int], Tensor] = {}
+        self._axes: Recording = {}
+        self._paused = False
+
+    def expect(self, wanted: Wanted) -> None:
+        """Say which rows of the next forward are wanted, instead of reading it off its attention mask."""
+        self._expected = wanted
+
+    def take(self) -> Recording:
+        """Return and forget the recording of the latest forward."""
+        return self.recordings.pop()
+
+    def capture(self) -> Capture:
+        """Return everything recorded so far as one `Capture`, in the order of the forwards."""
+        from .captured import collect
+
+        return collect(self.resolved, self.recordings)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let forwards pass unrecorded."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def begin(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note what a forward brings; called by a hook before the model runs."""
+        self._layers.clear()
+        self._axes = {}
+        if self._paused:
+            self._wanted = None
+            return
+        self._wanted, self._expected = self._expected, None
+        if self._wanted is None:
+            self._wanted, columns, rows = wanted_from_inputs(self.resolved, args, kwargs)
+            self._axes = {"columns": columns, "rows": rows}
+
+    def finish(self, *_: Any) -> None:
+        """Check that every site fired once in every layer, and keep the recording."""
+        if self._paused:
+            return
+        wanted_names = [*self.resolved.plan.sites]
+        if {"scores", "pattern"} & set(wanted_names):
+            wanted_names.append("visible")
+        recording: Recording = {}
+        for name in wanted_names:
+            rows = []
+            for part in self.resolved.parts:
+                if (name, part.index) not in self._layers:
+                    raise UserError(
+                        f"layer {part.index} of {self.resolved.model.name!r} recorded no {name} in a forward "
+                        f"(attention implementation {self.resolved.model.attention_implementation!r}): load "
+                        "the model with attention='sdpa' or 'eager', or correct its row in the family table"
+                    )
+                rows.append(self._layers[name, part.index].cpu())
+            recording[name] = torch.stack(rows, dim=1)
+        recording.update(self._axes)
+        self._layers.clear()
+        self._wanted = None
+        self.recordings.append(recording)
+
+    def _keep(self, name: str, part: LayerParts, tensor: Tensor) -> None:
+        if (name, part.index) in self._layers:
+            raise UserError(
+                f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward "
+                "(gradient checkpointing recomputes layers): switch that off while recording"
+            )
+        self._layers[name, part.index] = tensor
+
+    def _keep_rows(self, part: LayerParts, rows: Rows) -> None:
+        assert self._wanted is not None
+        visible = keep_columns(rows.visible, self._wanted)
+        if "scores" in self.resolved.plan.sites:
+            # Masked from a fresh tensor, so nothing of the model's is held.
+            scores = keep_columns(rows.scores, self._wanted).masked_fill(~visible, 0.0)
+            self._keep("scores", part, scores)
+        if "pattern" in self.resolved.plan.sites:
+            self._keep("pattern", part, keep_columns(rows.pattern(), self._wanted).clone())
+        self._keep("visible", part, visible.clone())
+
+    def _on_attention(self, part: LayerParts) -> Callable[..., None]:
+        def listen(
+            module: torch.nn.Module, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]
+        ) -> None:
+            if self._wanted is None:
+                return
+            refuse_unread_options(part, mask, options)
+            if isinstance(mask, Tensor):
+                mask = mask[..., : key.shape[-2]]
+            if "pattern" not in self.resolved.plan.sites:
+                # Only the wanted columns are computed; the pattern alone needs every key.
+                key = key[..., -min(self._wanted.width, key.shape[-2]) :, :]
+            self._keep_rows(
+                part,
+                score_rows(
+                    query,
+                    key,
+                    mask,
+                    self._wanted,
+                    scaling=options.get("scaling"),
+                    softcap=options.get("softcap"),
+                    window=options.get("sliding_window"),
+                    sinks=options.get("s_aux"),
+                    space=self.resolved.plan.score_space,
+                ),
+            )
+
+        return listen
+
+    def _on_softmax(self, part: LayerParts) -> Callable[..., None]:
+        space = self.resolved.plan.score_space
+
+        def listen(scores: Tensor, mask: Tensor | None) -> None:
+            if self._wanted is not None:
+                if space == "raw" and self.resolved.model.family.name == "falcon":
+                    raise UserError("Falcon gives raw scores only when loaded with attention='sdpa'")
+                self._keep_rows(part, softmax_rows(scores, mask, self._wanted))
+
+        return listen
+
+    def _on_product(self, part: LayerParts) -> Callable[..., None]:
+        space = self.resolved.plan.score_space
+
+        def listen(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
+            if self._wanted is not None:
+                self._keep_rows(part, score_rows(query, key, mask, self._wanted, scaling=scale, space=space))
+
+        return listen
+
+    def _on_output(self, name: str, part: LayerParts) -> Callable[..., None]:
+        def listen(module: torch.nn.Module, args: Any, output: Any) -> None:
+            if self._wanted is not None:
+                tensor = output[0] if isinstance(output, tuple) else output
+                # OPT's MLP sees all tokens of the batch in one axis.
+                tensor = tensor.view(len(self._wanted.rows), -1, tensor.shape[-1])
+                self._keep(name, part, take_rows(tensor, self._wanted.rows))
+
+        return listen
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Attach to the model: its own hooks only, all removed on leaving, whatever happened."""
+        resolved, module = self.resolved, self.resolved.model.module
+        handles = []
+        with ExitStack() as stack:
+            try:
+                handles.append(module.register_forward_pre_hook(self.begin, with_kwargs=True))
+                for part in resolved.parts:
+                    for name, place in (
+                        ("attention_output", part.output_projection),
+                        ("mlp_output", part.mlp_output),
+                        ("residual", part.layer),
+                    ):
+                        if name in resolved.plan.sites:
+                            handles.append(place.register_forward_hook(self._on_output(name, part)))
+                if {"scores", "pattern"} & set(resolved.plan.sites):
+                    stack.enter_context(self._listening())
+                handles.append(module.register_forward_hook(self.finish))
+                yield
+            finally:
+                for handle in handles:
+                    handle.remove()
+
+    def _listening(self) -> Any:
+        parts, model = self.resolved.parts, self.resolved.model
+        if model.family.route == "registry":
+            return listen_to_attention(
+                model.attention_implementation, {part.attention: self._on_attention(part) for part in parts}
+            )
+        return listen_to_softmax(
+            {part.attention: (self._on_softmax(part), self._on_product(part)) for part in parts}
+        )
+
+
+def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any]) -> None:
+    """Refuse an attention call whose scores this module would get wrong.
+
+    Raises:
+        UserError: If the call has a mask or a bias of a kind that is not read.
+    """
+    if mask is not None and not isinstance(mask, Tensor):
+        raise UserError(
+            f"layer {part.index} got a {type(mask).__name__} as attention mask, which hides what is visible: "
+            "load the model with attention='sdpa' or 'eager'"
+        )
+    if isinstance(options.get("position_bias"), Tensor):
+        raise UserError(
+            f"layer {part.index} adds a position_bias inside its attention function, which is not read"
+        )
+
+
+def wanted_from_inputs(
+    resolved: ResolvedPlan, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Wanted, Tensor, Tensor]:
+    """Read off a forward's inputs which rows the plan wants.
+
+    Returns:
+        The rows wanted, which columns hold a token ``[B, W]`` (begin-of-sequence excluded), and which of the
+        rows exist ``[B, P]``.
+
+    Raises:
+        UserError: If the inputs do not tell, or a position lies outside a prompt.
+    """
+    tokens = kwargs.get("input_ids", args[0] if args else None)
+    shape = tokens if tokens is not None else kwargs.get("inputs_embeds")
+    if shape is None:
+        raise UserError("a tapped forward needs input_ids or inputs_embeds")
+    batch, length = shape.shape[:2]
+    cache = kwargs.get("past_key_values")
+    past = cache.get_seq_length() if cache is not None else 0
+    mask = kwargs.get("attention_mask")
+    total = past + length
+    if mask is not None and tuple(mask.shape) != (batch, total):
+        raise UserError(
+            f"a tapped forward needs an attention mask [batch, tokens] of {batch, total}, not {tuple(mask.shape)}"
+        )
+    exists = (torch.ones(batch, total) if mask is None else mask).bool().cpu()
+    positions, here = resolved.plan.positions, exists[:, past:]
+    if positions == "first_label_token":
+        raise UserError("first_label_token needs label words: use capture(model, prompt_set, plan)")
+    rows, existing = rows_at(positions, here)
+    columns = exists.clone()
+    bos = resolved.model.module.config.get_text_config().bos_token_id
+    if tokens is not None and past == 0 and bos is not None:
+        first = exists.int().argmax(dim=1)
+        starts = tokens.cpu().gather(1, first[:, None])[:, 0] == bos
+        columns[starts, first[starts]] = False
+    return Wanted(rows, past, length, first_column=0), columns, existing
+
+
+def rows_at(positions: str | tuple[int, ...], exists: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """Turn positions into rows of a padded batch.
+
+    Args:
+        positions: ``last_prompt_token``, ``all``, or indices into each prompt's own tokens.
+        exists: Which tokens are real, ``[B, S]``, in one run each.
+        first: How many leading real tokens are not counted (a prefix that positions do not address).
+
+    Returns:
+        Row indices and which of them exist, both ``[B, P]``.
+
+    Raises:
+        UserError: If a listed position lies outside a prompt.
+    """
+    start = exists.int().argmax(dim=1, keepdim=True) + first
+    lengths = exists.sum(dim=1, keepdim=True) - first
+    if positions == "last_prompt_token":
+        return start + lengths - 1, torch.ones_like(start, dtype=torch.bool)
+    if positions == "all":
+        steps = torch.arange(int(lengths.max()))[None]
+        existing = steps < lengths
+        return torch.where(existing, start + steps, start), existing
+    listed = torch.tensor(positions)[None].expand(exists.shape[0], -1)
+    inside = (listed < lengths) & (listed >= -lengths)
+    if not inside.all():
+        shortest = int(lengths.min())
+        raise UserError(f"positions {list(positions)} lie outside a prompt of {shortest} tokens")
+    return start + torch.where(listed < 0, listed + lengths, listed), torch.ones_like(
+        listed, dtype=torch.bool
+    )
+
+
+@contextmanager
+def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None) -> Iterator[Recorder]:
+    """Record what a plan asks for in every forward of a model that runs inside the ``with``.
+
+    The model's output is bit for bit what it is without the tap. Other models are untouched.
+
+    Example:
+        >>> with tap(model) as recorder:
+        ...     model(input_ids, attention_mask=mask)
+        >>> recorder.capture().attention_output  # [N, L, d]
+
+    Args:
+        model: The model.
+        plan: What to record; by default attention outputs and scores at the last prompt token, all columns.
+
+    Raises:
+        UserError: On leaving a forward in which a requested site did not fire exactly once in a layer.
+    """
+    recorder = Recorder(resolve_plan(plan, load_model(model)))
+    with recorder.attached():
+        yield recorder

@@ -1,0 +1,1 @@
+"""What is probed: loading, the table of families, finetuning, and the embedded model."""
