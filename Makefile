@@ -1,0 +1,52 @@
+# Every target sets up what it needs in .venv and then does its work.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test test-fast lint format bench pocket wheel clean
+
+# torch comes first: on Linux any other package would pull in the CUDA build.
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+install: $(VENV)/.dev
+
+# The whole pipeline on the embedded model; the run directory is runs/demo.
+demo: $(VENV)/.core
+	$(BIN)/iclprobe compare --limit 200 --out runs/demo --overwrite
+
+# The everyday run leaves out the long tests; `make test` is everything.
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+# Train the embedded model again (under an hour on two cores).
+pocket: $(VENV)/.core
+	$(BIN)/python -m iclprobe.models.pocket.train --out models/pocket/weights
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m build
+
+clean:
+	rm -rf build dist *.egg-info runs

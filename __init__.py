@@ -1,0 +1,106 @@
+"""Does a language model change inside the same way in context as when it is finetuned?
+
+The public names. They load on first use, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .analyses.comparison import Comparison, compare
+    from .analyses.configuration import CompareConfig
+    from .errors import UserError
+    from .hooks.capture import capture, stream
+    from .hooks.captured import Capture
+    from .hooks.plan import CapturePlan
+    from .hooks.self_check import SelfCheck, self_check
+    from .hooks.tap import tap
+    from .models.delta import Delta
+    from .models.families import Family, register_family
+    from .models.finetuning import Finetuning, finetune
+    from .models.loading import LanguageModel, load_model
+    from .models.recipe import Recipe, load_recipe
+    from .tasks.catalogue import TaskEntry, load_task, register_task
+    from .tasks.demonstrations import draw_demonstrations
+    from .tasks.prompts import PromptSet, TaskPrompts, build_prompts
+    from .tasks.task import Record, Task, Template
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "Capture": "hooks.captured",
+    "CapturePlan": "hooks.plan",
+    "CompareConfig": "analyses.configuration",
+    "Comparison": "analyses.comparison",
+    "Delta": "models.delta",
+    "Family": "models.families",
+    "Finetuning": "models.finetuning",
+    "LanguageModel": "models.loading",
+    "PromptSet": "tasks.prompts",
+    "Recipe": "models.recipe",
+    "Record": "tasks.task",
+    "SelfCheck": "hooks.self_check",
+    "Task": "tasks.task",
+    "TaskEntry": "tasks.catalogue",
+    "TaskPrompts": "tasks.prompts",
+    "Template": "tasks.task",
+    "UserError": "errors",
+    "build_prompts": "tasks.prompts",
+    "capture": "hooks.capture",
+    "compare": "analyses.comparison",
+    "draw_demonstrations": "tasks.demonstrations",
+    "finetune": "models.finetuning",
+    "load_model": "models.loading",
+    "load_recipe": "models.recipe",
+    "load_task": "tasks.catalogue",
+    "register_family": "models.families",
+    "register_task": "tasks.catalogue",
+    "self_check": "hooks.self_check",
+    "stream": "hooks.capture",
+    "tap": "hooks.tap",
+}
+
+__all__ = [
+    "Capture",
+    "CapturePlan",
+    "CompareConfig",
+    "Comparison",
+    "Delta",
+    "Family",
+    "Finetuning",
+    "LanguageModel",
+    "PromptSet",
+    "Recipe",
+    "Record",
+    "SelfCheck",
+    "Task",
+    "TaskEntry",
+    "TaskPrompts",
+    "Template",
+    "UserError",
+    "build_prompts",
+    "capture",
+    "compare",
+    "draw_demonstrations",
+    "finetune",
+    "load_model",
+    "load_recipe",
+    "load_task",
+    "register_family",
+    "register_task",
+    "self_check",
+    "stream",
+    "tap",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'iclprobe' has no attribute {name!r}")
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""Experiments: the three settings compared, and what a run directory holds."""

@@ -1,0 +1,120 @@
+"""What a comparison does: one configuration for Python, YAML and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ..errors import UserError
+from ..hooks.label_scores import Scoring
+from ..hooks.plan import CapturePlan
+from ..models.recipe import Recipe
+from ..probes import Agreement, ScoreVariant
+from ..tasks.catalogue import DEFAULT_TASK
+
+LearningRate = float | Literal["auto", "published"]
+
+
+def _numbers(value: Any) -> Any:
+    """Accept one number, a list, or ``"0,1,2"``."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(","))
+    return (value,) if isinstance(value, int) else value
+
+
+class CompareConfig(BaseModel):
+    """One comparison of in-context learning with finetuning.
+
+    Attributes:
+        model: Hub id, local directory, or an embedded model.
+        revision: Branch, tag or commit; for ``pocket`` a training step.
+        adapter: A PEFT adapter merged into the model before anything else.
+        task: A task of the catalogue, or a name for the user's own data.
+        template: A template variant such as ``dai`` or ``shen``, or a template's text.
+        label_words: Label words in the order of the labels, in place of the template's.
+        separator: What stands between demonstrations, in place of the template's.
+        data: Where the records are, in place of the hub.
+        columns: How the data's columns map to the template's fields.
+        shots: Demonstrations.
+        seeds: One draw of demonstrations for each.
+        order: Seed of another order of the same demonstrations.
+        balanced: Draw demonstrations evenly from every label.
+        strict_shots: Refuse to leave out demonstrations that do not fit the context window.
+        match_demonstrations: Finetune on the demonstrations that were used in context.
+        limit: Queries at most, drawn at random from the validation records.
+        max_record_tokens: Leave out longer records.
+        recipe: A preset, a YAML file or a mapping.
+        learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
+        held_out: Training records on which ``auto`` chooses the learning rate.
+        finetuned: A model or adapter that somebody else finetuned, in place of a recipe.
+        plan: What to record.
+        scoring: How label words of several tokens are scored.
+        score_variant: Which SimAM (R4).
+        agreement: What counts as a shared change of prediction (R6).
+        null_draws: Random draws of each null of SimAOU.
+        resamples: Bootstrap resamples.
+        level: Coverage of the intervals.
+        device: Where the model runs.
+        dtype: What it computes in.
+        batch_size: ``auto`` sizes batches to memory.
+        save_captures: Keep the recorded arrays in the run directory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str = "pocket"
+    revision: str | None = None
+    adapter: str | None = None
+    task: str = DEFAULT_TASK
+    template: str | None = None
+    label_words: tuple[str, ...] | None = None
+    separator: str | None = None
+    data: str | None = None
+    columns: dict[str, str] = {}
+    shots: int = Field(default=8, ge=1)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers), Field(min_length=1)] = (0,)
+    order: int | None = None
+    balanced: bool = False
+    strict_shots: bool = False
+    match_demonstrations: bool = True
+    limit: int | None = Field(default=None, ge=1)
+    max_record_tokens: int | None = Field(default=None, ge=1)
+    recipe: Recipe | str | dict[str, Any] = "dai"
+    learning_rate: LearningRate | None = None
+    held_out: int = Field(default=64, ge=1)
+    finetuned: str | None = None
+    plan: CapturePlan = CapturePlan()
+    scoring: Scoring = "mean"
+    score_variant: ScoreVariant = "raw"
+    agreement: Agreement = "same_label"
+    null_draws: int = Field(default=10, ge=1)
+    resamples: int = Field(default=2000, ge=1)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    save_captures: bool = False
+
+
+def make_config(kind: type[BaseModel], values: Mapping[str, Any], source: str) -> Any:
+    """Build a configuration and turn what is wrong with it into one sentence.
+
+    Args:
+        kind: The configuration's class.
+        values: Its fields.
+        source: Where they come from, for the message.
+
+    Raises:
+        UserError: If a key is unknown or a value impossible; it names the key and what is allowed.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int)) or "configuration"
+        if first["type"] == "extra_forbidden":
+            allowed = ", ".join(sorted(kind.model_fields))
+            raise UserError(f"{source} has the unknown key {key!r}: allowed are {allowed}") from error
+        raise UserError(f"{source}: {key} {first['input']!r} is not possible ({first['msg']})") from error

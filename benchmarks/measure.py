@@ -1,0 +1,61 @@
+"""Timing of interleaved pairs, and peak memory of a procedure in a process of its own."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median, quantiles
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How much longer one procedure takes than another: median and quartiles over interleaved pairs."""
+
+    median: float
+    quartiles: tuple[float, float]
+    seconds: tuple[float, float]
+    pairs: int
+
+
+def compare_pairs(first: Callable[[], object], second: Callable[[], object], pairs: int) -> Ratio:
+    """Time two procedures in turn, each first in half of the pairs, and return seconds of first / second."""
+    times: list[tuple[float, float]] = []
+    for pair in range(pairs):
+        if pair % 2:
+            late, early = timed(second), timed(first)
+            times.append((early, late))
+        else:
+            times.append((timed(first), timed(second)))
+    ratios = [one / other for one, other in times]
+    low, _, high = quantiles(ratios, n=4) if pairs > 1 else (ratios[0],) * 3
+    typical = (median(one for one, _ in times), median(other for _, other in times))
+    return Ratio(median(ratios), (low, high), typical, pairs)
+
+
+def timed(procedure: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    procedure()
+    return time.perf_counter() - start
+
+
+def peak_memory_of(procedure: str, batch_size: int) -> int:
+    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`."""
+    code = f"from benchmarks.measure import report_peak; report_peak({procedure!r}, {batch_size})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return int(result.stdout.strip().splitlines()[-1])
+
+
+def report_peak(procedure: str, batch_size: int) -> None:
+    """Run a procedure and print the peak resident bytes and nothing else after it."""
+    from . import procedures
+    from .material import build_model, build_prompts
+
+    kept = getattr(procedures, procedure)(build_model(), build_prompts(), batch_size)
+    # Kilobytes on Linux, bytes on macOS.
+    unit = 1 if sys.platform == "darwin" else 1024
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)
+    del kept
