@@ -46,7 +46,7 @@ pocket: $(VENV)/.core
 	$(BIN)/python -m iclprobe.models.pocket.train --out models/pocket/weights
 
 wheel: $(VENV)/.dev
-	$(BIN)/python -m build
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean:
 	rm -rf build dist *.egg-info runs
