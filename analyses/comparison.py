@@ -177,7 +177,7 @@ def _run(
     left_out = (0, 0)
     if config.max_record_tokens is not None:
         filtered = filter_long_records(chosen, loaded.require_tokenizer(), config.max_record_tokens)
-        chosen, left_out = filtered.task, (filtered.train_left_out, filtered.validation_left_out)
+        chosen, left_out = filtered.task, (filtered.train_removed, filtered.validation_removed)
     if config.save_captures and folder is None:
         raise UserError("captures are kept in the run directory: give out=DIR (--out DIR) with save_captures")
     draws: list[Draw] = []

@@ -29,6 +29,7 @@ from ..probes import (
 )
 from ..seeds import derive_seed
 from ..tasks.demonstrations import choose_queries, draw_demonstrations
+from ..tasks.label_words import check_label_words
 from ..tasks.prompts import PromptSet, TaskPrompts, build_prompts
 from ..tasks.task import Record, Task
 from .configuration import CompareConfig
@@ -68,6 +69,8 @@ def prepare_cell(config: CompareConfig, model: LanguageModel, task: Task, seed: 
         strict_shots=config.strict_shots,
         match_demonstrations=config.match_demonstrations,
     )
+    words = task.template.label_words
+    check_label_words(prompts.zero_shot.label_ids, scoring=config.scoring, label_words=words)
     return Cell(seed, demonstrations, tuple(chosen[index] for index in prompts.query_indices), prompts)
 
 

@@ -1,0 +1,1 @@
+"""What is asked: datasets, templates and label words, demonstrations, and token-exact prompts."""

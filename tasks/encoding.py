@@ -1,0 +1,119 @@
+"""Text to token ids, with every boundary decided by one tokenisation of the text as a whole.
+
+SentencePiece splits a word differently alone and after text, and byte-pair encodings may merge across a
+boundary. So a continuation is always what a longer text's tokens add to a shorter text's tokens, and it is an
+error when the shorter text's tokens are not where the longer text's tokens begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from ..errors import UserError
+from .task import END_OF_SEQUENCE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TokenIds = tuple[int, ...]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[TokenIds]:
+    """Token ids of each text, without the special tokens that the tokenizer adds by itself."""
+    if not texts:
+        return []
+    # verbose=False: texts longer than the context are dealt with, and counted, by the caller.
+    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [tuple(ids) for ids in encoded]
+
+
+def begin_of_sequence(tokenizer: PreTrainedTokenizerBase, text: str) -> TokenIds:
+    """What the tokenizer puts in front of `text` by itself: the begin-of-sequence token, or nothing.
+
+    Found by comparing the text's tokens with and without special tokens, because tokenizers have a
+    begin-of-sequence token that they do not add, or add one that is called something else. What a tokenizer
+    adds at the end is left out.
+
+    Raises:
+        UserError: When it adds several tokens in front, or changes the text's own tokens.
+    """
+    plain = encode(tokenizer, [text])[0]
+    full = tuple(tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
+    for start in range(len(full) - len(plain) + 1):
+        if full[start : start + len(plain)] == plain:
+            break
+    else:
+        raise UserError(
+            f"The tokenizer changes the tokens of {_shown(text)} when it adds special tokens: use the "
+            "model's own tokenizer, or one that only adds tokens in front."
+        )
+    if start > 1:
+        raise UserError(
+            f"The tokenizer puts {start} tokens in front of every text "
+            f"({_tokens(tokenizer, full[:start])}): only one begin-of-sequence token is supported."
+        )
+    return full[:start]
+
+
+def continuations(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    text_ids: Sequence[TokenIds],
+    added: Sequence[str],
+) -> list[TokenIds]:
+    """The tokens that `added[i]` adds to `texts[i]`: tokens(text + added) minus tokens(text).
+
+    Raises:
+        UserError: When the tokens of a text are not how those of the longer text begin, or nothing is added.
+    """
+    joined = encode(tokenizer, [text + more for text, more in zip(texts, added, strict=True)])
+    result = []
+    for text, more, ids, longer in zip(texts, added, text_ids, joined, strict=True):
+        if longer[: len(ids)] != ids or len(longer) == len(ids):
+            raise UserError(
+                f"The tokens of {_shown(text)} are {_tokens(tokenizer, ids[-4:])} at its end, and with "
+                f"{more!r} after it they become {_tokens(tokenizer, longer[max(0, len(ids) - 4) :])}, so "
+                f"{more!r} has no tokens of its own: let the template end, or the label begin, where this "
+                "tokenizer splits (usually at a space that belongs to the label)."
+            )
+        result.append(longer[len(ids) :])
+    return result
+
+
+def separator_ids(
+    tokenizer: PreTrainedTokenizerBase, separator: str, text: str, text_ids: TokenIds
+) -> TokenIds:
+    """The tokens of `separator` as they stand after `text`.
+
+    `END_OF_SEQUENCE` is the tokenizer's end-of-sequence token. Literal text is what it adds to the tokens of
+    `text`; where it would change those, its own tokens, because a demonstration's tokens never depend on what
+    follows.
+    """
+    if separator == END_OF_SEQUENCE:
+        end = cast("int | None", tokenizer.eos_token_id)
+        if end is None:
+            raise UserError(
+                "The template separates demonstrations by the end-of-sequence token and this tokenizer has "
+                "none: give a separator, such as a newline."
+            )
+        return (end,)
+    if not separator:
+        return ()
+    joined, alone = encode(tokenizer, [text + separator, separator])
+    added = joined[len(text_ids) :]
+    return added if joined[: len(text_ids)] == text_ids and added else alone
+
+
+def is_unknown(tokenizer: PreTrainedTokenizerBase, ids: TokenIds) -> bool:
+    """Whether the unknown token is in `ids`; one that is also the end-of-sequence token does not count."""
+    unknown = tokenizer.unk_token_id
+    return unknown is not None and unknown != tokenizer.eos_token_id and unknown in ids
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    return " ".join(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))) or "nothing"
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) <= 60 else "..." + repr(text[-60:])
