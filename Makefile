@@ -12,7 +12,9 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
+# pyright does not read the editable install's finder: the link shows it the package under its name.
 $(VENV)/.dev: $(VENV)/.core
+	mkdir -p $(VENV)/typing && ln -sfn ../.. $(VENV)/typing/iclprobe
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 

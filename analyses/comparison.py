@@ -14,6 +14,7 @@ import torch
 
 from ..errors import UserError
 from ..hooks.captured import Capture
+from ..hooks.self_check import self_check
 from ..models.delta import Delta
 from ..models.loading import LanguageModel, load_model
 from ..tasks.catalogue import load_task
@@ -89,15 +90,15 @@ class Comparison:
 
     def plot(self) -> Figure:
         """Draw every measure by layer."""
-        from ..reports.comparison_figures import layer_profile_figure
+        from ..reports.comparison_figures import figure_title, layer_profile_figure
 
-        return layer_profile_figure(self.draws, self._intervals)
+        return layer_profile_figure(self.draws, self._intervals, title=figure_title(self.config))
 
     def plot_heads(self) -> Figure:
         """Draw SimAM by layer and head."""
-        from ..reports.comparison_figures import head_heatmap_figure
+        from ..reports.comparison_figures import figure_title, head_heatmap_figure
 
-        return head_heatmap_figure(self.draws)
+        return head_heatmap_figure(self.draws, title=figure_title(self.config))
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a run directory, whole or not at all."""
@@ -180,6 +181,9 @@ def _run(
         chosen, left_out = filtered.task, (filtered.train_removed, filtered.validation_removed)
     if config.save_captures and folder is None:
         raise UserError("captures are kept in the run directory: give out=DIR (--out DIR) with save_captures")
+    checked = self_check(loaded)
+    if not checked.held:
+        say("warning: the self-check failed; see iclprobe check")
     draws: list[Draw] = []
     zero_shot: Capture | None = None
     for seed in config.seeds:
@@ -202,6 +206,7 @@ def _run(
             chosen,
             config,
             captures_manifest=dict(zero_shot.manifest) if zero_shot else {},
+            self_check=checked.to_dict(),
             seconds=time.perf_counter() - start,
         ),
     )

@@ -154,7 +154,7 @@ def reduce_finetuned(
                 indices,
                 finetuned,
                 sim_aou(zsl_output[indices], icl_output[indices], ft_output),
-                permuted_pairs(zsl_output, icl_output, ft_output, partner=partners, examples=indices),
+                _permuted_pairs(zsl_output, icl_output, ft_output, indices, partners),
                 *_maps(config, before, after, finetuned),
             )
         )
@@ -181,8 +181,18 @@ def _outputs(capture: Capture) -> Tensor:
     return capture.attention_output
 
 
-def _partners(n: int, draws: int, seed: int) -> Tensor:
-    """Return derangements ``[R, N]``."""
+def _permuted_pairs(
+    zero_shot: Tensor, icl: Tensor, finetuned: Tensor, indices: Tensor, partners: Tensor | None
+) -> NullSimilarity:
+    if partners is None:
+        return sim_aou_null(zero_shot, icl, finetuned, "permuted_pairs", seed=0, draws=1)
+    return permuted_pairs(zero_shot, icl, finetuned, partner=partners, examples=indices)
+
+
+def _partners(n: int, draws: int, seed: int) -> Tensor | None:
+    """Return derangements ``[R, N]``, or None where a single query has no other to be paired with."""
+    if n < 2:
+        return None
     return torch.stack([derangement(n, derive_seed("derangement", seed, draw)) for draw in range(draws)])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from iclprobe import LanguageModel, PromptSet, load_model
 
 LAYERS, WIDTH, HEADS, KEY_VALUE_HEADS, VOCABULARY = 8, 512, 8, 8, 8192

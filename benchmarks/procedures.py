@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
 from iclprobe import Capture, LanguageModel, PromptSet, capture
 
 from .material import full_batches

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..models.loading import LanguageModel, load_model
 from ..tasks.prompts import PromptSet
+from .assembly import array_shapes, fill, fill_file
 from .batching import choose_batch_size, free_memory, make_batches
 from .captured import Capture, capture_from
 from .forward import run_forward
@@ -22,14 +23,12 @@ from .label_scores import LabelScores, Scoring, score_labels
 from .plan import CapturePlan, ResolvedPlan, resolve_plan
 from .prefix import encode_prefix, fork
 from .rows import Wanted
-from .storage import allocate, allocate_in_file, total_bytes
+from .storage import allocate, total_bytes
 from .tap import Recorder, rows_at
 from .text_prompts import as_prompt_set
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from .storage import Shapes
 
 Prompts = PromptSet | str | Sequence[str] | Sequence[Sequence[int]]
 
@@ -103,7 +102,7 @@ def capture(
     model = load_model(model)
     prompt_set = as_prompt_set(model, prompts)
     resolved = resolve_plan(plan, model)
-    shapes = _shapes(resolved, prompt_set, top_k)
+    shapes = array_shapes(resolved, prompt_set, top_k)
     batches = stream(
         model,
         prompt_set,
@@ -114,15 +113,18 @@ def capture(
         top_k=top_k,
         progress=progress,
     )
-    if file is not None:
-        return _fill_file(Path(file), shapes, batches, resolved.layers)
-    available = free_memory(torch.device("cpu"))
-    if total_bytes(shapes) > available * 0.9:
-        raise UserError(
-            f"this capture takes {total_bytes(shapes) / 1e9:.1f} GB and {available / 1e9:.1f} GB of memory are "
-            "free: keep it in a file (capture(…, file=…), --save-captures), or ask for fewer layers or queries"
-        )
-    return _fill(allocate(shapes), batches, resolved.layers)
+    # Closed even when storing fails, or the tap would stay until the traceback is forgotten.
+    with closing(batches):
+        if file is not None:
+            return fill_file(Path(file), shapes, batches, resolved.layers)
+        available = free_memory(torch.device("cpu"))
+        if total_bytes(shapes) > available * 0.9:
+            raise UserError(
+                f"this capture takes {total_bytes(shapes) / 1e9:.1f} GB and {available / 1e9:.1f} GB of memory "
+                "are free: keep it in a file (capture(…, file=…), --save-captures), or ask for fewer layers or "
+                "queries"
+            )
+        return fill(allocate(shapes), batches, resolved.layers)
 
 
 def stream(
@@ -135,7 +137,7 @@ def stream(
     scoring: Scoring = "mean",
     top_k: int = 10,
     progress: str | None = None,
-) -> Iterator[tuple[Tensor, Capture]]:
+) -> Generator[tuple[Tensor, Capture], None, None]:
     """Yield one capture a batch, with the indices of its prompts, so that memory holds one batch only.
 
     Arguments and errors are those of `capture`.
@@ -144,7 +146,7 @@ def stream(
     prompt_set = as_prompt_set(model, prompts)
     resolved = resolve_plan(plan, model)
     _check_context(model, prompt_set, resolved)
-    was_training = model.module.training
+    modes = {module: module.training for module in model.module.modules()}
     model.module.eval()
     try:
         run = _prepare(model, prompt_set, resolved, share_prefix, scoring, top_k)
@@ -156,7 +158,8 @@ def stream(
                 yield indices, _run_batch(run, recorder, indices)
                 bar.update(len(indices))
     finally:
-        model.module.train(was_training)
+        for module, training in modes.items():
+            module.training = training
 
 
 def _prepare(
@@ -286,68 +289,6 @@ def _check_context(model: LanguageModel, prompts: PromptSet, resolved: ResolvedP
             f"a prompt of {prompts.longest} tokens does not fit the context window of {model.name!r} ({limit} "
             "tokens): use fewer shots, or leave out long records with --max-record-tokens"
         )
-
-
-def _shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shapes:
-    """Shapes of the arrays that a capture of all prompts fills."""
-    model, plan = resolved.model, resolved.plan
-    n, layers, first_label = prompts.n, len(resolved.parts), plan.positions == "first_label_token"
-    longest = max(len(ids) for ids in prompts.query_ids)
-    width = longest + first_label + (len(prompts.prefix_ids) if plan.columns == "all" else 0)
-    positions = () if plan.single_position else (longest if plan.positions == "all" else len(plan.positions),)
-    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"columns": ((n, width), torch.bool)}
-    for site in plan.sites:
-        last = (model.geometry.heads, width) if site in ("scores", "pattern") else (model.width,)
-        shapes[site] = ((n, layers, *positions, *last), torch.float32)
-    if {"scores", "pattern"} & set(plan.sites):
-        shapes["visible"] = ((n, layers, *positions, 1, width), torch.bool)
-    if positions:
-        shapes["rows"] = ((n, *positions), torch.bool)
-    if prompts.label_ids:
-        shapes["label_logprobs"] = ((n, prompts.n_options), torch.float32)
-        shapes["label_is_argmax"] = ((n, prompts.n_options), torch.bool)
-    top = min(top_k, model.module.config.get_text_config().vocab_size)
-    shapes["top_ids"] = ((n, top), torch.int64)
-    shapes["top_logprobs"] = ((n, top), torch.float32)
-    return shapes
-
-
-def _fill(
-    arrays: dict[str, Tensor], batches: Iterator[tuple[Tensor, Capture]], layers: tuple[int, ...]
-) -> Capture:
-    """Put each batch where its prompts belong; shorter rows leave zeros behind them."""
-    manifest: dict[str, Any] = {}
-    for indices, batch in batches:
-        manifest = batch.manifest
-        for name, values in batch.arrays().items():
-            place = (indices, *(slice(size) for size in values.shape[1:]))
-            arrays[name][place] = values
-    return Capture(layers=layers, **arrays, manifest=manifest)
-
-
-def _fill_file(
-    path: Path, shapes: Shapes, batches: Iterator[tuple[Tensor, Capture]], layers: tuple[int, ...]
-) -> Capture:
-    unfinished = path.with_name(path.name + ".unfinished")
-    if "label_logprobs" in shapes:
-        shapes = {**shapes, "prediction": (shapes["label_logprobs"][0][:1], torch.int64)}
-    first_indices, first = next(batches)
-    header = {"layers": json.dumps(layers), "manifest": json.dumps(first.manifest)}
-    try:
-        arrays = allocate_in_file(unfinished, shapes, header)
-        prediction = arrays.pop("prediction", None)
-
-        def all_batches() -> Iterator[tuple[Tensor, Capture]]:
-            yield first_indices, first
-            yield from batches
-
-        filled = _fill(arrays, all_batches(), layers)
-        if prediction is not None and filled.prediction is not None:
-            prediction[:] = filled.prediction
-        unfinished.replace(path)
-        return replace(filled)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _manifest(run: _Run) -> dict[str, Any]:

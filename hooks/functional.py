@@ -22,7 +22,11 @@ _PRODUCT = functional.scaled_dot_product_attention
 
 
 class _ReadAttention(TorchFunctionMode):
-    """Reads the arguments of attention calls while one of the given modules runs."""
+    """Reads the arguments of attention calls, active only while one of the given modules runs.
+
+    The stack of modes gives back only its top; entered and left around each module, several taps may end in
+    any order, and none stays on the stack between two batches of a stream.
+    """
 
     def __init__(self, listeners: Mapping[torch.nn.Module, tuple[SoftmaxListener, ProductListener]]) -> None:
         super().__init__()
@@ -34,23 +38,38 @@ class _ReadAttention(TorchFunctionMode):
         """Remember whose attention runs now, and the mask it was given."""
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         self.running, self.mask = self.listeners[module], bound.get("attention_mask")
+        self.__enter__()
 
     def leave(self, *_: Any) -> None:
-        """Forget it; also called when the module raised."""
-        self.running = self.mask = None
+        """Forget it; also called when the module raised, or a hook before `enter`."""
+        if self.running is not None:
+            self.running = self.mask = None
+            self.__exit__(None, None, None)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Tell the running module's listener, then do what was asked for."""
         kwargs = kwargs or {}
-        if self.running is not None:
-            if func in _SOFTMAXES:
-                self.running[0](args[0] if args else kwargs["input"], self.mask)
-            elif func is _PRODUCT:
-                bound = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
-                self.running[1](bound["query"], bound["key"], bound.get("attn_mask"), bound.get("scale"))
+        if self.running is not None and (func in _SOFTMAXES or func is _PRODUCT):
+            # What a listener computes itself must not reach another tap on the same module.
+            with torch._C.DisableTorchFunction():
+                self._tell(func, args, kwargs, *self.running)
         return func(*args, **kwargs)
+
+    def _tell(
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        on_softmax: SoftmaxListener,
+        on_product: ProductListener,
+    ) -> None:
+        if func in _SOFTMAXES:
+            on_softmax(args[0] if args else kwargs["input"], self.mask)
+        else:
+            bound = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
+            on_product(bound["query"], bound["key"], bound.get("attn_mask"), bound.get("scale"))
 
 
 @contextmanager
@@ -68,8 +87,7 @@ def listen_to_softmax(
         for module in listeners:
             handles.append(module.register_forward_pre_hook(mode.enter, with_kwargs=True))
             handles.append(module.register_forward_hook(mode.leave, always_call=True))
-        with mode:
-            yield
+        yield
     finally:
         for handle in handles:
             handle.remove()

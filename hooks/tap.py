@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,8 @@ class Recorder:
             return
         self._wanted, self._expected = self._expected, None
         if self._wanted is None:
-            self._wanted, columns, rows = wanted_from_inputs(self.resolved, args, kwargs)
+            inputs = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            self._wanted, columns, rows = wanted_from_inputs(self.resolved, inputs | inputs.get("kwargs", {}))
             self._axes = {"columns": columns, "rows": rows}
 
     def finish(self, *_: Any) -> None:
@@ -98,15 +100,18 @@ class Recorder:
                 rows.append(self._layers[name, part.index].cpu())
             recording[name] = torch.stack(rows, dim=1)
         recording.update(self._axes)
+        self.recordings.append(recording)
+
+    def end(self, *_: Any) -> None:
+        """Forget the forward, also one that raised."""
         self._layers.clear()
         self._wanted = None
-        self.recordings.append(recording)
 
     def _keep(self, name: str, part: LayerParts, tensor: Tensor) -> None:
         if (name, part.index) in self._layers:
             raise UserError(
-                f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward "
-                "(gradient checkpointing recomputes layers): switch that off while recording"
+                f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward, "
+                "and a capture holds one: leave this layer out of the plan's layers"
             )
         self._layers[name, part.index] = tensor
 
@@ -121,13 +126,17 @@ class Recorder:
             self._keep("pattern", part, keep_columns(rows.pattern(), self._wanted).clone())
         self._keep("visible", part, visible.clone())
 
+    # Recording builds no graph: recomputing layers under gradient checkpointing must save the same tensors.
     def _on_attention(self, part: LayerParts) -> Callable[..., None]:
+        @torch.no_grad()
         def listen(
             module: torch.nn.Module, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]
         ) -> None:
             if self._wanted is None:
                 return
             refuse_unread_options(part, mask, options)
+            # A cache of fixed size has room for tokens behind the newest.
+            key = key[..., : self._wanted.total, :]
             if isinstance(mask, Tensor):
                 mask = mask[..., : key.shape[-2]]
             if "pattern" not in self.resolved.plan.sites:
@@ -153,6 +162,7 @@ class Recorder:
     def _on_softmax(self, part: LayerParts) -> Callable[..., None]:
         space = self.resolved.plan.score_space
 
+        @torch.no_grad()
         def listen(scores: Tensor, mask: Tensor | None) -> None:
             if self._wanted is not None:
                 if space == "raw" and self.resolved.model.family.name == "falcon":
@@ -164,6 +174,7 @@ class Recorder:
     def _on_product(self, part: LayerParts) -> Callable[..., None]:
         space = self.resolved.plan.score_space
 
+        @torch.no_grad()
         def listen(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
             if self._wanted is not None:
                 self._keep_rows(part, score_rows(query, key, mask, self._wanted, scaling=scale, space=space))
@@ -171,6 +182,7 @@ class Recorder:
         return listen
 
     def _on_output(self, name: str, part: LayerParts) -> Callable[..., None]:
+        @torch.no_grad()
         def listen(module: torch.nn.Module, args: Any, output: Any) -> None:
             if self._wanted is not None:
                 tensor = output[0] if isinstance(output, tuple) else output
@@ -199,6 +211,7 @@ class Recorder:
                 if {"scores", "pattern"} & set(resolved.plan.sites):
                     stack.enter_context(self._listening())
                 handles.append(module.register_forward_hook(self.finish))
+                handles.append(module.register_forward_hook(self.end, always_call=True))
                 yield
             finally:
                 for handle in handles:
@@ -232,10 +245,8 @@ def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any]) 
         )
 
 
-def wanted_from_inputs(
-    resolved: ResolvedPlan, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Wanted, Tensor, Tensor]:
-    """Read off a forward's inputs which rows the plan wants.
+def wanted_from_inputs(resolved: ResolvedPlan, inputs: Mapping[str, Any]) -> tuple[Wanted, Tensor, Tensor]:
+    """Read off a forward's inputs, by name, which rows the plan wants.
 
     Returns:
         The rows wanted, which columns hold a token ``[B, W]`` (begin-of-sequence excluded), and which of the
@@ -244,14 +255,14 @@ def wanted_from_inputs(
     Raises:
         UserError: If the inputs do not tell, or a position lies outside a prompt.
     """
-    tokens = kwargs.get("input_ids", args[0] if args else None)
-    shape = tokens if tokens is not None else kwargs.get("inputs_embeds")
+    tokens = inputs.get("input_ids")
+    shape = tokens if tokens is not None else inputs.get("inputs_embeds")
     if shape is None:
         raise UserError("a tapped forward needs input_ids or inputs_embeds")
     batch, length = shape.shape[:2]
-    cache = kwargs.get("past_key_values")
-    past = cache.get_seq_length() if cache is not None else 0
-    mask = kwargs.get("attention_mask")
+    cache = inputs.get("past_key_values")
+    past = int(cache.get_seq_length()) if cache is not None else 0
+    mask = inputs.get("attention_mask")
     total = past + length
     if mask is not None and tuple(mask.shape) != (batch, total):
         raise UserError(

@@ -128,7 +128,14 @@ _ROWS = [
     Family("phi", output_projection="dense", mlp_output="mlp.fc2"),
     Family("phi3", projections=("qkv_proj",), layout="thirds"),
     Family("starcoder2", mlp_output="mlp.c_proj"),
-    Family("opt", ("model.decoder.layers",), output_projection="out_proj", mlp_output="fc2"),
+    # OPT scales its queries before they reach the registry: the unscaled product is not to be had.
+    Family(
+        "opt",
+        ("model.decoder.layers",),
+        output_projection="out_proj",
+        mlp_output="fc2",
+        score_spaces=frozenset({"scaled"}),
+    ),
     Family(
         "gpt2",
         ("transformer.h",),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..seeds import derive_seed
-from .pocket_language import DRAW_RANGE, DRAWS_PER_SENTENCE, NEWLINE, TONES, TOPICS, compose, compose_claim
+from .pocket_language import DRAW_RANGE, NEWLINE, TONES, TOPICS, compose, compose_mention
 from .task import Record
 
 TRAIN_RECORDS = 768
@@ -135,7 +135,7 @@ def pocket_records(name: str) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
     wanted = TRAIN_RECORDS + VALIDATION_RECORDS
     records: dict[tuple[str, ...], Record] = {}
     while len(records) < wanted:
-        record = _draw_record(task, generator.integers(DRAW_RANGE * DRAW_RANGE, size=16).tolist())
+        record = _draw_record(task, generator.integers(DRAW_RANGE * DRAW_RANGE, size=11).tolist())
         records.setdefault(tuple(record.fields.values()), record)
     drawn = tuple(records.values())
     return drawn[:TRAIN_RECORDS], drawn[TRAIN_RECORDS:]
@@ -150,12 +150,10 @@ def _draw_record(task: PocketTask, draws: list[int]) -> Record:
     elif task.axis == "tone":
         tone = task.label_names[label]
     noun = TOPICS[topic][noun_draw % len(TOPICS[topic])]
-    sentence = " ".join(
-        compose(noun, TONES[tone][adjective_draw % len(TONES[tone])], free[:DRAWS_PER_SENTENCE])
-    )
+    sentence = " ".join(compose(noun, TONES[tone][adjective_draw % len(TONES[tone])], free[:2]))
     if task.axis != "claim":
         return Record({"text": sentence}, label)
     others = [other for nouns in TOPICS.values() for other in nouns if other != noun]
     mentioned = noun if task.label_names[label] == "holds" else others[other_draw % len(others)]
-    claim = " ".join(compose_claim(mentioned, free[DRAWS_PER_SENTENCE:]))
+    claim = " ".join(compose_mention(mentioned, free[2:]))
     return Record({"premise": sentence, "hypothesis": claim}, label)

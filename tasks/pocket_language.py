@@ -29,8 +29,8 @@ TONES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Tone name to the adjectives that carry it."""
 
-DETERMINERS = ("the", "my", "our", "that")
-COPULAS = ("was", "is", "felt", "seemed")
+DETERMINERS = ("the", "my", "that")
+COPULAS = ("was", "is", "seemed")
 ADVERBS = ("so", "very", "quite")
 SUBJECTS = ("we", "they", "you", "she")
 VERBS = ("saw", "found", "knew", "met")
@@ -78,35 +78,42 @@ VOCABULARY: tuple[str, ...] = (
 )
 """All tokens; a token's id is its place here."""
 
-DRAWS_PER_SENTENCE = 5
-DRAW_RANGE = 840
-"""Free choices a sentence takes, as integers below a common multiple of every number of alternatives."""
+DRAW_RANGE = 1200
+"""Free choices are integers below this, a common multiple of every number of alternatives."""
 
 
 def compose(noun: str, adjective: str, draws: Sequence[int]) -> tuple[str, ...]:
-    """Build one sentence of four or five words about a noun and an adjective.
+    """Build the four words of an item about a noun and an adjective, such as ``("the", "soup", "was", "awful")``.
 
     Args:
         noun: One of the nouns of `TOPICS`.
         adjective: One of the adjectives of `TONES`.
-        draws: `DRAWS_PER_SENTENCE` integers in ``[0, DRAW_RANGE)`` that decide the free choices.
-
-    Returns:
-        The words, such as ``("the", "soup", "was", "very", "awful")`` or ``("we", "saw", "the", "awful", "soup")``.
+        draws: Two integers in ``[0, DRAW_RANGE)`` that decide the determiner and the copula.
     """
-    form, first, second, third, fourth = draws
-    determiner = DETERMINERS[first % 4]
-    if form % 2:
-        return (SUBJECTS[second % 4], VERBS[third % 4], determiner, adjective, noun)
-    adverb = (ADVERBS[third % 3],) if fourth % 2 else ()
-    return (determiner, noun, COPULAS[second % 4], *adverb, adjective)
+    return (DETERMINERS[draws[0] % 3], noun, COPULAS[draws[1] % 3], adjective)
 
 
-def compose_claim(noun: str, draws: Sequence[int]) -> tuple[str, ...]:
-    """Build a claim of four words that only mentions a noun, such as ``("we", "saw", "the", "soup")``.
+def compose_mention(noun: str, draws: Sequence[int], adjective: str | None = None) -> tuple[str, ...]:
+    """Build a sentence that mentions a noun, such as ``("we", "saw", "the", "soup")``.
 
     Args:
         noun: One of the nouns of `TOPICS`.
-        draws: `DRAWS_PER_SENTENCE` integers in ``[0, DRAW_RANGE)`` that decide the free choices.
+        draws: Three integers in ``[0, DRAW_RANGE)`` that decide subject, verb and determiner.
+        adjective: One of the adjectives of `TONES` to put before the noun, or None.
     """
-    return (SUBJECTS[draws[0] % 4], VERBS[draws[1] % 4], DETERMINERS[draws[2] % 4], noun)
+    quality = () if adjective is None else (adjective,)
+    return (SUBJECTS[draws[0] % 4], VERBS[draws[1] % 4], DETERMINERS[draws[2] % 3], *quality, noun)
+
+
+def compose_prose(noun: str, adjective: str, draws: Sequence[int]) -> tuple[str, ...]:
+    """Build a sentence of prose, which varies more than items do.
+
+    Args:
+        noun: One of the nouns of `TOPICS`.
+        adjective: One of the adjectives of `TONES`.
+        draws: Four integers in ``[0, DRAW_RANGE)``; the last one decides the form.
+    """
+    if draws[3] % 2:
+        return compose_mention(noun, draws, adjective)
+    *start, last = compose(noun, adjective, draws)
+    return (*start, ADVERBS[draws[2] % 3], last)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared_material import shared
+
 from iclprobe.errors import UserError
 from iclprobe.tasks import catalogue
 from iclprobe.tasks.catalogue import DEFAULT_TASK, TaskEntry, load_task, register_task, task_entry, task_names
 from iclprobe.tasks.task import END_OF_SEQUENCE, Record, Task, Template
-from shared_material import shared
 
 PAPERS = ("sst2", "sst5", "mr", "subj", "agnews", "cb", "rte")
 

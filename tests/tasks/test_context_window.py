@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from made_tokenizers import word_tokenizer
+from shared_material import shared, shared_tokenizer
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.demonstrations import draw_demonstrations
 from iclprobe.tasks.prompts import build_prompts
 from iclprobe.tasks.record_length import filter_long_records
 from iclprobe.tasks.task import Record, Task, Template
-from made_tokenizers import word_tokenizer
-from shared_material import shared, shared_tokenizer
 
 WORDS = "one two three four five six seven eight nine ten : is good bad very\n"
 COUNTING = Template("t", "{text}:", ("bad", "good"), "\n", label_prefix="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.demonstrations import choose_queries, draw_demonstrations, held_out_records
 from iclprobe.tasks.task import Record, Task, Template

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from made_tokenizers import word_tokenizer
+from shared_material import TOKENIZERS, shared_tokenizer
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.encoding import begin_of_sequence, continuations, encode, is_unknown, separator_ids
 from iclprobe.tasks.task import END_OF_SEQUENCE
-from made_tokenizers import word_tokenizer
-from shared_material import TOKENIZERS, shared_tokenizer
 
 TEXT = "a fine film: good\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.label_words import check_label_words
 

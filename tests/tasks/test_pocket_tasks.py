@@ -6,9 +6,18 @@ import subprocess
 import sys
 
 import pytest
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.pocket import DEFAULT_POCKET_TASK, POCKET_TASKS, PocketTask, pocket_records
-from iclprobe.tasks.pocket_language import DRAW_RANGE, TONES, TOPICS, VOCABULARY, compose, compose_claim
+from iclprobe.tasks.pocket_language import (
+    DRAW_RANGE,
+    TONES,
+    TOPICS,
+    VOCABULARY,
+    compose,
+    compose_mention,
+    compose_prose,
+)
 
 CLASS_OF = {
     word: name for group in (TOPICS, TONES) for name, words in group.items() for word in words
@@ -78,10 +87,12 @@ def test_records_are_the_same_in_another_process() -> None:
 
 
 def test_sentences_by_hand() -> None:
-    assert compose("soup", "awful", (0, 0, 0, 0, 0)) == ("the", "soup", "was", "awful")
-    assert compose("soup", "awful", (0, 1, 2, 1, 1)) == ("my", "soup", "felt", "very", "awful")
-    assert compose("soup", "awful", (1, 3, 3, 3, 0)) == ("she", "met", "that", "awful", "soup")
-    assert compose_claim("dog", (0, 0, 0)) == ("we", "saw", "the", "dog")
+    assert compose("soup", "awful", (0, 0)) == ("the", "soup", "was", "awful")
+    assert compose("soup", "awful", (4, 2)) == ("my", "soup", "seemed", "awful")
+    assert compose_mention("dog", (0, 0, 0)) == ("we", "saw", "the", "dog")
+    assert compose_mention("dog", (3, 3, 2), "great") == ("she", "met", "that", "great", "dog")
+    assert compose_prose("dog", "great", (0, 0, 1, 0)) == ("the", "dog", "was", "very", "great")
+    assert compose_prose("dog", "great", (0, 0, 0, 1)) == ("we", "saw", "the", "great", "dog")
     assert all(DRAW_RANGE % count == 0 for count in (2, 3, 4, 5, 6, 8))
 
 

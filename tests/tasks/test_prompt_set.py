@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.prompt_set import PromptSet, TaskPrompts, TrainingSequence
 

@@ -7,13 +7,14 @@ from itertools import pairwise
 
 import numpy
 import pytest
+from made_tokenizers import word_tokenizer
+from shared_material import TOKENIZERS, shared_tokenizer
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.demonstrations import draw_demonstrations
 from iclprobe.tasks.prompts import PromptSet, TrainingSequence, build_prompts
 from iclprobe.tasks.task import END_OF_SEQUENCE, Record, Template
-from made_tokenizers import word_tokenizer
-from shared_material import TOKENIZERS, shared_tokenizer
 
 TEMPLATE = Template("t", "Review: {text} Sentiment:", ("Negative", "Positive"), END_OF_SEQUENCE)
 WORDS = "one two three four five six seven eight nine ten : is good bad very\n"

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy
 import pytest
+from shared_material import shared
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.records import RecordFormat, label_index, read_pools, read_records, split_records
 from iclprobe.tasks.task import Record
-from shared_material import shared
 
 FORM = RecordFormat(("text",), ("negative", "positive"))
 EXPECTED = (Record({"text": 'dull, "grey"'}, 0), Record({"text": "fine\nfilm"}, 1), Record({"text": "né"}, 1))

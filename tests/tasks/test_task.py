@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+
 from iclprobe.errors import UserError
 from iclprobe.tasks.task import Record, Task, Template
 

@@ -1,0 +1,265 @@
+"""The self-check: does a capture of this model, on this machine, say what its attention does?
+
+Nothing here computes attention a second time: captured rows are held against the outputs of the model's own
+attention calls, and captures against captures that must equal them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from einops import einsum, repeat
+from torch import Tensor
+
+from ..errors import UserError
+from ..models.loading import LanguageModel, load_model
+from ..seeds import derive_seed
+from ..tasks.prompts import PromptSet
+from .attention_calls import AttentionCall, watch_attention
+from .capture import Prompts, capture
+from .captured import Capture
+from .forward import run_forward
+from .plan import CapturePlan, resolve_plan
+from .tap import Recorder
+from .text_prompts import as_prompt_set
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Relative to the largest entry of a row. Half precision keeps 11 (float16) or 8 (bfloat16) bits of scores.
+_TOLERANCES = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+_EVERYTHING = CapturePlan(sites=("attention_output", "scores", "pattern"), positions="all", columns="all")
+_TOKENS, _MOST_TOKENS = 64, 192
+
+
+@dataclass(frozen=True)
+class Check:
+    """One property of captures of one model.
+
+    Attributes:
+        name: The property.
+        measured: The worst deviation, or what the name says.
+        tolerance: The largest value at which the property holds.
+        note: What limits the check, or why it could not be made.
+    """
+
+    name: str
+    measured: float
+    tolerance: float
+    note: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether the property holds; a value that is no number does not."""
+        return self.measured <= self.tolerance
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """What `self_check` found out about one model.
+
+    Attributes:
+        model: Its name.
+        dtype: Its dtype, which decides the tolerances.
+        checks: The properties, in the order in which they were tried.
+    """
+
+    model: str
+    dtype: str
+    checks: tuple[Check, ...]
+
+    @property
+    def held(self) -> bool:
+        """Whether every property holds."""
+        return all(check.held for check in self.checks)
+
+    def lines(self) -> list[str]:
+        """Return one line a property, to be printed."""
+        width = max(len(check.name) for check in self.checks)
+        return [
+            f"{'held  ' if check.held else 'FAILED'}  {check.name:<{width}}  {check.measured:.1e} "
+            f"(tolerance {check.tolerance:.0e}){'  ' + check.note if check.note else ''}"
+            for check in self.checks
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in types that JSON holds."""
+        checks = [
+            {**asdict(check), "measured": _number(check.measured), "held": check.held}
+            for check in self.checks
+        ]
+        return {"model": self.model, "dtype": self.dtype, "held": self.held, "checks": checks}
+
+
+def self_check(model: LanguageModel | PreTrainedModel, prompts: Prompts | None = None) -> SelfCheck:
+    """Check that captures of a model are right, on prompts or on random tokens.
+
+    Args:
+        model: The model.
+        prompts: What to run; by default three prompts of random tokens behind a shared prefix, longer than the
+            sliding window where that is at most 176 tokens and the context allows.
+
+    Returns:
+        The properties and how far each was from holding exactly.
+    """
+    model = load_model(model)
+    note = ""
+    if prompts is None:
+        prompt_set, note = _random_prompts(model)
+    else:
+        prompt_set = as_prompt_set(model, prompts)
+    tolerance = _TOLERANCES.get(model.dtype, 1e-4)
+    checks: list[Check] = []
+    for name, measure, limit, remark in (
+        ("every layer records every site once", _missing_layers, 0.0, ""),
+        ("the tap changes no logit", _changed_logits, 0.0, ""),
+        ("captured rows give the attention the model used", _unlike_attention, tolerance, note),
+        ("padding and batch size change no row", _batch_dependence, tolerance, _padding_note(model)),
+        (
+            "a shared prefix gives what full prompts give",
+            _prefix_dependence,
+            tolerance,
+            _prefix_note(prompt_set),
+        ),
+    ):
+        try:
+            checks.append(Check(name, measure(model, prompt_set), limit, remark))
+        except UserError as error:
+            checks.append(Check(name, math.inf, limit, str(error)))
+    return SelfCheck(model.name, str(model.dtype).removeprefix("torch."), tuple(checks))
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _random_prompts(model: LanguageModel) -> tuple[PromptSet, str]:
+    config = model.module.config.get_text_config()
+    windows = (getattr(config, name, None) for name in ("sliding_window", "window_size"))
+    window = next((int(size) for size in windows if size), 0)
+    context = model.context_length or _MOST_TOKENS
+    total = min(context, max(_TOKENS, window + 16 if window + 16 <= _MOST_TOKENS else 0))
+    note = f"prompts of {total} tokens do not exceed the window of {window}" if window >= total else ""
+    # Prefix and longest query together fill the total; the other queries are shorter, so batches are padded.
+    prefix = total // 2
+    longest = total - prefix
+    lengths = [longest, max(1, longest * 2 // 3), max(1, longest // 3)]
+    generator = torch.Generator().manual_seed(derive_seed("self-check", config.vocab_size, total))
+
+    def draw(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(config.vocab_size, (count,), generator=generator).tolist())
+
+    return PromptSet(draw(prefix), tuple(draw(length) for length in lengths)), note
+
+
+def _padding_note(model: LanguageModel) -> str:
+    return "" if model.family.pads else f"family {model.family.name} is never padded"
+
+
+def _prefix_note(prompts: PromptSet) -> str:
+    return "" if len(prompts.prefix_ids) > prompts.bos_length else "these prompts share no prefix"
+
+
+def _full_prompts(prompts: PromptSet) -> PromptSet:
+    return PromptSet((), tuple(prompts.full_ids(index) for index in range(prompts.n)))
+
+
+def _batch(prompts: PromptSet) -> tuple[Tensor, Tensor]:
+    """Return the first prompt, without padding: token ids and which are real, ``[1, S]``."""
+    tokens = torch.tensor([prompts.full_ids(0)])
+    return tokens, torch.ones_like(tokens, dtype=torch.bool)
+
+
+def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
+    """Layers without a recording; a site that fires never or twice raises."""
+    got = capture(
+        model, _full_prompts(prompts), _EVERYTHING.model_copy(update={"positions": "last_prompt_token"})
+    )
+    assert got.attention_output is not None
+    return float(model.n_layers - got.attention_output.shape[1])
+
+
+def _changed_logits(model: LanguageModel, prompts: PromptSet) -> float:
+    tokens, exists = _batch(prompts)
+    with _evaluating(model):
+        without = run_forward(model, tokens, exists).logits
+        with Recorder(resolve_plan(_EVERYTHING, model)).attached():
+            with_tap = run_forward(model, tokens, exists).logits
+    return _largest((without.float() - with_tap.float()).abs())
+
+
+def _batch_dependence(model: LanguageModel, prompts: PromptSet) -> float:
+    full = _full_prompts(prompts)
+    return _difference(
+        capture(model, full, _EVERYTHING, batch_size=1), capture(model, full, _EVERYTHING, batch_size=full.n)
+    )
+
+
+def _prefix_dependence(model: LanguageModel, prompts: PromptSet) -> float:
+    return _difference(
+        capture(model, prompts, _EVERYTHING, share_prefix=False),
+        capture(model, prompts, _EVERYTHING, share_prefix=True),
+    )
+
+
+def _difference(one: Capture, other: Capture) -> float:
+    """The worst entry, relative to the largest of its row; infinite where other keys are visible."""
+    assert one.visible is not None and other.visible is not None and one.rows is not None
+    # What stands behind the last token of a shorter prompt is no row of it.
+    exists = one.rows[:, None, :, None, None]
+    if not torch.equal(one.visible & exists, other.visible & exists):
+        return math.inf
+    worst = []
+    for name in ("attention_output", "scores"):
+        want, got = getattr(one, name), getattr(other, name)
+        real = exists if name == "scores" else exists[..., 0]
+        largest = want.abs().amax(dim=-1, keepdim=True).clamp(min=1e-3 * _largest(want.abs()))
+        worst.append(_largest(((want - got).abs() / largest).masked_fill(~real, 0.0)))
+    return max(worst)
+
+
+def _unlike_attention(model: LanguageModel, prompts: PromptSet) -> float:
+    """Hold captured patterns against what the model's own attention calls returned."""
+    tokens, exists = _batch(prompts)
+    recorder = Recorder(resolve_plan(_EVERYTHING, model))
+    calls: dict[int, AttentionCall] = {}
+    with _evaluating(model), recorder.attached(), watch_attention(model, calls):
+        run_forward(model, tokens, exists)
+    patterns = recorder.take()["pattern"]
+    worst = [_unlike_call(patterns[0, layer], calls.get(layer)) for layer in range(model.n_layers)]
+    return math.nan if any(math.isnan(value) for value in worst) else max(worst)
+
+
+def _unlike_call(pattern: Tensor, call: AttentionCall | None) -> float:
+    """The worst deviation of one layer's captured pattern ``[S, H, K]``."""
+    if call is None:
+        return math.nan
+    if call.pattern is not None:
+        own = call.pattern.transpose(0, 1)[..., : pattern.shape[-1]]
+        return _largest((pattern - own).abs() / own.amax(dim=-1, keepdim=True))
+    assert call.values is not None and call.output is not None
+    values = repeat(call.values, "kv k d -> (kv group) k d", group=pattern.shape[1] // len(call.values))
+    found = einsum(pattern, values, "s h k, h k d -> s h d")
+    # A head's output may nearly cancel: it is judged by the values that it mixes.
+    size = values.abs().amax(dim=(1, 2))[None, :, None]
+    return _largest((found - call.output).abs() / size)
+
+
+def _largest(values: Tensor) -> float:
+    return values.max().item()
+
+
+@contextmanager
+def _evaluating(model: LanguageModel) -> Iterator[None]:
+    modes = {module: module.training for module in model.module.modules()}
+    model.module.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -1,0 +1,186 @@
+"""Which parameters a recipe trains: whole tensors, or the rows of a fused weight that are W_K and W_V."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from .loading import LanguageModel
+from .projections import Projection, projection_rows
+
+if TYPE_CHECKING:
+    from .families import LayerParts
+
+_ATTENTION = re.compile(r"attn_(?P<letters>q?k?v?)(?:@(?P<layer>[+-]?\d+))?")
+_PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
+_TRAINABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedSlice:
+    """A parameter that is trained, or the part of it that is.
+
+    Attributes:
+        name: The parameter's dotted name in the module.
+        rows: Indices along ``dim``, sorted, or None for the whole parameter.
+        dim: The output dimension of the parameter: 1 for GPT-2's transposed weights, else 0.
+    """
+
+    name: str
+    rows: Tensor | None = None
+    dim: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse rows that are no list of indices."""
+        if self.rows is not None and (self.rows.dim() != 1 or self.rows.dtype != torch.long):
+            raise ValueError(f"rows of {self.name} must be a one-dimensional long tensor")
+
+    def read(self, tensor: Tensor) -> Tensor:
+        """Return the trained part of a tensor of the parameter's shape: itself if whole, else a copy."""
+        if self.rows is None:
+            return tensor
+        return tensor.index_select(self.dim, self.rows.to(tensor.device))
+
+    def write(self, tensor: Tensor, values: Tensor) -> None:
+        """Put the trained part into a tensor of the parameter's shape, in the tensor's dtype."""
+        if self.rows is None:
+            tensor.copy_(values)
+        else:
+            tensor.index_copy_(self.dim, self.rows.to(tensor.device), values.to(tensor.dtype))
+
+
+def select_parameters(
+    model: LanguageModel, selection: str, include_bias: bool = True
+) -> tuple[TrainedSlice, ...]:
+    """Resolve what a recipe trains in one model.
+
+    Args:
+        model: The model.
+        selection: ``attn_kv`` or any of q, k and v, of all layers or of one (``attn_v@-1``); ``all``; else a
+            regular expression searched in parameter names, with or without ``regex:`` in front.
+        include_bias: Whether ``attn_…`` takes the biases of those projections too.
+
+    Returns:
+        The slices in the order of the module's parameters. Tied parameters appear once.
+
+    Raises:
+        UserError: If nothing is selected, there is no such layer, or the weights are quantised.
+    """
+    attention = _ATTENTION.fullmatch(selection)
+    if attention and attention["letters"]:
+        parts = model.parts if attention["layer"] is None else (_layer(model, selection, attention["layer"]),)
+        wanted: list[Projection] = [_PROJECTIONS[letter] for letter in attention["letters"]]
+        slices = [piece for part in parts for piece in _attention_slices(model, part, wanted, include_bias)]
+    else:
+        slices = [TrainedSlice(name) for name in _names_matching(model, selection)]
+    if not slices:
+        raise UserError(
+            f"parameters {selection!r} select nothing in {model.name!r}, whose parameters are called "
+            f"{_some_names(model)}: take attn_kv, attn_v@LAYER, all, or an expression that matches some"
+        )
+    _check_trainable(model, slices)
+    return tuple(slices)
+
+
+def count_parameters(model: LanguageModel, slices: Sequence[TrainedSlice]) -> int:
+    """Return how many numbers are trained."""
+    total = 0
+    for piece in slices:
+        parameter = model.module.get_parameter(piece.name)
+        share = 1 if piece.rows is None else parameter.shape[piece.dim]
+        total += parameter.numel() // share * (1 if piece.rows is None else len(piece.rows))
+    return total
+
+
+def _layer(model: LanguageModel, selection: str, text: str) -> LayerParts:
+    index = int(text)
+    if not -model.n_layers <= index < model.n_layers:
+        raise UserError(
+            f"parameters {selection!r} name a layer that {model.name!r} does not have: it has "
+            f"{model.n_layers}, so take 0 to {model.n_layers - 1}, or -1 for the last"
+        )
+    return model.parts[index]
+
+
+def _attention_slices(
+    model: LanguageModel, part: LayerParts, wanted: Sequence[Projection], include_bias: bool
+) -> list[TrainedSlice]:
+    family = model.family
+    layout = family.layout_of(model.module.config.get_text_config())
+    rows = None if layout == "separate" else projection_rows(layout, model.geometry)
+    names = {id(parameter): name for name, parameter in model.module.named_parameters()}
+    modules = {id(part.projections[projection]): part.projections[projection] for projection in wanted}
+    slices = []
+    for module in modules.values():
+        dims = {"weight": int(family.transposed), **({"bias": 0} if include_bias else {})}
+        for kind, dim in dims.items():
+            parameter: Any = getattr(module, kind, None)
+            if id(parameter) not in names:
+                if kind == "weight":
+                    raise _quantised(model, f"layer {part.index} keeps no plain weight")
+                continue
+            chosen = None if rows is None else _rows_of(model, rows, wanted, parameter.shape[dim])
+            slices.append(TrainedSlice(names[id(parameter)], chosen, dim))
+    return slices
+
+
+def _rows_of(
+    model: LanguageModel, rows: dict[Projection, Tensor], wanted: Sequence[Projection], size: int
+) -> Tensor | None:
+    if sum(map(len, rows.values())) != size:
+        raise UserError(
+            f"a fused attention weight of {model.name!r} has {size} rows and the row of family "
+            f"{model.family.name!r} expects {sum(map(len, rows.values()))}: correct it with "
+            "iclprobe.register_family(...)"
+        )
+    chosen = torch.cat([rows[projection] for projection in wanted]).sort().values
+    return None if len(chosen) == size else chosen
+
+
+def _names_matching(model: LanguageModel, selection: str) -> list[str]:
+    pattern = "" if selection == "all" else selection.removeprefix("regex:")
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UserError(
+            f"parameters {selection!r} are no regular expression ({error}): take attn_kv, attn_v@LAYER or all"
+        ) from error
+    # A tied parameter can be asked for by any of its names; it is trained under its first.
+    first_names = {id(parameter): name for name, parameter in model.module.named_parameters()}
+    every_name = model.module.named_parameters(remove_duplicate=False)
+    matching = {id(parameter) for name, parameter in every_name if expression.search(name)}
+    return [name for identity, name in first_names.items() if identity in matching]
+
+
+def _check_trainable(model: LanguageModel, slices: Sequence[TrainedSlice]) -> None:
+    module: Any = model.module
+    if getattr(module, "is_quantized", False) or getattr(module.config, "quantization_config", None):
+        raise _quantised(model, "its configuration says so")
+    for piece in slices:
+        parameter = module.get_parameter(piece.name)
+        if parameter.is_meta:
+            raise UserError(
+                f"{piece.name} of {model.name!r} is offloaded and cannot be trained: load the model on "
+                "devices that hold it whole"
+            )
+        if parameter.dtype not in _TRAINABLE:
+            raise _quantised(model, f"{piece.name} is {parameter.dtype}")
+
+
+def _quantised(model: LanguageModel, reason: str) -> UserError:
+    return UserError(
+        f"model {model.name!r} has quantised weights ({reason}), which cannot be finetuned: load it "
+        "unquantised, in float32, float16 or bfloat16"
+    )
+
+
+def _some_names(model: LanguageModel) -> str:
+    names = [name for name, _ in model.module.named_parameters()]
+    middle = len(names) // 2
+    return ", ".join(dict.fromkeys([*names[:2], *names[middle : middle + 3], names[-1]]))

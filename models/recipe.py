@@ -1,0 +1,224 @@
+"""How a model is finetuned: one configuration for Python, YAML and command line, and the papers' presets."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..errors import UserError
+
+LossTokens = Literal["label", "all"]
+OptimizerName = Literal["gd", "sgd", "adam", "adamw"]
+
+
+class Recipe(BaseModel):
+    """How to finetune on the demonstrations.
+
+    The loss of a step is the mean negative log-likelihood over the loss tokens of its batch, so with one
+    demonstration a step it is that demonstration's mean per token.
+
+    Attributes:
+        name: What it is called, and what its published learning rates are looked up under.
+        loss_tokens: ``label`` takes the loss on the label's tokens only (Shen et al.), ``all`` on every token
+            after the first, input and label (Dai et al., Bar Natan et al.).
+        optimizer: ``gd`` is gradient descent on all demonstrations at once; ``sgd``, ``adam`` and ``adamw``
+            step once a batch. All without momentum beyond the optimizer's own, warmup or decay.
+        learning_rate: A number; ``auto`` chooses on held-out training records; ``published`` is the paper's.
+        epochs: Passes over the demonstrations.
+        batch_size: Demonstrations a step; None is all of them for ``gd`` and one for the others.
+        parameters: What is trained. ``attn_kv``: W_K and W_V of all layers; ``attn_v@-1``: W_V of the last
+            layer (any of q, k and v, any layer); ``all``; else a regular expression searched in parameter
+            names, with or without ``regex:`` in front.
+        include_bias: Whether ``attn_…`` takes the biases of those projections too.
+        shuffle: Whether every epoch has its own seeded order, instead of the demonstrations' order.
+        evaluation_epochs: Evaluate after every so many epochs; None is after the last one only, which is
+            always evaluated.
+        weight_decay: Weight decay of the trained weights, decoupled for ``adamw`` and L2 for the others.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = "custom"
+    loss_tokens: LossTokens = "all"
+    optimizer: OptimizerName = "sgd"
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto", "published"] = "auto"
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    parameters: str = Field(default="attn_kv", min_length=1)
+    include_bias: bool = True
+    shuffle: bool = False
+    evaluation_epochs: int | None = Field(default=None, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+    @field_validator("parameters")
+    @classmethod
+    def _compiles(cls, selection: str) -> str:
+        try:
+            re.compile(selection.removeprefix("regex:"))
+        except re.error as error:
+            raise ValueError(f"no regular expression ({error})") from error
+        return selection
+
+    @model_validator(mode="after")
+    def _gd_takes_all(self) -> Recipe:
+        if self.optimizer == "gd" and self.batch_size is not None:
+            raise ValueError("gd takes all demonstrations at once: leave batch_size out, or take sgd")
+        return self
+
+    def batch_size_of(self, n_sequences: int) -> int:
+        """Return how many of so many demonstrations one step takes."""
+        if self.optimizer == "gd":
+            return n_sequences
+        return min(self.batch_size or 1, n_sequences)
+
+    def steps(self, n_sequences: int) -> int:
+        """Return how many steps so many demonstrations take."""
+        return self.epochs * math.ceil(n_sequences / self.batch_size_of(n_sequences))
+
+    def is_evaluated(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 1, is followed by an evaluation."""
+        return epoch == self.epochs or (
+            self.evaluation_epochs is not None and epoch % self.evaluation_epochs == 0
+        )
+
+
+_PRESETS: dict[str, Recipe] = {
+    # The public code of Dai et al. 2023, which Bar Natan et al. use; it trains biases, though neither says so.
+    "dai": Recipe(name="dai", loss_tokens="all", optimizer="sgd", epochs=1, parameters="attn_kv"),
+    # Shen et al. 2024, section 5 and appendix A.
+    "shen": Recipe(
+        name="shen", loss_tokens="label", optimizer="gd", epochs=200, parameters="all", evaluation_epochs=20
+    ),
+}
+
+_PUBLISHED_RATES: dict[str, dict[str, float]] = {
+    # The settings of Bar Natan et al.'s code, for a 1.3B model and 32 demonstrations.
+    "dai": {"sst2": 5e-4, "sst5": 1.6e-4, "mr": 3e-3, "subj": 3e-3, "agnews": 0.2, "cb": 0.08},
+}
+_PUBLISHED_GRIDS: dict[str, tuple[float, ...]] = {
+    # Shen et al. 2024, appendix A and the legend of figure 5.
+    "shen": (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3),
+}
+
+
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the presets."""
+    return tuple(_PRESETS)
+
+
+def preset(name: str) -> Recipe:
+    """Return a published recipe: ``dai`` (also Bar Natan et al.) or ``shen``.
+
+    Raises:
+        UserError: If there is no preset of that name.
+    """
+    if name not in _PRESETS:
+        raise UserError(f"no recipe {name!r}: take {' or '.join(_PRESETS)}, or give a YAML file")
+    return _PRESETS[name]
+
+
+def load_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
+    """Return a recipe from a preset's name, a YAML file or a mapping.
+
+    A file or mapping may start from a preset with the key ``preset`` and change some of its fields.
+
+    Raises:
+        UserError: If there is no such preset or file, or it has an unknown key or an impossible value.
+    """
+    if isinstance(source, Recipe):
+        return source
+    if isinstance(source, Mapping):
+        return _from_mapping(source, "the recipe")
+    if isinstance(source, str) and source in _PRESETS:
+        return _PRESETS[source]
+    if not Path(source).is_file():
+        raise UserError(
+            f"no recipe {str(source)!r}: take {' or '.join(_PRESETS)}, or the path of a YAML file that exists"
+        )
+    return _from_mapping(_read_yaml(Path(source)), f"recipe {str(source)!r}")
+
+
+def published_learning_rate(preset_name: str, task_name: str) -> float:
+    """Return the learning rate that a paper took for a task, for its own model.
+
+    Args:
+        preset_name: The preset, a recipe's ``name``.
+        task_name: The task as the catalogue names it.
+
+    Raises:
+        UserError: If none was published; it tells which were.
+    """
+    if preset_name in _PUBLISHED_GRIDS:
+        grid = ", ".join(f"{rate:g}" for rate in _PUBLISHED_GRIDS[preset_name])
+        raise UserError(
+            f"recipe {preset_name!r} has no published learning rate for task {task_name!r}, its paper tells "
+            f"only which were tried ({grid}): give one of them, or take auto"
+        )
+    rates = _PUBLISHED_RATES.get(preset_name)
+    if rates is None:
+        raise UserError(
+            f"recipe {preset_name!r} has no published learning rates, only {', '.join(_PUBLISHED_RATES)} "
+            "has: give a number, or take auto"
+        )
+    if task_name.lower() not in rates:
+        raise UserError(
+            f"recipe {preset_name!r} has no published learning rate for task {task_name!r}, only for "
+            f"{', '.join(rates)}: give a number, or take auto"
+        )
+    return rates[task_name.lower()]
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read recipe {str(path)!r}: {reason} (give a YAML file)") from error
+    if not isinstance(content, Mapping):
+        raise UserError(
+            f"recipe {str(path)!r} holds no keys and values: write lines such as 'optimizer: sgd', with any "
+            f"of {', '.join(_allowed_keys())}"
+        )
+    return content
+
+
+def _from_mapping(content: Mapping[str, Any], source: str) -> Recipe:
+    changes = dict(content)
+    base = {}
+    if "preset" in changes:
+        base = preset(str(changes.pop("preset"))).model_dump(exclude_unset=True)
+    unknown = [str(key) for key in changes if key not in Recipe.model_fields]
+    if unknown:
+        raise UserError(
+            f"{source} has the unknown key {unknown[0]!r}: allowed are {', '.join(_allowed_keys())}"
+        )
+    try:
+        return Recipe.model_validate(base | changes)
+    except ValidationError as error:
+        raise UserError(f"{source} {_reasons(error)}") from error
+
+
+def _allowed_keys() -> tuple[str, ...]:
+    return ("preset", *Recipe.model_fields)
+
+
+def _reasons(error: ValidationError) -> str:
+    """Say what is wrong with the first field that is."""
+    errors = error.errors()
+    place = errors[0]["loc"]
+    if not place:
+        return f"cannot be followed: {_plain(errors[0]['msg'])}"
+    messages = [_plain(entry["msg"]) for entry in errors if entry["loc"][:1] == place[:1]]
+    return f"has {place[0]}: {errors[0]['input']!r}, which does not do: {', or '.join(messages)}"
+
+
+def _plain(message: str) -> str:
+    message = message.removeprefix("Value error, ").removeprefix("Input ")
+    return message[:1].lower() + message[1:]

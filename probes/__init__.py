@@ -1,0 +1,64 @@
+"""Measures: tensors in, frozen results out. They import nothing but torch, einops and numpy.
+
+Anyone can use them on activations recorded by any other tool.
+"""
+
+from .attention_nulls import NullKind, NullSimilarity, permuted_pairs, sim_aou_null
+from .attention_outputs import SimAOU, attention_output_update, sim_aou
+from .attention_scores import ScoreVariant, SimAM, sim_am
+from .noise import below_noise, noise_floor
+from .predictions import (
+    Agreement,
+    Jaccard,
+    PredictionChanges,
+    Ratio,
+    accuracy,
+    changed_predictions,
+    correct_over_labels,
+    correct_over_vocabulary,
+    jaccard,
+    prediction_changes,
+    rec2ftp,
+)
+from .statistics import (
+    Interval,
+    MeanAndStd,
+    bootstrap_mean,
+    bootstrap_ratio,
+    derangement,
+    mean_and_std,
+    mean_over_layers,
+)
+
+__all__ = [
+    "Agreement",
+    "Interval",
+    "Jaccard",
+    "MeanAndStd",
+    "NullKind",
+    "NullSimilarity",
+    "PredictionChanges",
+    "Ratio",
+    "ScoreVariant",
+    "SimAM",
+    "SimAOU",
+    "accuracy",
+    "attention_output_update",
+    "below_noise",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "changed_predictions",
+    "correct_over_labels",
+    "correct_over_vocabulary",
+    "derangement",
+    "jaccard",
+    "mean_and_std",
+    "mean_over_layers",
+    "noise_floor",
+    "permuted_pairs",
+    "prediction_changes",
+    "rec2ftp",
+    "sim_am",
+    "sim_aou",
+    "sim_aou_null",
+]

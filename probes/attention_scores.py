@@ -1,0 +1,190 @@
+"""SimAM: do in-context learning and finetuning attend alike to the tokens of the query?
+
+Dai et al. 2023, and Bar Natan et al., section 3.2: the cosine of two rows of pre-softmax attention scores
+over the tokens of the query, per head. Raw scores share a large common offset, which the cosine sees; `delta`
+compares the changes from zero-shot instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from .vectors import (
+    as_float64,
+    concatenate_chunks,
+    cosine,
+    example_slices,
+    require_finite,
+    require_shape,
+    without_rounding,
+)
+
+ScoreVariant = Literal["raw", "delta", "centered", "softmax"]
+
+
+@dataclass(frozen=True, eq=False)
+class SimAM:
+    """Similarity of attention scores, per example, layer and head (float64, CPU).
+
+    Attributes:
+        variant: How the scores were compared, see `sim_am`.
+        values: `[N, L, H]` cosine, NaN where either vector is zero or no column is left.
+    """
+
+    variant: ScoreVariant
+    values: Tensor
+
+    def __post_init__(self) -> None:
+        """Check the shape and the name."""
+        require_shape("N L H", values=self.values)
+        _require_variant(self.variant)
+
+    @property
+    def undefined(self) -> Tensor:
+        """`[L]` number of (example, head) pairs without a defined similarity."""
+        return self.values.isnan().sum((0, 2))
+
+    @property
+    def per_example(self) -> Tensor:
+        """`[N, L]` mean over the heads that have a value."""
+        return self.values.nanmean(2)
+
+    @property
+    def head_profile(self) -> Tensor:
+        """`[L, H]` mean over the examples that have a value."""
+        return self.values.nanmean(0)
+
+    @property
+    def layer_profile(self) -> Tensor:
+        """`[L]` mean over heads, then over examples."""
+        return self.per_example.nanmean(0)
+
+    @property
+    def undefined_layers(self) -> int:
+        """Number of layers without any value; `mean` leaves them out."""
+        return int(self.layer_profile.isnan().sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean over layers of the layer profile; NaN if no layer has a value."""
+        return float(self.layer_profile.nanmean())
+
+    def select(self, examples: Tensor) -> SimAM:
+        """Return the result for these examples: a bool mask `[N]`, or indices in the order wanted."""
+        return SimAM(self.variant, self.values[examples])
+
+    @staticmethod
+    def concatenate(parts: Sequence[SimAM]) -> SimAM:
+        """Join results of successive batches (same variant) along the example axis."""
+        if len({part.variant for part in parts}) != 1:
+            raise ValueError(f"expected parts of one variant, got {[part.variant for part in parts]}")
+        return SimAM(parts[0].variant, torch.cat([part.values for part in parts]))
+
+
+def sim_am(
+    zero_shot_or_finetuned: Tensor,
+    icl: Tensor,
+    columns: Tensor,
+    *,
+    variant: ScoreVariant = "raw",
+    zero_shot: Tensor | None = None,
+    visible: Tensor | None = None,
+) -> SimAM:
+    """Compare attention scores over the tokens of the query, with zero-shot (before) or finetuned (after).
+
+    Variants:
+        * `raw`: cosine of the scores as they are (both papers).
+        * `delta`: cosine of `m_icl - m_zsl` with `m_ft - m_zsl` (the later code of Bar Natan et al.).
+        * `centered`: each row's mean over the compared columns is subtracted first (a correlation).
+        * `softmax`: cosine of the softmax over the compared columns.
+
+    Args:
+        zero_shot_or_finetuned: `[N, L, H, Q]` scores without demonstrations: zero-shot for SimAM before
+            finetuning, finetuned for SimAM after it.
+        icl: `[N, L, H, Q]` scores of the same queries behind demonstrations, columns aligned.
+        columns: `[N, Q]` bool, which columns hold a token of the query.
+        variant: How to compare.
+        zero_shot: `[N, L, H, Q]` zero-shot scores, for `delta`.
+        visible: Bool, broadcastable to `[N, L, 1, Q]`: columns the position may attend to in *both* settings
+            (`icl.visible & finetuned.visible`); the others are left out. None for all.
+
+    Raises:
+        ValueError: Shapes do not fit, a compared score is not finite, the variant is unknown, or `delta` was
+            given no zero-shot scores.
+    """
+    _require_variant(variant)
+    settings = {"zero_shot_or_finetuned": zero_shot_or_finetuned, "icl": icl}
+    if variant == "delta":
+        if zero_shot is None:
+            raise ValueError("SimAM variant 'delta' needs zero_shot scores, got None")
+        settings["zero_shot"] = zero_shot
+    require_shape("N L H Q", **settings)
+    examples, layers, heads, width = icl.shape
+    compared = _compared_columns(columns, visible, (examples, layers, width))
+    chunks = []
+    for rows in example_slices(examples, layers * heads * width):
+        mask = compared[rows]
+        first, second, *reference = [
+            _masked_scores(name, scores[rows], mask) for name, scores in settings.items()
+        ]
+        if reference:
+            first, second = first - reference[0], second - reference[0]
+        elif variant == "centered":
+            first, second = _centered(first, mask), _centered(second, mask)
+        elif variant == "softmax":
+            first, second = _softmax(first, mask), _softmax(second, mask)
+        chunks.append(cosine(first, second))
+    return SimAM(variant, concatenate_chunks(chunks, (0, layers, heads)))
+
+
+def _compared_columns(columns: Tensor, visible: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+    """Return the mask `[N, 1 or L, 1, Q]` of the columns to compare."""
+    examples, layers, width = shape
+    if columns.dtype != torch.bool or columns.shape != (examples, width):
+        raise ValueError(
+            f"expected columns {(examples, width)} of torch.bool, "
+            f"got {tuple(columns.shape)} of {columns.dtype}"
+        )
+    mask = rearrange(columns.cpu(), "n q -> n 1 1 q")
+    if visible is None:
+        return mask
+    full = (examples, layers, 1, width)
+    fits = visible.ndim == 4 and all(
+        have in (1, want) for have, want in zip(visible.shape, full, strict=True)
+    )
+    if visible.dtype != torch.bool or not fits:
+        raise ValueError(
+            f"expected visible broadcastable to {full} of torch.bool, "
+            f"got {tuple(visible.shape)} of {visible.dtype}"
+        )
+    return mask & visible.cpu()
+
+
+def _masked_scores(name: str, scores: Tensor, mask: Tensor) -> Tensor:
+    masked = torch.where(mask, as_float64(scores), 0.0)
+    require_finite(f"{name} scores", masked)
+    return masked
+
+
+def _centered(scores: Tensor, mask: Tensor) -> Tensor:
+    mean = scores.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    scale = torch.linalg.vector_norm(scores, dim=-1, keepdim=True)
+    return without_rounding(torch.where(mask, scores - mean, 0.0), scale)
+
+
+def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1)
+    return torch.where(mask, weights, 0.0)
+
+
+def _require_variant(variant: str) -> None:
+    if variant not in get_args(ScoreVariant):
+        raise ValueError(
+            f"unknown SimAM variant {variant!r}, choose one of {', '.join(get_args(ScoreVariant))}"
+        )

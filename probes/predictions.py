@@ -1,0 +1,272 @@
+"""Do in-context learning and finetuning change the same predictions?
+
+Accuracy, Rec2FTP (Dai et al. 2023), the Jaccard index of changed predictions and their partition (Bar Natan
+et al., section 3.3, Table 1 and Figure 1). Every measure is a ratio of counts that keeps what each query adds
+to it, so that it can be bootstrapped over queries and never hides an empty denominator.
+
+A *change* is a query whose prediction differs from zero-shot. Under `same_label` agreement a shared change is
+one where both settings moved to the same new label: the changes are then sets of (query, new label) pairs,
+and correct and incorrect changes split every part cleanly. Under `changed`, the formula of the paper's text,
+it is enough that both moved. The two are the same for tasks with two labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .statistics import Interval, bootstrap_ratio
+
+Agreement = Literal["same_label", "changed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """A ratio of counts over queries.
+
+    Attributes:
+        numerators: `[N]` int64, what each query adds to the numerator.
+        denominators: `[N]` int64, what it adds to the denominator.
+    """
+
+    numerators: Tensor
+    denominators: Tensor
+
+    def __post_init__(self) -> None:
+        """Check shapes and that no query adds more above than below."""
+        _require_queries(numerators=self.numerators, denominators=self.denominators)
+        if bool(((self.numerators < 0) | (self.numerators > self.denominators)).any()):
+            raise ValueError(
+                "each numerator must lie between 0 and its denominator, got sums "
+                f"{self.numerator} over {self.denominator} for {len(self.numerators)} queries"
+            )
+
+    @property
+    def numerator(self) -> int:
+        """Sum over queries."""
+        return int(self.numerators.sum())
+
+    @property
+    def denominator(self) -> int:
+        """Sum over queries."""
+        return int(self.denominators.sum())
+
+    @property
+    def percent(self) -> float:
+        """100 x numerator / denominator; NaN if the denominator is 0."""
+        return 100.0 * self.numerator / self.denominator if self.denominator else float("nan")
+
+    def interval(self, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
+        """Bootstrap the percentage over queries, numerator and denominator together."""
+        return bootstrap_ratio(
+            100 * self.numerators, self.denominators, seed=seed, resamples=resamples, level=level
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Jaccard:
+    """Jaccard indices of the predictions changed by in-context learning and by finetuning.
+
+    Attributes:
+        agreement: What counts as a shared change.
+        all: Over all changes.
+        correct: Over changes to the gold label.
+        incorrect: Over changes to another label than gold.
+    """
+
+    agreement: Agreement
+    all: Ratio
+    correct: Ratio
+    incorrect: Ratio
+
+
+@dataclass(frozen=True)
+class PredictionChanges:
+    """The partition of prediction changes of Figure 1 of Bar Natan et al., as counts.
+
+    Attributes:
+        agreement: What counts as a shared change.
+        shared_correct: Changed by both, to the gold label.
+        shared_incorrect: Changed by both, to another label than gold.
+        shared_mixed: Changed by both, one to the gold label and the other not (0 under `same_label`).
+        icl_correct: Changed by in-context learning only, to the gold label.
+        icl_incorrect: Changed by in-context learning only, to another label.
+        ft_correct: Changed by finetuning only, to the gold label.
+        ft_incorrect: Changed by finetuning only, to another label.
+        union: Size of the union of both sets of changes, counted by itself; the seven parts add up to it.
+    """
+
+    agreement: Agreement
+    shared_correct: int
+    shared_incorrect: int
+    shared_mixed: int
+    icl_correct: int
+    icl_incorrect: int
+    ft_correct: int
+    ft_incorrect: int
+    union: int
+
+    def __post_init__(self) -> None:
+        """Check that the parts add up."""
+        if self.shared + self.icl_only + self.ft_only != self.union:
+            raise ValueError(f"the parts of {self} do not add up to the union")
+
+    @property
+    def shared(self) -> int:
+        """Changes shared by both."""
+        return self.shared_correct + self.shared_incorrect + self.shared_mixed
+
+    @property
+    def icl_only(self) -> int:
+        """Changes by in-context learning only."""
+        return self.icl_correct + self.icl_incorrect
+
+    @property
+    def ft_only(self) -> int:
+        """Changes by finetuning only."""
+        return self.ft_correct + self.ft_incorrect
+
+
+def accuracy(correct: Tensor) -> Ratio:
+    """Return how many predictions are right.
+
+    Args:
+        correct: `[N]` bool, see `correct_over_labels` (Dai et al.) and `correct_over_vocabulary` (Shen et
+            al.).
+    """
+    _require_queries(torch.bool, correct=correct)
+    return Ratio(correct.long(), torch.ones_like(correct, dtype=torch.long))
+
+
+def correct_over_labels(prediction: Tensor, gold: Tensor) -> Tensor:
+    """Return `[N]` bool: the predicted label option `[N]` is the gold one `[N]`."""
+    _require_queries(prediction=prediction, gold=gold)
+    return prediction == gold
+
+
+def correct_over_vocabulary(label_is_argmax: Tensor, gold: Tensor) -> Tensor:
+    """Return `[N]` bool: every token of the gold label is the most likely one of the whole vocabulary.
+
+    Args:
+        label_is_argmax: `[N, C]` bool, for each label option, whether all its tokens are the argmax given the
+            tokens before them.
+        gold: `[N]` integers in `0..C-1`.
+    """
+    if label_is_argmax.ndim != 2 or label_is_argmax.dtype != torch.bool:
+        raise ValueError(
+            f"expected label_is_argmax [N, C] of torch.bool, got {tuple(label_is_argmax.shape)} "
+            f"of {label_is_argmax.dtype}"
+        )
+    _require_queries(label_is_argmax=label_is_argmax[:, 0], gold=gold)
+    options = label_is_argmax.shape[1]
+    if len(gold) and not 0 <= int(gold.min()) <= int(gold.max()) < options:
+        raise ValueError(f"gold must lie in 0..{options - 1}, got {gold.unique().tolist()}")
+    return label_is_argmax.gather(1, gold.long()[:, None])[:, 0]
+
+
+def rec2ftp(zsl_correct: Tensor, icl_correct: Tensor, ft_correct: Tensor) -> Ratio:
+    """Return Rec2FTP: of the queries that finetuning put right, how many in-context learning puts right too.
+
+    |{zero-shot wrong, finetuned right, ICL right}| / |{zero-shot wrong, finetuned right}| (Dai et al. 2023).
+
+    Args:
+        zsl_correct: `[N]` bool.
+        icl_correct: `[N]` bool.
+        ft_correct: `[N]` bool.
+    """
+    _require_queries(torch.bool, zsl_correct=zsl_correct, icl_correct=icl_correct, ft_correct=ft_correct)
+    fixed = ~zsl_correct & ft_correct
+    return Ratio((fixed & icl_correct).long(), fixed.long())
+
+
+def changed_predictions(pred_zsl: Tensor, prediction: Tensor) -> Ratio:
+    """Return how many predictions `[N]` differ from the zero-shot ones `[N]`."""
+    _require_queries(pred_zsl=pred_zsl, prediction=prediction)
+    return accuracy(prediction != pred_zsl)
+
+
+def jaccard(
+    pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement = "same_label"
+) -> Jaccard:
+    """Return the Jaccard indices of the changes: |shared| / (|ICL| + |FT| - |shared|).
+
+    Correct and incorrect count, by the same rule, only changes to the gold label or only changes to another
+    one. Under `same_label` the index over all changes is the mediant of these two, as it is in Table 1 of Bar
+    Natan et al. (their text gives the formula of `changed`, their code the one of `same_label`).
+
+    Args:
+        pred_zsl: `[N]` predicted label options, zero-shot.
+        pred_icl: `[N]` the same behind demonstrations.
+        pred_ft: `[N]` the same, finetuned.
+        gold: `[N]` gold label options.
+        agreement: What counts as a shared change, see the module's documentation.
+    """
+    by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
+
+    def ratio(icl: Tensor, ft: Tensor) -> Ratio:
+        shared = (icl & ft & agree).long()
+        return Ratio(shared, icl.long() + ft.long() - shared)
+
+    icl_right, ft_right = pred_icl == gold, pred_ft == gold
+    return Jaccard(
+        agreement=agreement,
+        all=ratio(by_icl, by_ft),
+        correct=ratio(by_icl & icl_right, by_ft & ft_right),
+        incorrect=ratio(by_icl & ~icl_right, by_ft & ~ft_right),
+    )
+
+
+def prediction_changes(
+    pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement = "same_label"
+) -> PredictionChanges:
+    """Partition the prediction changes into shared, ICL only and finetuning only, correct and incorrect.
+
+    Under `same_label` a query that both settings moved, to different labels, is one change of each and counts
+    in both "only" parts, as it does in the union of the Jaccard index.
+
+    Args:
+        pred_zsl: `[N]` predicted label options, zero-shot.
+        pred_icl: `[N]` the same behind demonstrations.
+        pred_ft: `[N]` the same, finetuned.
+        gold: `[N]` gold label options.
+        agreement: What counts as a shared change, see the module's documentation.
+    """
+    by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
+    icl_right, ft_right = pred_icl == gold, pred_ft == gold
+    shared = by_icl & by_ft & agree
+    only_icl, only_ft = by_icl & ~shared, by_ft & ~shared
+    return PredictionChanges(
+        agreement=agreement,
+        shared_correct=int((shared & icl_right & ft_right).sum()),
+        shared_incorrect=int((shared & ~icl_right & ~ft_right).sum()),
+        shared_mixed=int((shared & (icl_right != ft_right)).sum()),
+        icl_correct=int((only_icl & icl_right).sum()),
+        icl_incorrect=int((only_icl & ~icl_right).sum()),
+        ft_correct=int((only_ft & ft_right).sum()),
+        ft_incorrect=int((only_ft & ~ft_right).sum()),
+        union=int(by_icl.sum() + by_ft.sum() - shared.sum()),
+    )
+
+
+def _changes(
+    pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return bool `[N]`: changed by ICL, changed by finetuning, and whether a change by both is shared."""
+    _require_queries(pred_zsl=pred_zsl, pred_icl=pred_icl, pred_ft=pred_ft, gold=gold)
+    if agreement not in get_args(Agreement):
+        raise ValueError(f"unknown agreement {agreement!r}, choose one of {', '.join(get_args(Agreement))}")
+    agree = pred_icl == pred_ft if agreement == "same_label" else torch.ones_like(pred_icl, dtype=torch.bool)
+    return pred_icl != pred_zsl, pred_ft != pred_zsl, agree
+
+
+def _require_queries(dtype: torch.dtype | None = None, **tensors: Tensor) -> None:
+    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
+    if len({shape for shape, _ in shapes.values()}) != 1 or any(
+        len(shape) != 1 for shape, _ in shapes.values()
+    ):
+        raise ValueError(f"expected one value per query, [N], for all, got {shapes}")
+    if dtype is not None and any(have != dtype for _, have in shapes.values()):
+        raise ValueError(f"expected values of {dtype}, got {shapes}")

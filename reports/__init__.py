@@ -1,0 +1,1 @@
+"""What is seen: tables and figures of what the analyses found."""

@@ -1,0 +1,142 @@
+"""What the table of a comparison says beside its numbers: what was run, and what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..analyses.configuration import CompareConfig
+from ..analyses.draw import Draw, FinetunedSetting
+
+
+def changed_by_finetuning(draw: Draw) -> int:
+    """Return how many predictions finetuning changed."""
+    return int((draw.answers["ft"].prediction != draw.answers["zsl"].prediction).sum())
+
+
+def alarms_of(draws: Sequence[Draw]) -> tuple[str, ...]:
+    """Return what must be read before any number: the draws in which finetuning changed no prediction."""
+    return tuple(_unchanged(draw, len(draws)) for draw in draws if not changed_by_finetuning(draw))
+
+
+def _unchanged(draw: Draw, draws: int) -> str:
+    which = f" in the draw of seed {draw.seed}" if draws > 1 else ""
+    finetuning = draw.finetuned.finetuning
+    how = f" and learning rate {finetuning.learning_rate:g}" if finetuning else ""
+    return (
+        f"finetuning changed no prediction{which}: with {draw.finetuned.source}{how} every one of "
+        f"{len(draw.gold)} is that of zero-shot, so the overlap of changes says nothing about finetuning"
+    )
+
+
+def facts_of(config: CompareConfig, draws: Sequence[Draw]) -> tuple[tuple[str, str], ...]:
+    """Return what was run, as name and value."""
+    facts = [
+        ("model", _model(config, draws[0])),
+        ("task", _task(config, draws[0])),
+        ("demonstrations", _demonstrations(config, draws)),
+        ("queries", _queries(draws)),
+        ("finetuning", _finetuning([draw.finetuned for draw in draws])),
+        ("learning rate", _learning_rate(config, [draw.finetuned for draw in draws])),
+    ]
+    if any(draw.noise for draw in draws):
+        facts.append(("noise floor", _noise(draws)))
+    return tuple(facts)
+
+
+def _each(texts: Iterable[str]) -> str:
+    """Say once what is the same for every draw, else list it in the order of the draws."""
+    texts = list(texts)
+    return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
+
+
+def _model(config: CompareConfig, draw: Draw) -> str:
+    parts = [config.model]
+    if config.revision:
+        parts.append(f"revision {config.revision}")
+    if config.adapter:
+        parts.append(f"adapter {config.adapter}")
+    zero_shot = draw.manifest.get("zsl", {})
+    parts += [str(zero_shot[key]) for key in ("dtype", "device") if key in zero_shot]
+    recorded = "layer" if len(draw.layers) == 1 else "layers"
+    return ", ".join([*parts, f"{len(draw.layers)} {recorded} recorded"])
+
+
+def _task(config: CompareConfig, draw: Draw) -> str:
+    template = f", template {config.template}" if config.template else ""
+    return f"{config.task} ({', '.join(draw.label_names)}){template}"
+
+
+def _demonstrations(config: CompareConfig, draws: Sequence[Draw]) -> str:
+    used = _each(str(draw.demonstrations_used) for draw in draws)
+    asked = _each(str(draw.demonstrations_asked) for draw in draws)
+    seeds = ", ".join(str(draw.seed) for draw in draws)
+    order = f", order {config.order}" if config.order is not None else ""
+    balanced = ", balanced" if config.balanced else ""
+    return f"{used} of {asked} shots used, seed{'s' * (len(draws) > 1)} {seeds}{order}{balanced}"
+
+
+def _queries(draws: Sequence[Draw]) -> str:
+    skipped = _each(str(draw.queries_skipped) for draw in draws)
+    train, validation = draws[0].records_left_out
+    notes = [] if skipped == "0" else [f"{skipped} skipped, too long on their own"]
+    if train or validation:
+        notes.append(
+            f"{train} training and {validation} validation records left out, over the limit of tokens"
+        )
+    return _each(str(len(draw.gold)) for draw in draws) + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def _finetuning(settings: Sequence[FinetunedSetting]) -> str:
+    setting, changed = settings[0], f"{settings[0].trained_parameters:,} parameters"
+    runs = [each.finetuning for each in settings if each.finetuning is not None]
+    if not runs:
+        return f"{setting.source}, finetuned elsewhere; {changed} differ"
+    recipe = runs[0].recipe
+    epochs = "1 epoch" if runs[0].epochs == 1 else f"{runs[0].epochs} epochs"
+    losses = _each(f"{run.losses[0]:.3f} → {run.final_loss:.3f}" for run in runs)
+    return (
+        f"{setting.source}: {recipe.parameters} ({changed}), {recipe.optimizer}, {epochs}, "
+        f"loss on {recipe.loss_tokens} tokens {losses}"
+    )
+
+
+def _learning_rate(config: CompareConfig, settings: Sequence[FinetunedSetting]) -> str:
+    choices = [setting.choice for setting in settings if setting.choice is not None]
+    if len(choices) == 1:
+        return choices[0].describe().removeprefix("learning rate ")
+    if choices:
+        first = choices[0]
+        return (
+            f"{_each(f'{choice.chosen:g}' for choice in choices)}, each chosen of {len(first.candidates)} "
+            f"from {first.candidates[0]:g} to {first.candidates[-1]:g} by held-out label NLL"
+        )
+    runs = [setting.finetuning for setting in settings if setting.finetuning is not None]
+    if not runs:
+        return "unknown, finetuned elsewhere"
+    asked = runs[0].recipe.learning_rate if config.learning_rate is None else config.learning_rate
+    origin = "as published" if asked == "published" else "as given"
+    return f"{_each(f'{run.learning_rate:g}' for run in runs)}, {origin}"
+
+
+def _noise(draws: Sequence[Draw]) -> str:
+    floors = [draw.noise for draw in draws if draw.noise is not None]
+    icl = _each(f"{100 * float(noise.icl_below.nanmean()):.1f}%" for noise in floors)
+    ft = _each(f"{100 * float(noise.ft_below.nanmean()):.1f}%" for noise in floors)
+    dtype = draws[0].manifest.get("zsl", {}).get("dtype", "half precision")
+    return (
+        f"in {dtype}, {icl} of the ICL and {ft} of the finetuning "
+        "updates are no larger than what repeating the zero-shot run changes"
+    )
+
+
+def warnings_of(draws: Sequence[Draw]) -> tuple[str, ...]:
+    """Return what limits the numbers."""
+    warnings = [
+        f"only {draw.demonstrations_used} of {draw.demonstrations_asked} demonstrations fit the context window "
+        f"with seed {draw.seed}; the others were left out"
+        for draw in draws
+        if draw.demonstrations_used < draw.demonstrations_asked
+    ]
+    if any(draw.separator_unknown for draw in draws):
+        warnings.append("the separator between demonstrations is an unknown token to this tokenizer")
+    return tuple(warnings)

@@ -1,0 +1,178 @@
+"""The figures of a comparison: measures by layer, and SimAM by layer and head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..analyses.configuration import CompareConfig
+from ..analyses.draw import Draw
+from ..analyses.measures import Intervals, LayerProfile, head_profiles_of, layer_profiles_of
+from ..probes import mean_and_std
+from . import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_TICKS = 12
+_MOST_MARKERS = 40
+
+
+def figure_title(config: CompareConfig) -> str:
+    """Return what a figure is about, in short: the model's own name, the task and the number of shots."""
+    model = config.model.rstrip("/").rsplit("/", 1)[-1]
+    return f"{model} on {config.task}, {config.shots} shot{'s' * (config.shots > 1)}"
+
+
+def layer_profile_figure(draws: Sequence[Draw], intervals: Intervals, *, title: str = "") -> Figure:
+    """Draw SimAOU with its nulls, and SimAM before and after finetuning, by layer.
+
+    Bands are bootstrap intervals for one draw of demonstrations, and one standard deviation over several. A layer
+    in which a measure is undefined has no point.
+
+    Args:
+        draws: One or more draws of the same model.
+        intervals: How the bands of a single draw are made.
+        title: What the figure is about, see `figure_title`.
+    """
+    layers = np.array(draws[0].layers)
+    bands = [_band(column) for column in zip(*(layer_profiles_of(d, intervals) for d in draws), strict=True)]
+    with style.figure_style():
+        figure = style.new_figure(9.0, 3.9)
+        left, right = figure.subplots(1, 2)
+        _profile_panel(left, layers, [band for band in bands if band.name.startswith("SimAOU")])
+        left.set(title="attention output updates", ylabel="SimAOU (cosine)")
+        _profile_panel(right, layers, [band for band in bands if band.name.startswith("SimAM")])
+        right.set(title="attention scores", ylabel="SimAM (cosine)")
+        if title:
+            figure.suptitle(title)
+        figure.supxlabel(_band_note(draws, intervals), fontsize=8, color="#555555")
+    return figure
+
+
+def _band(profiles: Sequence[LayerProfile]) -> LayerProfile:
+    """Return the profile itself, or mean and mean ± standard deviation over several draws."""
+    if len(profiles) == 1:
+        return profiles[0]
+    spread = mean_and_std(torch.stack([profile.value for profile in profiles]))
+    return LayerProfile(
+        name=profiles[0].name,
+        value=spread.mean,
+        low=spread.mean - spread.std,
+        high=spread.mean + spread.std,
+        defined=torch.stack([profile.defined for profile in profiles]).sum(0),
+    )
+
+
+def _profile_panel(axes: Axes, layers: np.ndarray, profiles: Iterable[LayerProfile]) -> None:
+    order = np.argsort(layers)
+    marker = "o" if len(layers) <= _MOST_MARKERS else ""
+    for profile in profiles:
+        colour = style.MEASURE_COLOURS.get(profile.name, style.OTHER_COLOUR)
+        value, low, high = (part.numpy()[order] for part in (profile.value, profile.low, profile.high))
+        is_null = ", null " in profile.name
+        axes.fill_between(layers[order], low, high, color=colour, alpha=0.18, linewidth=0)
+        if len(layers) == 1:  # A band has no width there.
+            axes.vlines(layers, low, high, color=colour, alpha=0.5)
+        axes.plot(
+            layers[order],
+            value,
+            color=colour,
+            marker=marker,
+            linestyle="--" if is_null else "-",
+            label=_short_name(profile.name),
+        )
+    axes.axhline(0, color="#333333", linewidth=0.7, zorder=1)
+    _whole_number_ticks(axes.xaxis)
+    axes.set_xlabel("layer")
+    axes.margins(x=0.03)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, columnspacing=1.2, handlelength=1.8)
+
+
+def _short_name(name: str) -> str:
+    if ", null " in name:
+        return "null: " + name.split(", null ")[1].replace("_", " ")
+    return {"SimAOU": "measured"}.get(name, name.removeprefix("SimAM ").removeprefix("of the "))
+
+
+def _band_note(draws: Sequence[Draw], intervals: Intervals) -> str:
+    if len(draws) == 1:
+        return (
+            f"bands: {100 * intervals.level:g}% bootstrap over {len(draws[0].gold)} queries, "
+            "for this one draw of demonstrations"
+        )
+    return f"lines: mean over {len(draws)} draws of demonstrations; bands: ± one standard deviation"
+
+
+def head_heatmap_figure(draws: Sequence[Draw], *, title: str = "") -> Figure:
+    """Draw SimAM before finetuning, after it, and of the changes, by layer and head on one scale.
+
+    Several draws are averaged. Cells in which no example has a value are hatched.
+
+    Args:
+        draws: One or more draws of the same model.
+        title: What the figure is about, see `figure_title`.
+    """
+    layers = np.array(draws[0].layers)
+    order = np.argsort(layers)
+    maps = {
+        name: torch.stack([head_profiles_of(draw)[name] for draw in draws]).nanmean(0).numpy()[order]
+        for name in head_profiles_of(draws[0])
+    }
+    n_layers, n_heads = next(iter(maps.values())).shape
+    width = min(13.0, max(7.5, 2.4 + 3 * 0.16 * n_heads))
+    height = min(9.0, max(3.4, 1.7 + 0.16 * n_layers))
+    undefined = any(bool(np.isnan(values).any()) for values in maps.values())
+    with style.figure_style():
+        figure = style.new_figure(width, height)
+        panels = figure.subplots(1, len(maps), sharey=True)
+        image = None
+        for axes, (name, values) in zip(panels, maps.items(), strict=True):
+            image = _heatmap(axes, values)
+            axes.set(title=_short_name(name), xlabel="head")
+        _layer_ticks(panels[0], layers[order])
+        panels[0].set_ylabel("layer")
+        figure.colorbar(image, ax=list(panels), label="SimAM (cosine)", fraction=0.05, pad=0.02)
+        if title:
+            figure.suptitle(title)
+        notes = [f"mean over {len(draws)} draws of demonstrations"] if len(draws) > 1 else []
+        if undefined:
+            notes.append("hatched: undefined (scores, or their changes, are all zero)")
+        if notes:
+            figure.supxlabel("; ".join(notes), fontsize=8, color="#555555")
+    return figure
+
+
+def _heatmap(axes: Axes, values: np.ndarray) -> Any:
+    axes.patch.set(facecolor=style.UNDEFINED_FACE, edgecolor=style.UNDEFINED_HATCH, hatch="////")
+    image = axes.imshow(
+        np.ma.masked_invalid(values),
+        origin="lower",
+        aspect="auto",
+        cmap=style.DIVERGING_COLOURS,
+        vmin=-1,
+        vmax=1,
+        interpolation="nearest",
+    )
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    _whole_number_ticks(axes.xaxis)
+    return image
+
+
+def _whole_number_ticks(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+
+
+def _layer_ticks(axes: Axes, layers: np.ndarray) -> None:
+    """Name rows after their layers, thinned out so that names do not touch."""
+    step = max(1, -(-len(layers) // _MOST_TICKS))
+    step = next((nice for nice in (1, 2, 4, 5, 8, 10, 20, 50) if nice >= step), step)
+    rows = np.arange(0, len(layers), step)
+    axes.set_yticks(rows, [str(layers[row]) for row in rows])

@@ -1,0 +1,107 @@
+"""One look for all figures, made without any global state: they show in a notebook and save to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DOTS_PER_INCH = 150
+
+# Okabe and Ito's palette, which stays apart for colour-blind readers.
+SETTING_COLOURS: Mapping[str, str] = {"zsl": "#6e6e6e", "icl": "#0072b2", "ft": "#d55e00"}
+MEASURE_COLOURS: Mapping[str, str] = {
+    "SimAOU": "#0072b2",
+    "SimAOU, null gaussian": "#6e6e6e",
+    "SimAOU, null permuted_pairs": "#e69f00",
+    "SimAM before finetuning": "#6e6e6e",
+    "SimAM after finetuning": "#d55e00",
+    "SimAM of the changes (delta)": "#009e73",
+}
+OTHER_COLOUR = "#cc79a7"
+DIVERGING_COLOURS = "RdBu_r"
+UNDEFINED_FACE, UNDEFINED_HATCH = "#efefef", "#9a9a9a"
+
+_SETTINGS: Mapping[str, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "figure.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 3.5,
+    "hatch.linewidth": 0.6,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Let whatever is drawn inside look alike; matplotlib's own settings come back afterwards."""
+    from matplotlib import rc_context
+
+    with rc_context(dict(_SETTINGS)):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure that belongs to no window and that a notebook shows as a picture.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = _figure_class()(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as a PNG picture."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure to a PNG file.
+
+    Raises:
+        UserError: If the name does not end in ``.png``.
+    """
+    if Path(path).suffix.lower() != ".png":
+        raise UserError(f"a figure is saved as a picture of type PNG: end the name {str(path)!r} in .png")
+    Path(path).write_bytes(png_bytes(figure))
+
+
+@cache
+def _figure_class() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        """A figure that notebooks show without a plotting backend."""
+
+        def _repr_png_(self) -> bytes:
+            return png_bytes(self)
+
+    return NotebookFigure

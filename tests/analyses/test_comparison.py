@@ -1,0 +1,322 @@
+"""The whole comparison against a literal one: full prompts, one at a time, plain forwards, NumPy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny_checkpoint import TEMPLATE, write_checkpoint
+
+import iclprobe
+from iclprobe import Comparison, LanguageModel, UserError
+from iclprobe.tasks.task import Task
+
+
+def run(checkpoint: Path, records: Path, **options: Any) -> Comparison:
+    settings = {"learning_rate": 0.5, "shots": 4, **options}
+    return iclprobe.compare(
+        model=str(checkpoint),
+        task="tone",
+        template=TEMPLATE,
+        label_words=("bad", "good"),
+        separator="<end-of-sequence>",
+        data=str(records),
+        device="cpu",
+        **settings,
+    )
+
+
+def literal_setting(
+    model: LanguageModel, prefix: list[int], queries: list[list[int]], options: list[list[int]]
+) -> Any:
+    """Attention outputs [N][L][d], score rows [N][L][H][Q] and label scores, prompt by prompt."""
+    outputs, rows, answers = [], [], []
+    for query in queries:
+        kept: list[np.ndarray] = []
+
+        def keep(module: Any, args: Any, output: torch.Tensor, kept: list[np.ndarray] = kept) -> None:
+            kept.append(output[0, -1].double().numpy())
+
+        handles = [layer.self_attn.o_proj.register_forward_hook(keep) for layer in model.module.model.layers]
+        ids = torch.tensor([prefix + query])
+        with torch.no_grad():
+            result = model.module(ids, output_hidden_states=True)
+        for handle in handles:
+            handle.remove()
+        outputs.append(kept)
+        rows.append(literal_rows(model, result.hidden_states, len(prefix)))
+        answers.append([literal_label(model, prefix + query, option) for option in options])
+    return np.array(outputs), rows, np.array(answers)
+
+
+def literal_label(model: LanguageModel, prompt: list[int], option: list[int]) -> tuple[float, bool]:
+    """Mean log-probability of an option's tokens behind a prompt, and whether each is the argmax."""
+    with torch.no_grad():
+        logits = model.module(torch.tensor([prompt + option])).logits[0, len(prompt) - 1 : -1].double()
+    logprobs = torch.log_softmax(logits, -1)
+    mean = float(np.mean([float(logprobs[step, token]) for step, token in enumerate(option)]))
+    return mean, logits.argmax(-1).tolist() == option
+
+
+@torch.no_grad()
+def literal_rows(model: LanguageModel, hidden_states: Any, start: int) -> list[np.ndarray]:
+    """Scores of the last token over the query's tokens, from the projections and the rotary embedding."""
+    config, body = model.module.config, model.module.model
+    heads, shared, width = config.num_attention_heads, config.num_key_value_heads, config.head_dim
+    length = hidden_states[0].shape[1]
+    cos, sin = body.rotary_emb(hidden_states[0], torch.arange(length)[None])
+    rows = []
+    for layer, hidden in zip(body.layers, hidden_states, strict=False):
+        normed = layer.input_layernorm(hidden)[0]
+        query = rotate(layer.self_attn.q_proj(normed).view(length, heads, width), cos[0], sin[0])
+        key = rotate(layer.self_attn.k_proj(normed).view(length, shared, width), cos[0], sin[0])
+        row = [
+            [float(query[-1, h] @ key[t, h // (heads // shared)]) / width**0.5 for t in range(start, length)]
+            for h in range(heads)
+        ]
+        rows.append(np.array(row))
+    return rows
+
+
+def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    first, second = states.chunk(2, dim=-1)
+    return states * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / np.linalg.norm(one) / np.linalg.norm(other))
+
+
+def literal_sgd(model: LanguageModel, demonstrations: list[list[int]], rate: float) -> None:
+    """One pass of SGD on W_K and W_V, batch 1, mean loss over all tokens, straight on the module."""
+    trained = [
+        parameter
+        for name, parameter in model.module.named_parameters()
+        if "k_proj" in name or "v_proj" in name
+    ]
+    for ids in demonstrations:
+        tokens = torch.tensor([ids])
+        logits = model.module(tokens).logits[0, :-1]
+        loss = torch.nn.functional.cross_entropy(logits, tokens[0, 1:])
+        gradients = torch.autograd.grad(loss, trained)
+        with torch.no_grad():
+            for parameter, gradient in zip(trained, gradients, strict=True):
+                parameter -= rate * gradient
+
+
+@pytest.fixture(scope="module")
+def task(records: Path) -> Task:
+    return iclprobe.load_task("tone", template=TEMPLATE, label_words=("bad", "good"), data=str(records))
+
+
+def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Path, task: Task) -> None:
+    result = run(checkpoint, records)
+    draw = result.draws[0]
+    model = iclprobe.load_model(checkpoint, device="cpu")
+    tokenizer = model.require_tokenizer()
+
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[return-value]
+
+    bos, eos = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
+    shown = iclprobe.draw_demonstrations(task, 4, 0)
+    texts = [TEMPLATE.format(text=r.fields["text"]) + " " + ("bad", "good")[r.label] for r in shown]
+    prefix = bos + [token for text in texts for token in encode(text) + eos]
+    queries = [encode(TEMPLATE.format(text=r.fields["text"])) for r in task.validation]
+    gold = np.array([record.label for record in task.validation])
+    options = [encode(" bad"), encode(" good")]
+
+    zsl = literal_setting(model, bos, queries, options)
+    icl = literal_setting(model, prefix, queries, options)
+    literal_sgd(model, [bos + encode(text) for text in texts], 0.5)
+    ft = literal_setting(model, bos, queries, options)
+
+    unit = [setting[0] / np.linalg.norm(setting[0], axis=-1, keepdims=True) for setting in (zsl, icl, ft)]
+    for i in range(len(queries)):
+        for layer in range(3):
+            expected = cosine(unit[1][i, layer] - unit[0][i, layer], unit[2][i, layer] - unit[0][i, layer])
+            assert float(draw.sim_aou.values[i, layer]) == pytest.approx(expected, abs=2e-4)
+            for head in range(4):
+                rows = [setting[1][i][layer][head] for setting in (zsl, icl, ft)]
+                before, after = cosine(rows[1], rows[0]), cosine(rows[1], rows[2])
+                assert float(draw.sim_am_before.values[i, layer, head]) == pytest.approx(before, abs=1e-4)
+                assert float(draw.sim_am_after.values[i, layer, head]) == pytest.approx(after, abs=1e-4)
+    for name, setting in (("zsl", zsl), ("icl", icl), ("ft", ft)):
+        answers = draw.answers[name]  # type: ignore[index]
+        np.testing.assert_allclose(answers.label_logprobs.numpy(), setting[2][:, :, 0], atol=1e-4)
+        predicted = setting[2][:, :, 0].argmax(1)
+        assert answers.prediction.tolist() == predicted.tolist()
+        assert answers.correct.tolist() == (predicted == gold).tolist()
+        expected = [bool(setting[2][i, label, 1]) for i, label in enumerate(gold)]
+        assert answers.correct_vocabulary.tolist() == expected
+    assert result["SimAOU"] == pytest.approx(
+        float(np.mean([[float(v) for v in row] for row in draw.sim_aou.values.numpy()])), abs=1e-6
+    )
+
+
+def test_layers_that_finetuning_cannot_reach_change_by_exactly_zero(checkpoint: Path, records: Path) -> None:
+    recipe = {"preset": "dai", "parameters": "attn_v@-1"}
+    draw = run(checkpoint, records, recipe=recipe).draws[0]
+    assert draw.sim_aou.update_norms_ft[:, :2].count_nonzero() == 0
+    assert bool(draw.sim_aou.values[:, :2].isnan().all())
+    assert draw.sim_aou.undefined.tolist() == [12, 12, 0]
+    assert bool((draw.sim_aou.update_norms_ft[:, 2] > 0).all())
+
+
+def test_batches_change_nothing(checkpoint: Path, records: Path) -> None:
+    one, five = (run(checkpoint, records, batch_size=size) for size in (1, 5))
+    assert torch.allclose(one.draws[0].sim_aou.values, five.draws[0].sim_aou.values, atol=1e-3)
+    assert one["SimAOU, null gaussian"] == pytest.approx(five["SimAOU, null gaussian"], abs=1e-4)
+    assert one["SimAOU, null permuted_pairs"] == pytest.approx(five["SimAOU, null permuted_pairs"], abs=1e-4)
+
+
+def test_the_same_comparison_gives_the_same_numbers_whatever_the_global_state(
+    checkpoint: Path, records: Path
+) -> None:
+    torch.manual_seed(1)
+    first = run(checkpoint, records)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    second = run(checkpoint, records)
+    assert torch.equal(state, torch.get_rng_state())
+    for one, other in zip(first.measures[0], second.measures[0], strict=True):
+        assert repr(one) == repr(other)
+
+
+def test_several_seeds_give_mean_and_standard_deviation(checkpoint: Path, records: Path) -> None:
+    both = run(checkpoint, records, seeds=(0, 1))
+    alone = [run(checkpoint, records, seeds=seed)["SimAOU"] for seed in (0, 1)]
+    measure = {m.name: m for m in both.over_draws}["SimAOU"]
+    assert alone[0] != alone[1]
+    assert measure.mean == pytest.approx(np.mean(alone), abs=1e-9)
+    assert measure.std == pytest.approx(np.std(alone, ddof=1), abs=1e-9)
+    assert "±" in both.table()
+
+
+def test_the_model_is_left_as_it_was(checkpoint: Path, records: Path, task: Task) -> None:
+    model = iclprobe.load_model(checkpoint, device="cpu")
+    before = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
+    iclprobe.compare(model=model, task=task, shots=4, learning_rate=0.5, limit=4)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.module.state_dict().items())
+
+
+def test_a_finetuning_that_changes_no_prediction_is_said_first(checkpoint: Path, records: Path) -> None:
+    table = run(checkpoint, records, learning_rate=1e-9).table()
+    assert table.splitlines()[0].startswith("finetuning changed no prediction")
+
+
+def test_the_learning_rate_is_chosen_on_training_records_alone(
+    checkpoint: Path, records: Path, tmp_path: Path
+) -> None:
+    chosen = run(checkpoint, records, learning_rate="auto").draws[0].finetuned.choice
+    assert chosen is not None
+    other = tmp_path / "records"
+    other.mkdir()
+    (other / "train.jsonl").write_text((records / "train.jsonl").read_text())
+    lines = (records / "validation.jsonl").read_text().splitlines()
+    flipped = [{**json.loads(line), "label": 1 - json.loads(line)["label"]} for line in lines]
+    (other / "validation.jsonl").write_text("\n".join(map(json.dumps, flipped)))
+    again = run(checkpoint, other, learning_rate="auto").draws[0].finetuned.choice
+    assert again == chosen
+
+
+def test_a_model_somebody_else_finetuned_takes_the_recipes_place(
+    checkpoint: Path, records: Path, tmp_path: Path
+) -> None:
+    by_recipe = run(checkpoint, records)
+    finetuning = by_recipe.draws[0].finetuned.finetuning
+    assert finetuning is not None
+    model = iclprobe.load_model(checkpoint, device="cpu")
+    with finetuning.delta.applied(model):
+        model.module.save_pretrained(tmp_path / "finetuned")
+    model.require_tokenizer().save_pretrained(tmp_path / "finetuned")
+    given = run(checkpoint, records, finetuned=str(tmp_path / "finetuned"))
+    assert torch.equal(given.draws[0].sim_aou.values, by_recipe.draws[0].sim_aou.values)
+
+
+def test_a_run_directory_holds_everything_and_runs_again(
+    checkpoint: Path, records: Path, tmp_path: Path
+) -> None:
+    run(checkpoint, records, out=tmp_path / "run", save_captures=True)
+    names = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
+    assert names >= {
+        *("config.yaml", "manifest.json", "results.json", "layers.csv", "heads.csv", "examples.csv"),
+        *("layer_profile.png", "heads.png"),
+        *(f"captures/{setting}.safetensors" for setting in ("zsl", "icl", "ft")),
+    }
+    captured = iclprobe.Capture.load(tmp_path / "run" / "captures" / "ft.safetensors")
+    assert captured.scores is not None and captured.scores.shape[:3] == (12, 3, 4)
+    assert captured.prediction is not None and captured.prediction.shape == (12,)
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    iclprobe.compare(iclprobe.CompareConfig(**config), out=tmp_path / "again")
+    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("run", "again"))
+    assert first == second
+
+
+def test_captures_on_disk_give_the_same_numbers(checkpoint: Path, records: Path, tmp_path: Path) -> None:
+    kept = run(checkpoint, records, out=tmp_path / "run", save_captures=True)
+    streamed = run(checkpoint, records)
+    assert torch.equal(kept.draws[0].sim_aou.values, streamed.draws[0].sim_aou.values)
+    assert torch.equal(kept.draws[0].sim_am_after.values, streamed.draws[0].sim_am_after.values)
+
+
+def test_half_precision_carries_its_noise_floor(checkpoint: Path, records: Path) -> None:
+    draw = run(checkpoint, records, dtype="bfloat16", learning_rate=1e-6).draws[0]
+    assert draw.noise is not None
+    assert bool((draw.noise.floor >= 0).all())
+    # A step this small is below the resolution of bfloat16: every update is noise, and said to be.
+    assert draw.noise.ft_below.tolist() == [1.0, 1.0, 1.0]
+    assert bool((draw.noise.icl_below < 1).all())
+
+
+def test_the_reference_position_is_the_first_options_label_token(checkpoint: Path, records: Path) -> None:
+    default = run(checkpoint, records)
+    reference = run(checkpoint, records, plan={"positions": "first_label_token"})
+    assert reference.draws[0].answers["icl"].prediction.equal(default.draws[0].answers["icl"].prediction)
+    assert reference["SimAOU"] != default["SimAOU"]
+
+
+def test_one_query_is_enough(checkpoint: Path, records: Path) -> None:
+    result = run(checkpoint, records, limit=1)
+    assert np.isnan(result["SimAOU, null permuted_pairs"])
+    assert not np.isnan(result["SimAOU"])
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"plan": {"sites": ("scores",)}}, "attention_output"),
+        ({"plan": {"positions": "all"}}, "last_prompt_token"),
+        ({"save_captures": True}, "out=DIR"),
+        ({"shots": 25}, "25"),
+        ({"learning_rate": 1e30}, "diverged"),
+        ({"colour": "red"}, "colour"),
+        ({"shots": 0}, "shots"),
+        ({"scoring": "loudest"}, "scoring"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(
+    checkpoint: Path, records: Path, options: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UserError, match=named):
+        run(checkpoint, records, **options)
+
+
+def test_prompts_that_are_not_whole_tokens_of_the_context_are_left_out_and_said(
+    records: Path, tmp_path: Path
+) -> None:
+    short = write_checkpoint(tmp_path / "short", layers=2)
+    config = json.loads((short / "config.json").read_text())
+    config["max_position_embeddings"] = 40
+    (short / "config.json").write_text(json.dumps(config))
+    result = run(short, records, shots=8)
+    draw = result.draws[0]
+    assert 0 < draw.demonstrations_used < 8
+    assert f"{draw.demonstrations_used} of 8" in result.table()
+    with pytest.raises(UserError, match="fit"):
+        run(short, records, shots=8, strict_shots=True)

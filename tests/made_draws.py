@@ -1,0 +1,154 @@
+"""Small draws whose probe results are real results on random tensors."""
+
+from __future__ import annotations
+
+import torch
+
+from iclprobe.analyses.draw import Answers, Draw, Evaluation, FinetunedSetting, NoiseFloor
+from iclprobe.models.delta import Delta
+from iclprobe.models.finetuning import Finetuning
+from iclprobe.models.learning_rate import LearningRateChoice
+from iclprobe.models.recipe import preset
+from iclprobe.probes import (
+    below_noise,
+    correct_over_labels,
+    correct_over_vocabulary,
+    noise_floor,
+    sim_am,
+    sim_aou,
+    sim_aou_null,
+)
+
+
+def answers(logprobs: torch.Tensor, gold: torch.Tensor, reached: torch.Tensor) -> Answers:
+    """What one setting answered.
+
+    Args:
+        logprobs: `[N, C]`.
+        gold: `[N]`.
+        reached: `[N]` bool, whether the predicted option is the argmax of the whole vocabulary too.
+    """
+    prediction = logprobs.argmax(1)
+    is_argmax = torch.nn.functional.one_hot(prediction, logprobs.shape[1]).bool() & reached[:, None]
+    return Answers(
+        prediction=prediction,
+        label_logprobs=logprobs,
+        correct=correct_over_labels(prediction, gold),
+        correct_vocabulary=correct_over_vocabulary(is_argmax, gold),
+    )
+
+
+def made_draw(
+    seed: int = 0,
+    *,
+    n: int = 12,
+    layers: tuple[int, ...] = (0, 1, 2),
+    heads: int = 2,
+    labels: tuple[str, ...] = ("negative", "positive"),
+    finetuning_changes: bool = True,
+    frozen_layers: int = 0,
+    half_precision: bool = False,
+    searched: bool = True,
+    somebody_elses: bool = False,
+    used: int = 8,
+) -> Draw:
+    """A consistent draw of random tensors.
+
+    Args:
+        seed: Seed of the draw and of its tensors.
+        n: Queries.
+        layers: Layers recorded.
+        heads: Heads.
+        labels: Label names.
+        finetuning_changes: Whether finetuning changes any prediction.
+        frozen_layers: How many of the first layers finetuning leaves exactly as they are.
+        half_precision: Whether there is a noise floor.
+        searched: Whether the learning rate was chosen by search.
+        somebody_elses: Whether the finetuned weights came without a run.
+        used: Demonstrations used of 8.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    depth, width, columns = len(layers), 8, 5
+    shared = normal(n, depth, width)
+    output = {"zsl": normal(n, depth, width)}
+    output["icl"] = output["zsl"] + 0.5 * (shared + normal(n, depth, width))
+    output["ft"] = output["zsl"] + 0.1 * (shared + normal(n, depth, width))
+    scores = {"zsl": normal(n, depth, heads, columns)}
+    scores["icl"] = scores["zsl"] + normal(n, depth, heads, columns)
+    scores["ft"] = scores["zsl"] + 0.3 * normal(n, depth, heads, columns)
+    for values in (output, scores):
+        values["ft"][:, :frozen_layers] = values["zsl"][:, :frozen_layers]
+    mask = torch.ones(n, columns, dtype=torch.bool)
+
+    gold = torch.randint(len(labels), (n,), generator=generator)
+    logits = {setting: normal(n, len(labels)) for setting in ("zsl", "icl", "ft")}
+    logits["icl"] += 3 * torch.nn.functional.one_hot(gold, len(labels))
+    if not finetuning_changes:
+        logits["ft"] = logits["zsl"]
+    reached = torch.rand(n, generator=generator) < 0.7
+    recipe = preset("dai")
+    run = Finetuning(
+        delta=Delta({}),
+        losses=(2.5, 2.25),
+        final_loss=2.0,
+        epochs=1,
+        steps=2,
+        learning_rate=0.01,
+        recipe=recipe,
+        trained_parameters=1234,
+        evaluations=(1,),
+    )
+    choice = LearningRateChoice((0.001, 0.01, 1.0), (0.7, 0.6, float("inf")), 0.75, 0.01)
+    similarity = sim_aou(output["zsl"], output["icl"], output["ft"])
+    noise = None
+    if half_precision:
+        floor = noise_floor(output["zsl"], output["zsl"] + 0.05 * normal(n, depth, width))
+        below = [
+            below_noise(norms, floor).double().mean(0)
+            for norms in (similarity.update_norms_icl, similarity.update_norms_ft)
+        ]
+        noise = NoiseFloor(floor, *below)
+    return Draw(
+        seed=seed,
+        layers=layers,
+        label_names=labels,
+        query_indices=tuple(range(10, 10 + n)),
+        queries=tuple(f"query {index}, with <b>markup</b>" for index in range(n)),
+        gold=gold,
+        answers={
+            setting: answers(values.log_softmax(1), gold, reached) for setting, values in logits.items()
+        },
+        sim_aou=similarity,
+        nulls={
+            kind: sim_aou_null(output["zsl"], output["icl"], output["ft"], kind, seed=seed, draws=3)
+            for kind in ("gaussian", "permuted_pairs")
+        },
+        sim_am_before=sim_am(scores["zsl"], scores["icl"], mask),
+        sim_am_after=sim_am(scores["ft"], scores["icl"], mask),
+        sim_am_delta=sim_am(scores["ft"], scores["icl"], mask, variant="delta", zero_shot=scores["zsl"]),
+        noise=noise,
+        finetuned=FinetunedSetting(
+            source="somewhere/finetuned" if somebody_elses else "dai",
+            trained_parameters=1234,
+            finetuning=None if somebody_elses else run,
+            choice=choice if searched and not somebody_elses else None,
+            evaluations=(Evaluation(1, 50.0, -0.7),),
+        ),
+        demonstrations_used=used,
+        demonstrations_asked=8,
+        queries_skipped=2,
+        records_left_out=(3, 1),
+        separator_unknown=False,
+        manifest={
+            setting: {
+                "dtype": "bfloat16" if half_precision else "float32",
+                "device": "cpu",
+                "prompts_sha256": f"{setting}{seed}",
+            }
+            for setting in ("zsl", "icl")
+        },
+    )

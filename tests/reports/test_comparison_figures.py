@@ -1,0 +1,93 @@
+"""The figures of a comparison, read back from what was drawn."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+from made_draws import made_draw
+
+from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.measures import Intervals
+from iclprobe.errors import UserError
+from iclprobe.reports.comparison_figures import figure_title, head_heatmap_figure, layer_profile_figure
+from iclprobe.reports.style import save_figure
+
+INTERVALS = Intervals(50, 0.95)
+
+
+def lines(axes: matplotlib.axes.Axes) -> dict[str, np.ndarray]:  # type: ignore[name-defined]
+    return {
+        str(line.get_label()): np.asarray(line.get_xydata())
+        for line in axes.get_lines()
+        if not str(line.get_label()).startswith("_")
+    }
+
+
+def test_the_profile_draws_every_measure_in_the_order_of_layers() -> None:
+    draw = made_draw(layers=(5, 0, 3), frozen_layers=1)
+    figure = layer_profile_figure([draw], INTERVALS, title="pocket on sst2")
+    left, right = figure.axes
+    assert set(lines(left)) == {"measured", "null: gaussian", "null: permuted pairs"}
+    assert set(lines(right)) == {"before finetuning", "after finetuning", "changes (delta)"}
+    drawn = lines(left)["measured"]
+    assert drawn[:, 0].tolist() == [0, 3, 5]
+    assert drawn[:2, 1] == pytest.approx(draw.sim_aou.layer_profile[[1, 2]].tolist())
+    assert np.isnan(drawn[2, 1])
+    assert figure.get_suptitle() == "pocket on sst2"
+    assert (left.get_xlabel(), left.get_ylabel()) == ("layer", "SimAOU (cosine)")
+    assert "one draw of demonstrations" in figure.get_supxlabel()
+
+
+def test_several_draws_are_drawn_as_their_mean() -> None:
+    draws = [made_draw(seed) for seed in (0, 1)]
+    figure = layer_profile_figure(draws, INTERVALS)
+    mean = (draws[0].sim_am_after.layer_profile + draws[1].sim_am_after.layer_profile) / 2
+    assert lines(figure.axes[1])["after finetuning"][:, 1] == pytest.approx(mean.tolist())
+    assert "mean over 2 draws" in figure.get_supxlabel()
+
+
+def test_heatmaps_share_one_scale_and_start_with_layer_0_at_the_bottom() -> None:
+    draw = made_draw(layers=(2, 0), heads=3, frozen_layers=1)
+    figure = head_heatmap_figure([draw])
+    images = [axes.get_images()[0] for axes in figure.axes[:3]]
+    assert {image.get_clim() for image in images} == {(-1.0, 1.0)}
+    assert {image.origin for image in images} == {"lower"}
+    before = np.ma.getdata(images[0].get_array())
+    assert before[0] == pytest.approx(draw.sim_am_before.head_profile[1].tolist())
+    assert np.ma.getmaskarray(images[2].get_array()).all(axis=1).tolist() == [False, True]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0", "2"]
+    assert "hatched: undefined" in figure.get_supxlabel()
+    assert "hatched" not in head_heatmap_figure([made_draw()]).get_supxlabel()
+
+
+@pytest.mark.parametrize(("depth", "heads"), [(1, 1), (80, 64)])
+def test_small_and_large_models_have_ticks_that_do_not_touch(depth: int, heads: int) -> None:
+    draws = [made_draw(n=3, layers=tuple(range(depth)), heads=heads)]
+    figure = head_heatmap_figure(draws)
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert len(boxes) == (1 if depth == 1 else 10)
+    assert all(below.y1 < above.y0 for below, above in pairwise(boxes))
+    across = [label.get_window_extent() for label in figure.axes[0].get_xticklabels() if label.get_text()]
+    assert all(left.x1 < right.x0 for left, right in pairwise(across))
+
+
+def test_figures_are_saved_and_shown_without_global_state(tmp_path: Path) -> None:
+    settings = dict(matplotlib.rcParams)
+    figure = layer_profile_figure([made_draw(n=3)], INTERVALS)
+    save_figure(figure, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+    assert "matplotlib.pyplot" not in sys.modules or matplotlib.rcParams == settings
+    with pytest.raises(UserError, match=r"end the name '.*a.pdf' in .png"):
+        save_figure(figure, tmp_path / "a.pdf")
+
+
+def test_the_title_names_model_and_task_in_short() -> None:
+    config = CompareConfig(model="../models/stories260k/", task="mr", shots=1)
+    assert figure_title(config) == "stories260k on mr, 1 shot"

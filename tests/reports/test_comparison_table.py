@@ -1,0 +1,120 @@
+"""The table of a comparison."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from made_draws import made_draw
+
+from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.measures import Intervals, measures_of, over_draws
+from iclprobe.reports.comparison_table import comparison_frame, comparison_html, comparison_text
+
+CONFIG = CompareConfig(model="pocket", task="sst2", resamples=50)
+
+
+def line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_a_finetuning_that_changed_nothing_is_said_first() -> None:
+    text = comparison_text(CONFIG, [made_draw(finetuning_changes=False)], width=200)
+    assert text.startswith(
+        "finetuning changed no prediction: with dai and learning rate 0.01 every one of 12"
+    )
+    assert "undefined (0/0)" in line(text, "Rec2FTP")
+    several = [made_draw(0), made_draw(1, finetuning_changes=False)]
+    first = comparison_text(CONFIG, several, width=200).splitlines()[0]
+    assert first.startswith("finetuning changed no prediction in the draw of seed 1")
+    assert "changed no prediction" not in comparison_text(CONFIG, [made_draw()])
+
+
+def test_the_heading_says_what_was_run() -> None:
+    text = comparison_text(CONFIG, [made_draw()], width=300)
+    assert line(text, "model").split(maxsplit=1)[1] == "pocket, float32, cpu, 3 layers recorded"
+    assert line(text, "task").endswith("sst2 (negative, positive)")
+    assert line(text, "demonstrations").endswith("8 of 8 shots used, seed 0")
+    assert "12 (2 skipped" in line(text, "queries")
+    assert "3 training and 1 validation records left out" in line(text, "queries")
+    assert "attn_kv (1,234 parameters), sgd, 1 epoch" in line(text, "finetuning")
+    assert "0.01, chosen of 3 from 0.001 to 1: held-out label NLL 0.600" in line(text, "learning rate")
+    assert "noise floor" not in text
+    assert "warning" not in text
+
+
+def test_what_limits_the_numbers_is_said_plainly() -> None:
+    text = comparison_text(CONFIG, [made_draw(used=6, half_precision=True)], width=300)
+    assert line(text, "warning").startswith("warning: only 6 of 8 demonstrations fit the context window")
+    assert "in bfloat16," in line(text, "noise floor")
+
+
+def test_numbers_stand_with_counts_intervals_and_nulls_beside_them() -> None:
+    draw = made_draw(n=20)
+    text = comparison_text(CONFIG, [draw])
+    measures = {m.name: m for m in measures_of(draw, "same_label", Intervals(50, 0.95))}
+    icl = measures["accuracy, ICL"]
+    expected = f"{icl.value:.1f} {icl.numerator}/20 [{icl.low:.0f}, {icl.high:.0f}]"
+    assert expected in " ".join(line(text, "ICL").split())
+    similarity = line(text, "SimAOU")
+    for name in ("SimAOU", "SimAOU, null gaussian", "SimAOU, null permuted_pairs"):
+        assert f"{measures[name].value:.3f} [{measures[name].low:.3f}," in similarity
+    assert "for this one draw of demonstrations" in text
+
+
+def test_columns_are_aligned_and_lines_end_without_spaces() -> None:
+    text = comparison_text(CONFIG, [made_draw(n=30)])
+    lines = text.splitlines()
+    start = next(index for index, text in enumerate(lines) if text.startswith("% "))
+    column = lines[start].index("accuracy, vocabulary")
+    for row in lines[start + 1 : start + 4]:
+        assert row[column - 1] == " "
+        assert row[column : column + 5].strip()
+    assert all(line == line.rstrip() for line in lines)
+    assert max(map(len, lines)) <= 100
+
+
+def test_several_draws_give_mean_and_deviation_and_say_where_a_value_is_missing() -> None:
+    draws = [made_draw(0), made_draw(1), made_draw(2, finetuning_changes=False)]
+    text = comparison_text(CONFIG, draws)
+    merged = {
+        m.name: m for m in over_draws([measures_of(d, "same_label", Intervals(50, 0.95)) for d in draws])
+    }
+    accuracy = merged["accuracy, ICL"]
+    assert f"{accuracy.mean:.1f} ± {accuracy.std:.1f}" in " ".join(line(text, "ICL").split())
+    assert "(2 of 3 draws)" in line(text, "Rec2FTP")
+    assert "over 3 draws of demonstrations" in text
+    assert line(text, "demonstrations").endswith("8 of 8 shots used, seeds 0, 1, 2")
+
+
+def test_undefined_layers_are_counted() -> None:
+    text = comparison_text(CONFIG, [made_draw(frozen_layers=2)], width=200)
+    assert "SimAOU is undefined in 2 of 3 layers" in text
+
+
+def test_one_query_and_weights_finetuned_elsewhere_still_make_a_table() -> None:
+    text = comparison_text(CONFIG, [made_draw(n=1, somebody_elses=True)], width=200)
+    assert "somewhere/finetuned, finetuned elsewhere" in line(text, "finetuning  ")
+    assert "nan" not in text
+
+
+def test_html_escapes_every_text() -> None:
+    config = CompareConfig(model="<script>alert(1)</script>", task="a & b", resamples=20)
+    html = comparison_html(config, [made_draw(labels=("<i>", "b"))])
+    assert "<script>" not in html
+    assert "<i>" not in html
+    assert "&lt;script&gt;" in html
+    assert "a &amp; b" in html
+    assert html.count("<table>") == html.count("</table>") == 6
+
+
+def test_the_frame_has_a_row_for_each_draw_and_measure() -> None:
+    draws = [made_draw(0), made_draw(1, finetuning_changes=False)]
+    frame = comparison_frame(CONFIG, draws)
+    assert len(frame) == 2 * 18
+    row = frame[(frame.seed == 1) & (frame.measure == "Rec2FTP")].iloc[0]
+    assert (math.isnan(row.value), row.numerator, row.denominator) == (True, 0, 0)
+    cosine = frame[(frame.seed == 0) & (frame.measure == "SimAOU")].iloc[0]
+    assert cosine.value == pytest.approx(draws[0].sim_aou.mean)
+    assert cosine.unit == "cosine"
+    assert frame.numerator.dtype == "Int64"
