@@ -172,7 +172,11 @@ def _place(name: str, revision: str | None) -> tuple[str, str | None]:
     from .pocket import POCKET_MODELS, pocket_path
 
     if name in POCKET_MODELS and not Path(name).exists():
-        return str(pocket_path(name, revision)), None
+        if revision is not None and not revision.isdigit():
+            raise UserError(
+                f"revision {revision!r} of {name!r} is no training step: give a number, see its card"
+            )
+        return str(pocket_path(name, None if revision is None else int(revision))), None
     return name, revision
 
 
