@@ -149,15 +149,14 @@ def compare(
         settings["model"] = model
     if isinstance(task, str):
         settings["task"] = task
-    config = make_config(
-        CompareConfig, {**(config.model_dump() if config else {}), **settings}, "the comparison"
-    )
-    require_comparable(config)
-    comparison_recipe(config)
+    base = config.model_dump() if config else {}
+    resolved: CompareConfig = make_config(CompareConfig, {**base, **settings}, "the comparison")
+    require_comparable(resolved)
+    comparison_recipe(resolved)
     say = say or (lambda line: None)
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)
     with directory as folder:
-        result = _run(config, model, task, folder, say)
+        result = _run(resolved, model, task, folder, say)
         if folder is not None:
             write_comparison(folder, result.config, result.draws, result.provenance)
     return result

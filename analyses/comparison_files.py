@@ -145,8 +145,8 @@ def _without_name(measure: Any) -> dict[str, Any]:
 
 
 def _draw_results(config: CompareConfig, draw: Draw) -> dict[str, Any]:
-    predictions = [draw.answers[setting].prediction for setting in SETTINGS]
-    changes = prediction_changes(*predictions, draw.gold, config.agreement)
+    zsl, icl, ft = (draw.answers[setting].prediction for setting in SETTINGS)
+    changes = prediction_changes(zsl, icl, ft, draw.gold, config.agreement)
     noise = draw.noise
     return {
         "seed": draw.seed,

@@ -58,12 +58,16 @@ def finetune_cell(
             learning_rate=rate,
             seed=derive_seed("finetune", cell.seed),
             evaluate=evaluate if recipe.evaluation_epochs else None,
-            progress=lambda step, total, loss: bar.update(),
+            progress=lambda step, total, loss: _advance(bar),
         )
     setting = FinetunedSetting(
         recipe.name, finetuning.trained_parameters, finetuning, choice, tuple(evaluations)
     )
     return finetuning.delta, setting
+
+
+def _advance(bar: tqdm) -> None:
+    bar.update()
 
 
 def comparison_recipe(config: CompareConfig) -> Recipe:

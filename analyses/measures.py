@@ -89,7 +89,8 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
 
     answers = draw.answers
     predictions = [answers[setting].prediction for setting in SETTINGS]
-    overlap = jaccard(*predictions, draw.gold, agreement)
+    zsl, icl, ft = predictions
+    overlap = jaccard(zsl, icl, ft, draw.gold, agreement)
     correct = [answers[setting].correct for setting in SETTINGS]
     return (
         *(ratio(f"accuracy, {SETTING_NAMES[s]}", accuracy(answers[s].correct)) for s in SETTINGS),

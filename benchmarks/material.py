@@ -22,9 +22,10 @@ def build_model(attention: str = "sdpa") -> LanguageModel:
         num_key_value_heads=KEY_VALUE_HEADS,
         vocab_size=VOCABULARY,
         max_position_embeddings=2048,
-        attn_implementation=attention,
     )
-    return load_model(LlamaForCausalLM(config).eval())
+    model = LlamaForCausalLM(config).eval()
+    model.set_attn_implementation(attention)
+    return load_model(model)
 
 
 def build_prompts(queries: int = QUERIES) -> PromptSet:

@@ -130,7 +130,7 @@ def head_heatmap_figure(draws: Sequence[Draw], *, title: str = "") -> Figure:
     with style.figure_style():
         figure = style.new_figure(width, height)
         panels = figure.subplots(1, len(maps), sharey=True)
-        image = None
+        image: Any = None
         for axes, (name, values) in zip(panels, maps.items(), strict=True):
             image = _heatmap(axes, values)
             axes.set(title=_short_name(name), xlabel="head")

@@ -58,7 +58,7 @@ def figure_style() -> Iterator[None]:
     """Let whatever is drawn inside look alike; matplotlib's own settings come back afterwards."""
     from matplotlib import rc_context
 
-    with rc_context(dict(_SETTINGS)):
+    with rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]
         yield
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from iclprobe.analyses.draw import Answers, Draw, Evaluation, FinetunedSetting, NoiseFloor
+from iclprobe.analyses.draw import SETTINGS, Answers, Draw, Evaluation, FinetunedSetting, NoiseFloor
 from iclprobe.models.delta import Delta
 from iclprobe.models.finetuning import Finetuning
 from iclprobe.models.learning_rate import LearningRateChoice
@@ -119,9 +119,7 @@ def made_draw(
         query_indices=tuple(range(10, 10 + n)),
         queries=tuple(f"query {index}, with <b>markup</b>" for index in range(n)),
         gold=gold,
-        answers={
-            setting: answers(values.log_softmax(1), gold, reached) for setting, values in logits.items()
-        },
+        answers={setting: answers(logits[setting].log_softmax(1), gold, reached) for setting in SETTINGS},
         sim_aou=similarity,
         nulls={
             kind: sim_aou_null(output["zsl"], output["icl"], output["ft"], kind, seed=seed, draws=3)

@@ -18,6 +18,7 @@ TEMPLATE = "Sentence: {text} Label:"
 def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3) -> Path:
     """Write a random Llama with its word tokenizer, whose scores are spread enough to matter."""
     tokenizer = word_tokenizer(WORDS, front=("<s>",), bos_token="<s>", eos_token="</s>")
+    begin, end = (tokenizer(token, add_special_tokens=False)["input_ids"][0] for token in ("<s>", "</s>"))
     config = LlamaConfig(
         hidden_size=32,
         intermediate_size=48,
@@ -26,8 +27,8 @@ def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3) -> Path:
         num_key_value_heads=2,
         vocab_size=len(tokenizer),
         max_position_embeddings=128,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=int(begin),
+        eos_token_id=int(end),
     )
     model = LlamaForCausalLM(config)
     generator = torch.Generator().manual_seed(seed)

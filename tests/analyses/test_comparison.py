@@ -123,7 +123,7 @@ def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Pat
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[return-value]
 
-    bos, eos = [tokenizer.bos_token_id], [tokenizer.eos_token_id]
+    bos, eos = encode("<s>"), encode("</s>")
     shown = iclprobe.draw_demonstrations(task, 4, 0)
     texts = [TEMPLATE.format(text=r.fields["text"]) + " " + ("bad", "good")[r.label] for r in shown]
     prefix = bos + [token for text in texts for token in encode(text) + eos]

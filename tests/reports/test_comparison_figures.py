@@ -57,9 +57,9 @@ def test_heatmaps_share_one_scale_and_start_with_layer_0_at_the_bottom() -> None
     images = [axes.get_images()[0] for axes in figure.axes[:3]]
     assert {image.get_clim() for image in images} == {(-1.0, 1.0)}
     assert {image.origin for image in images} == {"lower"}
-    before = np.ma.getdata(images[0].get_array())
+    before = np.ma.asarray(images[0].get_array()).data
     assert before[0] == pytest.approx(draw.sim_am_before.head_profile[1].tolist())
-    assert np.ma.getmaskarray(images[2].get_array()).all(axis=1).tolist() == [False, True]
+    assert np.ma.getmaskarray(np.ma.asarray(images[2].get_array())).all(axis=1).tolist() == [False, True]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0", "2"]
     assert "hatched: undefined" in figure.get_supxlabel()
     assert "hatched" not in head_heatmap_figure([made_draw()]).get_supxlabel()
