@@ -79,7 +79,10 @@ def new_figure(width: float, height: float) -> Figure:
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as a PNG picture."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
+    figure.savefig(
+        buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", bbox_inches="tight", pad_inches=0.12
+    )
     return buffer.getvalue()
 
 
