@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from typing import Any
 
 import torch
@@ -35,7 +33,7 @@ def run_forward(
         keep_logits: The token positions whose logits are wanted, ``[U]``; all by default. An architecture
             that cannot choose gives all, which are cut here.
     """
-    takes = _parameters(type(model.module))
+    takes = model.arguments
     inputs: dict[str, Any] = {
         "input_ids": tokens.to(model.device),
         "attention_mask": exists.long().to(model.device),
@@ -53,8 +51,3 @@ def run_forward(
     if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
         output.logits = output.logits[:, keep_logits.to(output.logits.device)]
     return output
-
-
-@functools.cache
-def _parameters(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)

@@ -7,9 +7,10 @@ those are rounded from masters kept in fp32 (or fp64), so that updates too small
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,16 +18,19 @@ from torch import Tensor
 from ..errors import UserError
 from ..seeds import derive_seed
 from ..tasks.prompt_set import TrainingSequence
+from .clipping import clip_gradients
 from .delta import Delta, swapped
+from .joint_loss import JointLoss, all_finite
+from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
-from .parameters import TrainedSlice, count_parameters, select_parameters
+from .lora import adapted
+from .parameters import count_parameters, select_parameters, untrained_names
 from .recipe import Recipe
-from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count, sequence_nll
+from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count
+from .trained_copies import TrainedCopies
 
 Progress = Callable[[int, int, float], None]
-
-# In fp16 a gradient vanishes below 6e-8 and overflows above 65504; where a scale overflows the next is taken.
-_FP16_LOSS_SCALES = (256.0, 16.0, 1.0)
+Observe = Callable[[int, Mapping[str, Tensor], int], None]
 
 
 class FinetuningDiverged(UserError):
@@ -87,10 +91,14 @@ def finetune(
     learning_rate: float,
     seed: int,
     evaluate: Callable[[int], None] | None = None,
+    observe: Observe | None = None,
+    watch: Literal["trained", "layers"] = "trained",
     progress: Progress | None = None,
     forward_size: int = 8,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
+
+    Layers below the first trained one run once, whatever the number of epochs.
 
     The loss of a step is the mean over the loss tokens of its whole batch, so with one demonstration a step
     it is that demonstration's mean per token, and in a larger batch a longer one weighs more (as in the
@@ -102,9 +110,14 @@ def finetune(
         training: The demonstrations, in the order in which steps take them unless the recipe shuffles.
         recipe: How to finetune.
         learning_rate: The learning rate; what ``auto`` and ``published`` stand for is decided by the caller.
-        seed: Seed of the shuffled orders; nothing else is random.
+        seed: Seed of the shuffled orders, of a drawn layer and of adapters; nothing else is random.
         evaluate: Called with the epoch, counted from 1, while the model holds what it has learned so far:
             after every ``evaluation_epochs`` epochs and after the last.
+        observe: Called after each step with the step, counted from 1, the gradients that it was made of (not
+            clipped, in fp32, by parameter name; of a fused weight the trained rows alone) and the number of
+            loss tokens that they are the mean over.
+        watch: Whose gradients are observed: the ``trained`` parameters', or with ``layers`` also those of every
+            other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
 
@@ -116,104 +129,98 @@ def finetune(
     check_sequences(model, training)
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning rate {learning_rate!r} is no positive number: give one such as 1e-4")
-    slices = select_parameters(model, recipe.parameters, recipe.include_bias)
-    losses: list[float] = []
+    selected = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
     evaluations: list[int] = []
-    with torch.inference_mode(False), torch.enable_grad(), evaluation_mode(model.module):
-        stepper = _Stepper(model, slices, recipe, learning_rate, forward_size if model.family.pads else 1)
-        with _requiring_gradients(model.module, stepper.copies), swapped(model.module, stepper.copies):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        evaluation_mode(model.module),
+        adapted(model, recipe, seed) as adapters,
+    ):
+        slices = selected if adapters is None else adapters.slices
+        watched = untrained_names(model, slices) if watch == "layers" else ()
+        trained = TrainedCopies(model, slices, recipe, learning_rate)
+        size = forward_size if model.family.pads else 1
+        with (
+            _requiring_gradients(model.module, [*trained.copies, *watched]),
+            swapped(model.module, trained.copies),
+        ):
+            stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
-                    losses.append(stepper.step(batch, losses))
+                    loss = stepper.step(batch)
+                    if observe is not None:
+                        tokens = sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
+                        observe(len(stepper.losses), stepper.gradients, tokens)
                     if progress is not None:
-                        progress(len(losses), recipe.steps(len(training)), losses[-1])
+                        progress(len(stepper.losses), recipe.steps(len(training)), loss)
                 if epoch < recipe.epochs and evaluate is not None and recipe.is_evaluated(epoch):
                     _evaluate(evaluate, epoch, evaluations)
-            final_loss = stepper.final_loss(training, losses)
+            final_loss = stepper.final_loss(training)
             if evaluate is not None:
                 _evaluate(evaluate, recipe.epochs, evaluations)
+            delta = Delta(trained.copies if adapters is None else adapters.merged())
+        trained_parameters = count_parameters(model, slices)
     return Finetuning(
-        delta=Delta(stepper.copies),
-        losses=tuple(losses),
+        delta=delta,
+        losses=tuple(stepper.losses),
         final_loss=final_loss,
         epochs=recipe.epochs,
-        steps=len(losses),
+        steps=len(stepper.losses),
         learning_rate=learning_rate,
         recipe=recipe,
-        trained_parameters=count_parameters(model, slices),
+        trained_parameters=trained_parameters,
         evaluations=tuple(evaluations),
     )
 
 
 class _Stepper:
-    """The copies that the model trains on, their masters, and the optimiser over the masters."""
+    """Takes steps: the loss and its gradients, what is seen of them, clipping, and the update."""
 
     def __init__(
         self,
         model: LanguageModel,
-        slices: Sequence[TrainedSlice],
+        trained: TrainedCopies,
         recipe: Recipe,
         learning_rate: float,
         forward_size: int,
+        watched: Sequence[str] = (),
     ) -> None:
-        self.model, self.slices, self.recipe = model, slices, recipe
-        self.learning_rate, self.forward_size = learning_rate, forward_size
-        self.parameters = [model.module.get_parameter(piece.name) for piece in slices]
-        self.copies = {
-            piece.name: parameter.detach().clone()
-            for piece, parameter in zip(slices, self.parameters, strict=True)
-        }
-        # What is trained whole and is fp32 already is its own master.
-        self.masters = [_at_least_fp32(piece.read(self.copies[piece.name])) for piece in slices]
-        self.optimizer = _optimizer(recipe, self.masters, learning_rate)
-        half = any(parameter.dtype == torch.float16 for parameter in model.module.parameters())
-        self.loss_scales = _FP16_LOSS_SCALES if half else (1.0,)
+        self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
+        objective = JointLoss if recipe.schedule == "joint" else LayerCausalLoss
+        self.objective = objective(model, trained, recipe, forward_size, watched)
+        self.losses: list[float] = []
+        self.gradients: dict[str, Tensor] = {}
 
-    def step(self, batch: Sequence[TrainingSequence], losses: Sequence[float]) -> float:
-        """Take one step on a batch, after those that had these losses, and return the loss before it."""
-        loss, gradients = math.nan, []
-        for scale in self.loss_scales:
-            loss, gradients = self._gradients(batch, scale)
-            if not math.isfinite(loss) or _all_finite(gradients):
-                break
-        self._check(loss, gradients, losses)
-        for master, gradient in zip(self.masters, gradients, strict=True):
-            master.grad = gradient
-        self.optimizer.step()
-        for piece, master in zip(self.slices, self.masters, strict=True):
-            piece.write(self.copies[piece.name], master)
+    def step(self, batch: Sequence[TrainingSequence]) -> float:
+        """Take one step on a batch and return the loss before it."""
+        self.gradients = {}
+        loss = self.objective.step(batch, self._apply)
+        self._check(loss, ())
+        self.gradients.update(self.objective.watched_gradients)
+        self.losses.append(loss)
         return loss
 
-    def final_loss(self, training: Sequence[TrainingSequence], losses: Sequence[float]) -> float:
+    def final_loss(self, training: Sequence[TrainingSequence]) -> float:
         """Return the loss over all demonstrations as the model now is."""
-        n_tokens = sum(loss_token_count(sequence, self.recipe.loss_tokens) for sequence in training)
-        with torch.no_grad():
-            sums = [
-                sequence_nll(self.model, part, self.recipe.loss_tokens).sum().item()
-                for part in batches(training, self.forward_size)
-            ]
-        loss = math.fsum(sums) / n_tokens
-        self._check(loss, self.copies.values(), losses)
+        loss = self.objective.value(training)
+        self._check(loss, list(self.trained.copies.values()))
         return loss
 
-    def _gradients(self, batch: Sequence[TrainingSequence], scale: float) -> tuple[float, list[Tensor]]:
-        """Return the loss of a batch and the gradient of every trained slice, added up over forwards."""
-        n_tokens = sum(loss_token_count(sequence, self.recipe.loss_tokens) for sequence in batch)
-        loss, sums = 0.0, [torch.zeros_like(master) for master in self.masters]
-        for part in batches(batch, self.forward_size):
-            part_loss = sequence_nll(self.model, part, self.recipe.loss_tokens).sum() / n_tokens
-            loss += part_loss.item()
-            gradients = torch.autograd.grad(
-                part_loss * scale, self.parameters, allow_unused=True, materialize_grads=True
-            )
-            for piece, total, gradient in zip(self.slices, sums, gradients, strict=True):
-                total.add_(piece.read(gradient).to(total.dtype), alpha=1 / scale)
-        return loss, sums
+    def _apply(self, indices: Sequence[int], gradients: Sequence[Tensor], loss: float) -> None:
+        self._check(loss, gradients)
+        slices = self.trained.slices
+        self.gradients.update((slices[i].name, g) for i, g in zip(indices, gradients, strict=True))
+        if self.recipe.clip is not None and self.recipe.clip_value is not None:
+            layers = [self.trained.layers[index] for index in indices]
+            gradients = clip_gradients(gradients, layers, self.recipe.clip, self.recipe.clip_value)
+        self.trained.update(indices, gradients)
 
-    def _check(self, loss: float, tensors: Iterable[Tensor], losses: Sequence[float]) -> None:
+    def _check(self, loss: float, tensors: Sequence[Tensor]) -> None:
         """Raise where a loss, or the gradients or weights that belong to it, show that training diverges."""
-        finite = math.isfinite(loss) and _all_finite(tensors)
+        finite = math.isfinite(loss) and all_finite(tensors)
+        losses = self.losses
         if not finite and not losses:
             raise UserError(
                 f"the loss of the first demonstrations is {loss:g}, or its gradient is not finite, before "
@@ -226,22 +233,6 @@ class _Stepper:
         if losses and loss > max(10 * losses[0], losses[0] + 20):
             what = f"the loss rose from {losses[0]:.3g} to {loss:.3g}"
             raise FinetuningDiverged(what, step, loss, self.learning_rate)
-
-
-def _at_least_fp32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32)).detach()
-
-
-def _all_finite(tensors: Iterable[Tensor]) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
-
-
-def _optimizer(recipe: Recipe, masters: list[Tensor], learning_rate: float) -> torch.optim.Optimizer:
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(masters, lr=learning_rate, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(masters, lr=learning_rate, weight_decay=recipe.weight_decay)
-    return torch.optim.SGD(masters, lr=learning_rate, weight_decay=recipe.weight_decay)
 
 
 def _order(
@@ -260,7 +251,7 @@ def _evaluate(evaluate: Callable[[int], None], epoch: int, evaluations: list[int
 
 
 @contextmanager
-def _requiring_gradients(module: torch.nn.Module, names: Mapping[str, Tensor]) -> Iterator[None]:
+def _requiring_gradients(module: torch.nn.Module, names: Sequence[str]) -> Iterator[None]:
     """Let the named parameters and no others require gradients while the context lasts."""
     flags = [(parameter, parameter.requires_grad) for parameter in module.parameters()]
     wanted = {id(module.get_parameter(name)) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,11 @@ class LanguageModel:
     def attention_implementation(self) -> str:
         """The name under which transformers runs this model's attention."""
         return self.module.config.get_text_config()._attn_implementation or "eager"
+
+    @cached_property
+    def arguments(self) -> frozenset[str]:
+        """The names of the arguments that the module's forward takes."""
+        return frozenset(inspect.signature(type(self.module).forward).parameters)
 
     def require_tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the tokenizer.

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .depth import draw_layers
 from .loading import LanguageModel
 from .projections import Projection, projection_rows
 
 if TYPE_CHECKING:
     from .families import LayerParts
+    from .recipe import Recipe
 
-_ATTENTION = re.compile(r"attn_(?P<letters>q?k?v?)(?:@(?P<layer>[+-]?\d+))?")
+_SELECTION = re.compile(r"(?P<kind>attn|lora)_(?P<letters>q?k?v?)(?:@(?P<layer>[+-]?\d+|deep|middle))?")
 _PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
 _TRAINABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -56,15 +58,17 @@ class TrainedSlice:
 
 
 def select_parameters(
-    model: LanguageModel, selection: str, include_bias: bool = True
+    model: LanguageModel, selection: str, include_bias: bool = True, seed: int = 0
 ) -> tuple[TrainedSlice, ...]:
     """Resolve what a recipe trains in one model.
 
     Args:
         model: The model.
-        selection: ``attn_kv`` or any of q, k and v, of all layers or of one (``attn_v@-1``); ``all``; else a
-            regular expression searched in parameter names, with or without ``regex:`` in front.
+        selection: ``attn_kv`` or any of q, k and v, of all layers or of one (``attn_v@-1``; ``attn_v@deep`` and
+            ``attn_v@middle`` draw it); ``all``; else a regular expression searched in parameter names, with or
+            without ``regex:`` in front. For ``lora_…`` the weights that the adapters are added to.
         include_bias: Whether ``attn_…`` takes the biases of those projections too.
+        seed: Seed of the drawn layer.
 
     Returns:
         The slices in the order of the module's parameters. Tied parameters appear once.
@@ -72,20 +76,72 @@ def select_parameters(
     Raises:
         UserError: If nothing is selected, there is no such layer, or the weights are quantised.
     """
-    attention = _ATTENTION.fullmatch(selection)
-    if attention and attention["letters"]:
-        parts = model.parts if attention["layer"] is None else (_layer(model, selection, attention["layer"]),)
-        wanted: list[Projection] = [_PROJECTIONS[letter] for letter in attention["letters"]]
-        slices = [piece for part in parts for piece in _attention_slices(model, part, wanted, include_bias)]
+    projections = selected_projections(model, selection, seed)
+    if projections is not None:
+        parts, wanted, kind = projections
+        biases = include_bias and kind == "attn"
+        slices = [piece for part in parts for piece in _attention_slices(model, part, wanted, biases)]
     else:
         slices = [TrainedSlice(name) for name in _names_matching(model, selection)]
     if not slices:
         raise UserError(
             f"parameters {selection!r} select nothing in {model.name!r}, whose parameters are called "
-            f"{_some_names(model)}: take attn_kv, attn_v@LAYER, all, or an expression that matches some"
+            f"{_some_names(model)}: take attn_kv, attn_v@LAYER, lora_qv, all, or an expression that matches some"
         )
     _check_trainable(model, slices)
     return tuple(slices)
+
+
+def selected_projections(
+    model: LanguageModel, selection: str, seed: int = 0
+) -> tuple[tuple[LayerParts, ...], tuple[Projection, ...], Literal["attn", "lora"]] | None:
+    """Return the layers and projections that ``attn_…`` or ``lora_…`` name; None for another selection."""
+    named = _SELECTION.fullmatch(selection)
+    if named is None or not named["letters"]:
+        return None
+    layer = named["layer"]
+    if layer is None:
+        parts = model.parts
+    elif layer in ("deep", "middle"):
+        parts = (model.parts[draw_layers(model.n_layers, layer, repeats=1, seed=seed)[0]],)
+    else:
+        parts = (_layer(model, selection, layer),)
+    wanted: tuple[Projection, ...] = tuple(_PROJECTIONS[letter] for letter in named["letters"])
+    return parts, wanted, "lora" if named["kind"] == "lora" else "attn"
+
+
+def layers_of(model: LanguageModel, names: Sequence[str]) -> tuple[int | None, ...]:
+    """Return the decoder layer that each parameter belongs to; None for one outside of the layers."""
+    owners = {id(parameter): part.index for part in model.parts for parameter in part.layer.parameters()}
+    return tuple(owners.get(id(model.module.get_parameter(name))) for name in names)
+
+
+def untrained_names(model: LanguageModel, slices: Sequence[TrainedSlice]) -> tuple[str, ...]:
+    """Return the parameters of the decoder layers that are not trained at all, in the module's order."""
+    trained = {piece.name for piece in slices}
+    inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
+    return tuple(
+        name
+        for name, parameter in model.module.named_parameters()
+        if id(parameter) in inside and name not in trained and parameter.is_floating_point()
+    )
+
+
+def first_trained_layer(model: LanguageModel, recipe: Recipe, seed: int = 0) -> int:
+    """Return the lowest layer, counted from 0, that a recipe changes: what enters it stays as it is.
+
+    Args:
+        model: The model.
+        recipe: How to finetune.
+        seed: Seed of the finetuning, which draws the layer of ``attn_v@deep``.
+    """
+    slices = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
+    return lowest_layer(layers_of(model, [piece.name for piece in slices]))
+
+
+def lowest_layer(layers: Sequence[int | None]) -> int:
+    """Return the lowest layer; 0 where something outside of the layers, such as embeddings, is among them."""
+    return min(0 if layer is None else layer for layer in layers)
 
 
 def count_parameters(model: LanguageModel, slices: Sequence[TrainedSlice]) -> int:

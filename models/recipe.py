@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import UserError
+from .clipping import ClipKind
 
 LossTokens = Literal["label", "all"]
 OptimizerName = Literal["gd", "sgd", "adam", "adamw"]
+Schedule = Literal["joint", "layer_causal"]
+
+_SHEN: dict[str, Any] = {"loss_tokens": "label", "epochs": 200, "parameters": "all", "evaluation_epochs": 20}
 
 
 class Recipe(BaseModel):
@@ -32,13 +36,30 @@ class Recipe(BaseModel):
         epochs: Passes over the demonstrations.
         batch_size: Demonstrations a step; None is all of them for ``gd`` and one for the others.
         parameters: What is trained. ``attn_kv``: W_K and W_V of all layers; ``attn_v@-1``: W_V of the last
-            layer (any of q, k and v, any layer); ``all``; else a regular expression searched in parameter
-            names, with or without ``regex:`` in front.
+            layer (any of q, k and v, any layer); ``attn_v@deep`` and ``attn_v@middle``: of one layer drawn
+            there (Shen et al. appendix E); ``lora_qv``, also with a layer: low-rank adapters on those
+            projections; ``all``; else a regular expression searched in parameter names, with or without
+            ``regex:`` in front.
         include_bias: Whether ``attn_…`` takes the biases of those projections too.
         shuffle: Whether every epoch has its own seeded order, instead of the demonstrations' order.
         evaluation_epochs: Evaluate after every so many epochs; None is after the last one only, which is
             always evaluated.
         weight_decay: Weight decay of the trained weights, decoupled for ``adamw`` and L2 for the others.
+        schedule: ``joint`` trains every layer on the model's own loss; ``layer_causal`` reads every layer's output
+            out through the final norm and the unembedding and trains each layer on its own loss, the layer's
+            input held fixed (Bar Natan et al. section 3.4).
+        layer_updates: In layer-causal finetuning: ``simultaneous`` steps all layers from one forward (the
+            reference's code), ``sequential`` steps a layer, runs it again and hands its new output to the next
+            (the paper's text).
+        layer_reduction: The loss of layer-causal finetuning: the ``sum`` over layers (the code) or their
+            ``mean``, which divides every layer's gradient by their number.
+        clip: How gradients are clipped: ``global_l2`` scales all together to a joint L2 norm (the reference's
+            code), ``per_layer_l2`` each layer by itself, ``linf`` scales all together until no entry is larger
+            (the paper's text), ``value`` cuts each entry. In sequential layer-causal finetuning a step is one
+            layer's, so ``global_l2`` is that layer's norm.
+        clip_value: The limit.
+        lora_rank: Rank of the adapters of ``lora_…``.
+        lora_alpha: Their update is scaled by alpha / rank.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +75,13 @@ class Recipe(BaseModel):
     shuffle: bool = False
     evaluation_epochs: int | None = Field(default=None, ge=1)
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    schedule: Schedule = "joint"
+    layer_updates: Literal["simultaneous", "sequential"] = "simultaneous"
+    layer_reduction: Literal["sum", "mean"] = "sum"
+    clip: ClipKind | None = None
+    clip_value: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    lora_rank: int = Field(default=8, ge=1)
+    lora_alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
 
     @field_validator("parameters")
     @classmethod
@@ -68,6 +96,12 @@ class Recipe(BaseModel):
     def _gd_takes_all(self) -> Recipe:
         if self.optimizer == "gd" and self.batch_size is not None:
             raise ValueError("gd takes all demonstrations at once: leave batch_size out, or take sgd")
+        return self
+
+    @model_validator(mode="after")
+    def _clip_has_both(self) -> Recipe:
+        if (self.clip is None) != (self.clip_value is None):
+            raise ValueError("clip and clip_value belong together: give both, such as global_l2 and 12.0")
         return self
 
     def batch_size_of(self, n_sequences: int) -> int:
@@ -90,20 +124,33 @@ class Recipe(BaseModel):
 _PRESETS: dict[str, Recipe] = {
     # The public code of Dai et al. 2023, which Bar Natan et al. use; it trains biases, though neither says so.
     "dai": Recipe(name="dai", loss_tokens="all", optimizer="sgd", epochs=1, parameters="attn_kv"),
-    # Shen et al. 2024, section 5 and appendix A.
-    "shen": Recipe(
-        name="shen", loss_tokens="label", optimizer="gd", epochs=200, parameters="all", evaluation_epochs=20
+    # Bar Natan et al., section 3.4 and table 2, as in their code: all layers at once, losses added up.
+    "barnatan_lcft": Recipe(
+        name="barnatan_lcft",
+        loss_tokens="all",
+        optimizer="sgd",
+        epochs=1,
+        parameters="attn_kv",
+        schedule="layer_causal",
+    ),
+    # Shen et al. 2024, section 5 and appendices A and E.
+    "shen": Recipe(name="shen", optimizer="gd", **_SHEN),
+    "shen_sgd": Recipe(name="shen_sgd", optimizer="sgd", **_SHEN),
+    "shen_adam": Recipe(name="shen_adam", optimizer="adam", **_SHEN),
+    "shen_deep": Recipe(
+        name="shen_deep", optimizer="gd", **{**_SHEN, "parameters": "attn_v@deep", "include_bias": False}
+    ),
+    "shen_middle": Recipe(
+        name="shen_middle", optimizer="gd", **{**_SHEN, "parameters": "attn_v@middle", "include_bias": False}
     ),
 }
 
-_PUBLISHED_RATES: dict[str, dict[str, float]] = {
-    # The settings of Bar Natan et al.'s code, for a 1.3B model and 32 demonstrations.
-    "dai": {"sst2": 5e-4, "sst5": 1.6e-4, "mr": 3e-3, "subj": 3e-3, "agnews": 0.2, "cb": 0.08},
-}
-_PUBLISHED_GRIDS: dict[str, tuple[float, ...]] = {
-    # Shen et al. 2024, appendix A and the legend of figure 5.
-    "shen": (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3),
-}
+# The settings of Bar Natan et al.'s code, for a 1.3B model and 32 demonstrations; the same for both schedules.
+_BARNATAN_RATES = {"sst2": 5e-4, "sst5": 1.6e-4, "mr": 3e-3, "subj": 3e-3, "agnews": 0.2, "cb": 0.08}
+_PUBLISHED_RATES = {"dai": _BARNATAN_RATES, "barnatan_lcft": _BARNATAN_RATES}
+# Shen et al. 2024, appendix A and the legend of figure 5.
+_SHEN_GRID = (1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 5e-3)
+_PUBLISHED_GRIDS = {name: _SHEN_GRID for name in _PRESETS if name.startswith("shen")}
 
 
 def preset_names() -> tuple[str, ...]:
@@ -112,13 +159,13 @@ def preset_names() -> tuple[str, ...]:
 
 
 def preset(name: str) -> Recipe:
-    """Return a published recipe: ``dai`` (also Bar Natan et al.) or ``shen``.
+    """Return a published recipe: ``dai`` (also Bar Natan et al.), ``barnatan_lcft``, ``shen`` and its variants.
 
     Raises:
         UserError: If there is no preset of that name.
     """
     if name not in _PRESETS:
-        raise UserError(f"no recipe {name!r}: take {' or '.join(_PRESETS)}, or give a YAML file")
+        raise UserError(f"no recipe {name!r}: take {', '.join(_PRESETS)}, or give a YAML file")
     return _PRESETS[name]
 
 
@@ -138,7 +185,7 @@ def load_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
         return _PRESETS[source]
     if not Path(source).is_file():
         raise UserError(
-            f"no recipe {str(source)!r}: take {' or '.join(_PRESETS)}, or the path of a YAML file that exists"
+            f"no recipe {str(source)!r}: take {', '.join(_PRESETS)}, or the path of a YAML file that exists"
         )
     return _from_mapping(_read_yaml(Path(source)), f"recipe {str(source)!r}")
 
@@ -162,8 +209,8 @@ def published_learning_rate(preset_name: str, task_name: str) -> float:
     rates = _PUBLISHED_RATES.get(preset_name)
     if rates is None:
         raise UserError(
-            f"recipe {preset_name!r} has no published learning rates, only {', '.join(_PUBLISHED_RATES)} "
-            "has: give a number, or take auto"
+            f"recipe {preset_name!r} has no published learning rates, only {' and '.join(_PUBLISHED_RATES)} "
+            "have: give a number, or take auto"
         )
     if task_name.lower() not in rates:
         raise UserError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,18 +22,42 @@ def loss_token_count(sequence: TrainingSequence, loss_tokens: LossTokens) -> int
     return len(sequence.ids) - _first_target(sequence, loss_tokens)
 
 
-def sequence_nll(
+@dataclass(frozen=True, eq=False)
+class LossBatch:
+    """Sequences padded for one forward, with the places where the loss is taken.
+
+    Attributes:
+        sequences: The B sequences.
+        inputs: Arguments of the model: token ids and which of them are real, ``[B, S]``, and, where the
+            architecture can choose, the U positions whose logits are wanted.
+        kept: These positions, ascending, ``[U]``.
+        rows: Sequence of each of the M loss tokens, ``[M]``.
+        places: Index into `kept` of each loss token, ``[M]``.
+        targets: Each loss token, ``[M]``.
+    """
+
+    sequences: tuple[TrainingSequence, ...]
+    inputs: Mapping[str, Any]
+    kept: Tensor
+    rows: Tensor
+    places: Tensor
+    targets: Tensor
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens the loss is taken on, M."""
+        return len(self.targets)
+
+
+def loss_batch(
     model: LanguageModel, sequences: Sequence[TrainingSequence], loss_tokens: LossTokens
-) -> Tensor:
-    """Return the summed negative log-likelihood of each sequence's loss tokens, in one padded forward.
+) -> LossBatch:
+    """Pad sequences on the right and note where the loss is taken; only those logits will be computed.
 
     Args:
-        model: The model; it runs as it stands, with whatever gradients are switched on.
-        sequences: N sequences.
+        model: The model they are for.
+        sequences: B sequences.
         loss_tokens: Which tokens count.
-
-    Returns:
-        `[N]` fp32 (fp64 for a model in fp64), in nats, differentiable.
     """
     longest = max(len(sequence.ids) for sequence in sequences)
     ids = torch.zeros(len(sequences), longest, dtype=torch.long)
@@ -41,16 +67,54 @@ def sequence_nll(
         ids[row, : len(sequence.ids)] = torch.tensor(sequence.ids)
         exists[row, : len(sequence.ids)] = 1
         counts[row, _first_target(sequence, loss_tokens) - 1 : len(sequence.ids) - 1] = True
-    ids, exists = ids.to(model.device), exists.to(model.device)
-    logits = model.module(input_ids=ids, attention_mask=exists, use_cache=False).logits
-    rows, positions = (index.to(logits.device) for index in counts.nonzero(as_tuple=True))
-    chosen = logits[rows, positions]
+    rows, positions = counts.nonzero(as_tuple=True)
+    kept, places = positions.unique(return_inverse=True)
+    inputs: dict[str, Any] = {
+        "input_ids": ids.to(model.device),
+        "attention_mask": exists.to(model.device),
+        "use_cache": False,
+    }
+    if "logits_to_keep" in model.arguments:
+        inputs["logits_to_keep"] = kept.to(model.device)
+    return LossBatch(tuple(sequences), inputs, kept, rows, places, ids[rows, positions + 1])
+
+
+def nll_of_logits(logits: Tensor, batch: LossBatch) -> Tensor:
+    """Return the summed negative log-likelihood of each sequence's loss tokens.
+
+    Args:
+        logits: At the batch's kept positions, or at all of them, ``[B, U or S, V]``.
+        batch: The batch.
+
+    Returns:
+        ``[B]`` fp32 (fp64 for logits in fp64), in nats, differentiable.
+    """
+    device = logits.device
+    places = batch.places if "logits_to_keep" in batch.inputs else batch.kept[batch.places]
+    rows = batch.rows.to(device)
+    chosen = logits[rows, places.to(device)]
     chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
-    targets = ids.to(logits.device)[rows, positions + 1]
-    token_nll = torch.nn.functional.cross_entropy(chosen, targets, reduction="none")
+    token_nll = torch.nn.functional.cross_entropy(chosen, batch.targets.to(device), reduction="none")
     # A product with a constant matrix, for index_add sums in no fixed order on a GPU.
-    membership = torch.nn.functional.one_hot(rows, len(sequences)).to(token_nll.dtype)
+    membership = torch.nn.functional.one_hot(rows, len(batch.sequences)).to(token_nll.dtype)
     return token_nll @ membership
+
+
+def sequence_nll(
+    model: LanguageModel, sequences: Sequence[TrainingSequence], loss_tokens: LossTokens
+) -> Tensor:
+    """Return the summed negative log-likelihood of each sequence's loss tokens, in one padded forward.
+
+    Args:
+        model: The model; it runs as it stands, with whatever gradients are switched on.
+        sequences: B sequences.
+        loss_tokens: Which tokens count.
+
+    Returns:
+        ``[B]`` fp32 (fp64 for a model in fp64), in nats, differentiable.
+    """
+    batch = loss_batch(model, sequences, loss_tokens)
+    return nll_of_logits(model.module(**batch.inputs).logits, batch)
 
 
 def label_nll(model: LanguageModel, sequences: Sequence[TrainingSequence], batch_size: int = 8) -> float:

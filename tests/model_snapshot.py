@@ -54,7 +54,8 @@ def assert_as_it_was(module: PreTrainedModel, before: Snapshot) -> None:
 def same_bits(left: torch.Tensor, right: torch.Tensor) -> bool:
     if left.dtype != right.dtype or left.shape != right.shape:
         return False
-    return bool(torch.equal(left.contiguous().view(torch.uint8), right.contiguous().view(torch.uint8)))
+    left, right = (side.contiguous().view(-1).view(torch.uint8) for side in (left, right))
+    return bool(torch.equal(left, right))
 
 
 def sequences(count: int = 4, seed: int = 0, shortest: int = 6) -> list[TrainingSequence]:

@@ -12,7 +12,7 @@ import torch
 from tiny_families import FAMILIES
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-import iclprobe.hooks.capture
+import iclprobe.hooks.prompt_run
 import iclprobe.hooks.rows
 import iclprobe.hooks.tap
 from iclprobe.hooks.rows import Rows
@@ -129,9 +129,9 @@ def test_a_tap_that_changes_the_model_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_prefix_that_is_not_the_demonstrations_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = iclprobe.hooks.capture.encode_prefix
+    original = iclprobe.hooks.prompt_run.encode_prefix
     monkeypatch.setattr(
-        iclprobe.hooks.capture, "encode_prefix", lambda model, ids: original(model, ids[::-1])
+        iclprobe.hooks.prompt_run, "encode_prefix", lambda model, ids: original(model, ids[::-1])
     )
     assert held(tiny_families.build("gpt2")) == [True, True, True, True, False]
 

@@ -100,7 +100,7 @@ def test_gd_refuses_a_batch_size():
 
 
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="no recipe 'dia': take dai or shen"):
+    with pytest.raises(UserError, match="no recipe 'dia': take dai, barnatan_lcft, shen"):
         load_recipe("dia")
     with pytest.raises(UserError, match="no recipe 'dia'"):
         preset("dia")
@@ -124,5 +124,7 @@ def test_a_learning_rate_that_was_never_published_is_refused():
         published_learning_rate("dai", "rte")
     with pytest.raises(UserError, match=r"only which were tried \(1e-05, 5e-05, 0\.0001"):
         published_learning_rate("shen", "sst2")
-    with pytest.raises(UserError, match="'custom' has no published learning rates, only dai has"):
+    with pytest.raises(
+        UserError, match="'custom' has no published learning rates, only dai and barnatan_lcft have"
+    ):
         published_learning_rate("custom", "sst2")

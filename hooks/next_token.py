@@ -1,0 +1,59 @@
+"""What a model says next behind each prompt, with nothing recorded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..models.loading import LanguageModel, load_model
+from ..models.token_loss import evaluation_mode
+from .label_scores import Scoring
+from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
+from .text_prompts import as_prompt_set
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from .capture import Prompts
+
+__all__ = ["NextToken", "stream_next_token"]
+
+
+def stream_next_token(
+    model: LanguageModel | PreTrainedModel,
+    prompts: Prompts,
+    *,
+    batch_size: int | str = "auto",
+    share_prefix: bool = True,
+    scoring: Scoring = "mean",
+    progress: str | None = None,
+) -> Generator[tuple[Tensor, NextToken], None, None]:
+    """Yield the next-token distributions of one batch after another, with the indices of its prompts ``[B]``.
+
+    Memory holds one batch's distributions.
+
+    Args:
+        model: The model.
+        prompts: A `PromptSet`, one text or several, or token ids of several prompts.
+        batch_size: Prompts at once, or ``auto`` to size batches to memory.
+        share_prefix: Whether to run the demonstrations once; False runs every full prompt.
+        scoring: How label words of several tokens are scored: ``mean`` per token, ``sum`` or ``first``.
+        progress: Show a progress bar of this name.
+
+    Raises:
+        UserError: If a prompt does not fit the context window.
+    """
+    model = load_model(model)
+    prompt_set = as_prompt_set(model, prompts)
+    with evaluation_mode(model.module):
+        run = prepare_run(model, prompt_set, share_prefix=share_prefix, scoring=scoring)
+        batches = batches_of(run, batch_size)
+        with tqdm(
+            total=prompt_set.n, desc=progress, unit="prompt", disable=None if progress else True
+        ) as bar:
+            for indices in batches:
+                yield indices, answer_batch(run, prompt_batch(run, indices))
+                bar.update(len(indices))

@@ -1,0 +1,195 @@
+"""Layer-causal finetuning: every layer has a loss of its own, and nothing flows back through the layers below.
+
+Bar Natan et al., section 3.4: the output of each layer goes through the model's final norm and unembedding, and
+the layer is trained on the loss of that prediction with its input held fixed. One layer's graph and one layer's
+logits are in memory at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import UserError
+from ..tasks.prompt_set import TrainingSequence
+from .frozen_layers import FrozenLayers
+from .joint_loss import Apply, all_finite, loss_scales
+from .loading import LanguageModel
+from .parameters import lowest_layer
+from .partial_forward import LayerCall
+from .recipe import Recipe
+from .token_loss import LossBatch, batches, loss_token_count, nll_of_logits
+from .trained_copies import TrainedCopies
+
+
+@dataclass
+class _Part:
+    """The demonstrations of one forward, and what enters the layer that is being trained."""
+
+    batch: LossBatch
+    hidden: Tensor
+    calls: list[LayerCall]
+
+
+@dataclass
+class _LayerStep:
+    """What one layer's loss gives."""
+
+    loss: float = 0.0
+    gradients: list[Tensor] = field(default_factory=list)
+    watched: dict[str, Tensor] = field(default_factory=dict)
+    outputs: list[Tensor] = field(default_factory=list)
+
+
+class LayerCausalLoss:
+    """The loss of every trained layer's read-out, added up or averaged over these layers.
+
+    Attributes:
+        watched_gradients: Of the latest step: the gradient of each watched parameter, by name.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        trained: TrainedCopies,
+        recipe: Recipe,
+        forward_size: int,
+        watched: Sequence[str] = (),
+    ) -> None:
+        """Prepare; see `JointLoss`.
+
+        Raises:
+            UserError: If something outside the decoder layers is to be trained.
+        """
+        outside = [
+            piece.name for piece, layer in zip(trained.slices, trained.layers, strict=True) if layer is None
+        ]
+        if outside:
+            raise UserError(
+                f"layer-causal finetuning trains decoder layers, and parameters {recipe.parameters!r} include "
+                f"{outside[0]}: take attn_kv, or an expression that matches inside the layers"
+            )
+        self._model, self._trained, self._recipe, self._forward_size = model, trained, recipe, forward_size
+        self._indices: dict[int, list[int]] = {}
+        for index, layer in enumerate(trained.layers):
+            assert layer is not None
+            self._indices.setdefault(layer, []).append(index)
+        self._watched = self._by_layer(watched)
+        self._frozen = FrozenLayers(model, lowest_layer(trained.layers), recipe.loss_tokens)
+        self._scales = loss_scales(model)
+        self._share = 1 / len(self._indices) if recipe.layer_reduction == "mean" else 1.0
+        self.watched_gradients: Mapping[str, Tensor] = {}
+
+    def step(self, demonstrations: Sequence[TrainingSequence], apply: Apply) -> float:
+        """Take one step, of all layers at once or of one after the other, and return the loss before it.
+
+        In sequential updates each layer's loss is that before its own step, behind the layers below after theirs.
+        """
+        parts, n_tokens = self._parts(demonstrations), self._n_tokens(demonstrations)
+        sequential = self._recipe.layer_updates == "sequential"
+        total, gradients = 0.0, self._trained.zeros()
+        watched: dict[str, Tensor] = {}
+        for layer in range(self._frozen.first, self._model.n_layers):
+            indices = self._indices.get(layer, [])
+            done = self._layer_step(layer, parts, indices, n_tokens)
+            total += done.loss
+            watched.update(done.watched)
+            if sequential and indices:
+                apply(indices, done.gradients, done.loss)
+                self._run(layer, parts)
+                continue
+            for index, gradient in zip(indices, done.gradients, strict=True):
+                gradients[index] = gradient
+            for part, output in zip(parts, done.outputs, strict=True):
+                part.hidden = output
+        if not sequential:
+            apply(range(len(gradients)), gradients, total)
+        self.watched_gradients = watched
+        return total
+
+    def value(self, demonstrations: Sequence[TrainingSequence]) -> float:
+        """Return the loss as the model now is."""
+        parts, n_tokens = self._parts(demonstrations), self._n_tokens(demonstrations)
+        total = 0.0
+        with torch.no_grad():
+            for layer in range(self._frozen.first, self._model.n_layers):
+                self._run(layer, parts)
+                if layer in self._indices:
+                    total += sum(self._loss(part, part.hidden, n_tokens).item() for part in parts)
+        return total
+
+    def _layer_step(
+        self, layer: int, parts: Sequence[_Part], indices: Sequence[int], n_tokens: int
+    ) -> _LayerStep:
+        """Run a layer on every part; a trained one gives its loss and gradients."""
+        if not indices:
+            with torch.no_grad():
+                outputs = [
+                    self._frozen.partial.run_layer(layer, part.hidden, part.calls[layer]) for part in parts
+                ]
+            return _LayerStep(outputs=outputs)
+        done = _LayerStep()
+        for scale in self._scales:
+            done = self._scaled_step(layer, parts, indices, n_tokens, scale)
+            if not math.isfinite(done.loss) or all_finite(done.gradients):
+                break
+        return done
+
+    def _scaled_step(
+        self, layer: int, parts: Sequence[_Part], indices: Sequence[int], n_tokens: int, scale: float
+    ) -> _LayerStep:
+        zeros = self._trained.zeros()
+        done = _LayerStep(gradients=[zeros[index] for index in indices])
+        others = self._watched.get(layer, {})
+        done.watched = {name: torch.zeros_like(one, dtype=torch.float32) for name, one in others.items()}
+        parameters = [*(self._trained.parameters[index] for index in indices), *others.values()]
+        for part in parts:
+            output = self._frozen.partial.run_layer(layer, part.hidden.detach(), part.calls[layer])
+            loss = self._loss(part, output, n_tokens)
+            done.loss += loss.item()
+            gradients = torch.autograd.grad(
+                loss * scale, parameters, allow_unused=True, materialize_grads=True
+            )
+            for place, index in enumerate(indices):
+                read = self._trained.read(index, gradients[place])
+                done.gradients[place].add_(read, alpha=1 / scale)
+            for total, gradient in zip(done.watched.values(), gradients[len(indices) :], strict=True):
+                total.add_(gradient.to(total.dtype), alpha=1 / scale)
+            done.outputs.append(output.detach())
+        return done
+
+    def _loss(self, part: _Part, output: Tensor, n_tokens: int) -> Tensor:
+        logits = self._frozen.partial.read_out(output, part.batch.inputs)
+        return nll_of_logits(logits, part.batch).sum() * (self._share / n_tokens)
+
+    def _run(self, layer: int, parts: Sequence[_Part]) -> None:
+        """Let a layer's output, as the layer now is, enter the next."""
+        with torch.no_grad():
+            for part in parts:
+                part.hidden = self._frozen.partial.run_layer(layer, part.hidden, part.calls[layer])
+
+    def _parts(self, demonstrations: Sequence[TrainingSequence]) -> list[_Part]:
+        parts = []
+        for sequences in batches(demonstrations, self._forward_size):
+            batch = self._frozen.batch(sequences)
+            _, calls = self._frozen.partial.calls(batch.inputs)
+            parts.append(_Part(batch, self._frozen.entering(batch), calls))
+        return parts
+
+    def _by_layer(self, names: Sequence[str]) -> dict[int, dict[str, torch.nn.Parameter]]:
+        wanted = set(names)
+        found: dict[int, dict[str, torch.nn.Parameter]] = {}
+        known = {id(parameter): name for name, parameter in self._model.module.named_parameters()}
+        for part in self._model.parts:
+            for parameter in part.layer.parameters():
+                name = known[id(parameter)]
+                if name in wanted:
+                    found.setdefault(part.index, {})[name] = parameter
+        return found
+
+    def _n_tokens(self, demonstrations: Sequence[TrainingSequence]) -> int:
+        return sum(loss_token_count(sequence, self._recipe.loss_tokens) for sequence in demonstrations)
