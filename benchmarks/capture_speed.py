@@ -6,7 +6,7 @@ from typing import Any
 
 from . import procedures
 from .material import KEY_VALUE_HEADS, LAYERS, PREFIX_TOKENS, QUERIES, WIDTH, build_model, build_prompts
-from .measure import Ratio, compare_pairs, peak_memory_of
+from .measure import compare_pairs, peak_memory_of, ratio_to_dict
 
 BATCH = 8
 # The peak comes with the largest batch; more of them only add what is kept.
@@ -41,9 +41,9 @@ def run(pairs: int) -> dict[str, Any]:
     return {
         "shape": f"{LAYERS} layers of width {WIDTH}, {KEY_VALUE_HEADS} key-value heads, fp32",
         "prompts": f"{QUERIES} queries behind {PREFIX_TOKENS} tokens, batches of {BATCH}",
-        "tap over bare forward, same batches": _ratio(overhead),
-        "bare forward over full prompts / capture with shared prefix": _ratio(speedup),
-        "reference procedure / capture with shared prefix": _ratio(against_reference),
+        "tap over bare forward, same batches": ratio_to_dict(overhead),
+        "bare forward over full prompts / capture with shared prefix": ratio_to_dict(speedup),
+        "reference procedure / capture with shared prefix": ratio_to_dict(against_reference),
         "peak memory": {
             "queries": MEMORY_QUERIES,
             "bare_bytes": bare,
@@ -52,13 +52,4 @@ def run(pairs: int) -> dict[str, Any]:
             "capture_shared_bytes": shared,
             "capture_full / (bare + captured)": tapped / (bare + captured),
         },
-    }
-
-
-def _ratio(ratio: Ratio) -> dict[str, Any]:
-    return {
-        "median": round(ratio.median, 3),
-        "quartiles": [round(value, 3) for value in ratio.quartiles],
-        "median_seconds": [round(value, 3) for value in ratio.seconds],
-        "pairs": ratio.pairs,
     }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ def compare_pairs(first: Callable[[], object], second: Callable[[], object], pai
     low, _, high = quantiles(ratios, n=4) if pairs > 1 else (ratios[0],) * 3
     typical = (median(one for one, _ in times), median(other for _, other in times))
     return Ratio(median(ratios), (low, high), typical, pairs)
+
+
+def ratio_to_dict(ratio: Ratio) -> dict[str, Any]:
+    return {
+        "median": round(ratio.median, 3),
+        "quartiles": [round(value, 3) for value in ratio.quartiles],
+        "median_seconds": [round(value, 3) for value in ratio.seconds],
+        "pairs": ratio.pairs,
+    }
 
 
 def timed(procedure: Callable[[], object]) -> float:
