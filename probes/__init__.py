@@ -7,8 +7,23 @@ from .attention_nulls import NullKind, NullSimilarity, permuted_pairs, sim_aou_n
 from .attention_outputs import SimAOU, attention_output_update, sim_aou
 from .attention_scores import ScoreVariant, SimAM, sim_am
 from .constructions import constructed_sparsity, von_oswald_construction
+from .distributions import (
+    OverlapNorm,
+    TopTokens,
+    overlap_cosine_similarity,
+    token_overlap,
+    top_tokens,
+)
 from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
+from .gradients import (
+    GradientNormRecorder,
+    GradientNorms,
+    GradientParameters,
+    GradientReduction,
+    LayerParameters,
+)
 from .noise import below_noise, noise_floor
+from .order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
 from .predictions import (
     Agreement,
     Jaccard,
@@ -37,16 +52,25 @@ __all__ = [
     "THRESHOLDS",
     "Agreement",
     "Drift",
+    "GradientNormRecorder",
+    "GradientNorms",
+    "GradientParameters",
+    "GradientReduction",
     "Interval",
     "Jaccard",
+    "LayerParameters",
     "MeanAndStd",
     "NullKind",
     "NullSimilarity",
+    "OrderMoments",
+    "OverlapNorm",
     "PredictionChanges",
     "Ratio",
     "ScoreVariant",
+    "SensitivityAggregate",
     "SimAM",
     "SimAOU",
+    "TopTokens",
     "WeightStatistics",
     "accuracy",
     "attention_output_update",
@@ -63,6 +87,8 @@ __all__ = [
     "mean_and_std",
     "mean_over_layers",
     "noise_floor",
+    "order_sensitivity",
+    "overlap_cosine_similarity",
     "pairwise_mean_absolute",
     "permuted_pairs",
     "prediction_changes",
@@ -70,6 +96,8 @@ __all__ = [
     "sim_am",
     "sim_aou",
     "sim_aou_null",
+    "token_overlap",
+    "top_tokens",
     "update_cosine",
     "von_oswald_construction",
     "weight_drift",
