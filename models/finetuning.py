@@ -24,7 +24,7 @@ from .joint_loss import JointLoss, all_finite
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
 from .lora import adapted
-from .parameters import count_parameters, select_parameters, untrained_names
+from .parameters import TrainedSlice, count_parameters, select_parameters, untrained_slices
 from .recipe import Recipe
 from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count
 from .trained_copies import TrainedCopies
@@ -138,11 +138,11 @@ def finetune(
         adapted(model, recipe, seed) as adapters,
     ):
         slices = selected if adapters is None else adapters.slices
-        watched = untrained_names(model, slices) if watch == "layers" else ()
+        watched = untrained_slices(model, slices) if watch == "layers" else {}
         trained = TrainedCopies(model, slices, recipe, learning_rate)
         size = forward_size if model.family.pads else 1
         with (
-            _requiring_gradients(model.module, [*trained.copies, *watched]),
+            _requiring_gradients(model.module, [*trained.copies, *(one.name for one in watched.values())]),
             swapped(model.module, trained.copies),
         ):
             stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
@@ -185,7 +185,7 @@ class _Stepper:
         recipe: Recipe,
         learning_rate: float,
         forward_size: int,
-        watched: Sequence[str] = (),
+        watched: Mapping[str, TrainedSlice],
     ) -> None:
         self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
         objective = JointLoss if recipe.schedule == "joint" else LayerCausalLoss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..tasks.prompt_set import TrainingSequence
 from .frozen_layers import FrozenLayers
 from .loading import LanguageModel
-from .parameters import lowest_layer
+from .parameters import TrainedSlice, lowest_layer
 from .recipe import Recipe
 from .token_loss import batches, loss_token_count, nll_of_logits
 from .trained_copies import TrainedCopies
@@ -36,7 +37,7 @@ class JointLoss:
         trained: TrainedCopies,
         recipe: Recipe,
         forward_size: int,
-        watched: Sequence[str] = (),
+        watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
     ) -> None:
         """Prepare.
 
@@ -45,10 +46,11 @@ class JointLoss:
             trained: What is trained.
             recipe: How.
             forward_size: Demonstrations per forward.
-            watched: Names of further parameters whose gradients are wanted.
+            watched: Further parameters, or rows of them, whose gradients are wanted.
         """
         self._model, self._trained, self._recipe, self._forward_size = model, trained, recipe, forward_size
-        self._watched = {name: model.module.get_parameter(name) for name in watched}
+        self._watched = dict(watched)
+        self._watched_parameters = [model.module.get_parameter(piece.name) for piece in watched.values()]
         self._frozen = FrozenLayers(model, 0 if watched else lowest_layer(trained.layers), recipe.loss_tokens)
         self._scales = loss_scales(model)
         self.watched_gradients: Mapping[str, Tensor] = {}
@@ -80,10 +82,8 @@ class JointLoss:
         """Return the loss of a batch and the gradient of every trained slice, added up over forwards."""
         n_tokens = self._n_tokens(demonstrations)
         loss, sums = 0.0, self._trained.zeros()
-        others = {
-            name: torch.zeros_like(tensor, dtype=torch.float32) for name, tensor in self._watched.items()
-        }
-        parameters = [*self._trained.parameters, *self._watched.values()]
+        others: dict[str, Tensor] = {}
+        parameters = [*self._trained.parameters, *self._watched_parameters]
         for part in batches(demonstrations, self._forward_size):
             batch = self._frozen.batch(part)
             with self._frozen.running(batch):
@@ -95,13 +95,21 @@ class JointLoss:
             )
             for index, total in enumerate(sums):
                 total.add_(self._trained.read(index, gradients[index]), alpha=1 / scale)
-            for total, gradient in zip(others.values(), gradients[len(sums) :], strict=True):
-                total.add_(gradient.to(total.dtype), alpha=1 / scale)
+            add_watched(others, self._watched, gradients[len(sums) :], 1 / scale)
         self.watched_gradients = others
         return loss, sums
 
     def _n_tokens(self, demonstrations: Sequence[TrainingSequence]) -> int:
         return sum(loss_token_count(sequence, self._recipe.loss_tokens) for sequence in demonstrations)
+
+
+def add_watched(
+    totals: dict[str, Tensor], watched: Mapping[str, TrainedSlice], gradients: Sequence[Tensor], factor: float
+) -> None:
+    """Add the watched part of each gradient, in fp32, to what there is of it."""
+    for (name, piece), gradient in zip(watched.items(), gradients, strict=True):
+        part = piece.read(gradient).float() * factor
+        totals[name] = totals[name] + part if name in totals else part
 
 
 def loss_scales(model: LanguageModel) -> tuple[float, ...]:

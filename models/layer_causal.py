@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -17,9 +18,9 @@ from torch import Tensor
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
 from .frozen_layers import FrozenLayers
-from .joint_loss import Apply, all_finite, loss_scales
+from .joint_loss import Apply, add_watched, all_finite, loss_scales
 from .loading import LanguageModel
-from .parameters import lowest_layer
+from .parameters import TrainedSlice, layers_of, lowest_layer
 from .partial_forward import LayerCall
 from .recipe import Recipe
 from .token_loss import LossBatch, batches, loss_token_count, nll_of_logits
@@ -58,7 +59,7 @@ class LayerCausalLoss:
         trained: TrainedCopies,
         recipe: Recipe,
         forward_size: int,
-        watched: Sequence[str] = (),
+        watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
     ) -> None:
         """Prepare; see `JointLoss`.
 
@@ -78,7 +79,10 @@ class LayerCausalLoss:
         for index, layer in enumerate(trained.layers):
             assert layer is not None
             self._indices.setdefault(layer, []).append(index)
-        self._watched = self._by_layer(watched)
+        owners = layers_of(model, [piece.name for piece in watched.values()])
+        self._watched: dict[int | None, dict[str, TrainedSlice]] = {}
+        for (name, piece), layer in zip(watched.items(), owners, strict=True):
+            self._watched.setdefault(layer, {})[name] = piece
         self._frozen = FrozenLayers(model, lowest_layer(trained.layers), recipe.loss_tokens)
         self._scales = loss_scales(model)
         self._share = 1 / len(self._indices) if recipe.layer_reduction == "mean" else 1.0
@@ -145,8 +149,10 @@ class LayerCausalLoss:
         zeros = self._trained.zeros()
         done = _LayerStep(gradients=[zeros[index] for index in indices])
         others = self._watched.get(layer, {})
-        done.watched = {name: torch.zeros_like(one, dtype=torch.float32) for name, one in others.items()}
-        parameters = [*(self._trained.parameters[index] for index in indices), *others.values()]
+        parameters = [
+            *(self._trained.parameters[index] for index in indices),
+            *(self._model.module.get_parameter(piece.name) for piece in others.values()),
+        ]
         for part in parts:
             output = self._frozen.partial.run_layer(layer, part.hidden.detach(), part.calls[layer])
             loss = self._loss(part, output, n_tokens)
@@ -157,8 +163,7 @@ class LayerCausalLoss:
             for place, index in enumerate(indices):
                 read = self._trained.read(index, gradients[place])
                 done.gradients[place].add_(read, alpha=1 / scale)
-            for total, gradient in zip(done.watched.values(), gradients[len(indices) :], strict=True):
-                total.add_(gradient.to(total.dtype), alpha=1 / scale)
+            add_watched(done.watched, others, gradients[len(indices) :], 1 / scale)
             done.outputs.append(output.detach())
         return done
 
@@ -179,17 +184,6 @@ class LayerCausalLoss:
             _, calls = self._frozen.partial.calls(batch.inputs)
             parts.append(_Part(batch, self._frozen.entering(batch), calls))
         return parts
-
-    def _by_layer(self, names: Sequence[str]) -> dict[int, dict[str, torch.nn.Parameter]]:
-        wanted = set(names)
-        found: dict[int, dict[str, torch.nn.Parameter]] = {}
-        known = {id(parameter): name for name, parameter in self._model.module.named_parameters()}
-        for part in self._model.parts:
-            for parameter in part.layer.parameters():
-                name = known[id(parameter)]
-                if name in wanted:
-                    found.setdefault(part.index, {})[name] = parameter
-        return found
 
     def _n_tokens(self, demonstrations: Sequence[TrainingSequence]) -> int:
         return sum(loss_token_count(sequence, self._recipe.loss_tokens) for sequence in demonstrations)

@@ -116,15 +116,30 @@ def layers_of(model: LanguageModel, names: Sequence[str]) -> tuple[int | None, .
     return tuple(owners.get(id(model.module.get_parameter(name))) for name in names)
 
 
-def untrained_names(model: LanguageModel, slices: Sequence[TrainedSlice]) -> tuple[str, ...]:
-    """Return the parameters of the decoder layers that are not trained at all, in the module's order."""
-    trained = {piece.name for piece in slices}
+def untrained_slices(model: LanguageModel, slices: Sequence[TrainedSlice]) -> dict[str, TrainedSlice]:
+    """Return what of the decoder layers' parameters is not trained, in the module's order.
+
+    Args:
+        model: The model.
+        slices: What is trained.
+
+    Returns:
+        By the parameter's name; of a fused weight, of which some rows are trained, the rest is called
+        ``NAME (other rows)``.
+    """
+    trained = {piece.name: piece for piece in slices}
     inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
-    return tuple(
-        name
-        for name, parameter in model.module.named_parameters()
-        if id(parameter) in inside and name not in trained and parameter.is_floating_point()
-    )
+    rest: dict[str, TrainedSlice] = {}
+    for name, parameter in model.module.named_parameters():
+        if id(parameter) not in inside or not parameter.is_floating_point():
+            continue
+        if name not in trained:
+            rest[name] = TrainedSlice(name)
+        elif (rows := trained[name].rows) is not None:
+            others = torch.ones(parameter.shape[trained[name].dim], dtype=torch.bool)
+            others[rows] = False
+            rest[f"{name} (other rows)"] = TrainedSlice(name, others.nonzero()[:, 0], trained[name].dim)
+    return rest
 
 
 def first_trained_layer(model: LanguageModel, recipe: Recipe, seed: int = 0) -> int:
