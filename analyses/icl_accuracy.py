@@ -7,17 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from ..hooks.capture import stream
-from ..hooks.plan import CapturePlan
+from ..hooks.next_token import stream_next_token
 from ..models.loading import LanguageModel, load_model
 from ..probes import correct_over_labels, correct_over_vocabulary
 from ..tasks.catalogue import load_task
 from ..tasks.demonstrations import choose_queries, draw_demonstrations
 from ..tasks.prompts import PromptSet, build_prompts
 from .checkpoints import Checkpoint
-
-# Answers are wanted and a plan needs a site: this one is the cheapest.
-_PLAN = CapturePlan(sites=("attention_output",), layers=(-1,))
 
 
 @dataclass(frozen=True)
@@ -109,9 +105,8 @@ def _accuracy(model: LanguageModel, prompts: PromptSet) -> tuple[float, float]:
     """Return accuracy over the label set and over the whole vocabulary."""
     gold = torch.tensor(prompts.gold)
     labels = vocabulary = 0
-    for indices, batch in stream(model, prompts, _PLAN):
-        prediction, argmax = batch.prediction, batch.label_is_argmax
-        assert prediction is not None and argmax is not None
-        labels += int(correct_over_labels(prediction, gold[indices]).sum())
-        vocabulary += int(correct_over_vocabulary(argmax, gold[indices]).sum())
+    for indices, said in stream_next_token(model, prompts):
+        assert said.label_is_argmax is not None
+        labels += int(correct_over_labels(said.prediction, gold[indices]).sum())
+        vocabulary += int(correct_over_vocabulary(said.label_is_argmax, gold[indices]).sum())
     return labels / prompts.n, vocabulary / prompts.n

@@ -12,8 +12,10 @@ from ..models.loading import LanguageModel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# More prompts at once than this gain nothing: the cores are busy, and caches overflow.
+# More prompts at once than this gain nothing: the cores are busy, and caches overflow. On a CPU small models are
+# busy only with larger batches: this many numbers of hidden states.
 _MOST_ON_CPU, _MOST_ON_GPU = 16, 256
+_NUMBERS_ON_CPU = 1 << 17
 _FALLBACK_MEMORY = 4 << 30
 
 
@@ -58,7 +60,9 @@ def choose_batch_size(model: LanguageModel, tokens: int, past: int) -> int:
         past: Cached tokens in front of them.
     """
     budget = free_memory(model.device) // 4
-    most = _MOST_ON_GPU if model.device.type == "cuda" else _MOST_ON_CPU
+    most = _MOST_ON_GPU
+    if model.device.type != "cuda":
+        most = min(most, max(_MOST_ON_CPU, _NUMBERS_ON_CPU // (tokens * model.width)))
     return max(1, min(most, budget // bytes_per_prompt(model, tokens, past)))
 
 

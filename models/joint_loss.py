@@ -60,7 +60,7 @@ class JointLoss:
         loss, gradients = math.nan, []
         for scale in self._scales:
             loss, gradients = self._gradients(demonstrations, scale)
-            if not math.isfinite(loss) or all_finite(gradients):
+            if scale == self._scales[-1] or not math.isfinite(loss) or all_finite(gradients):
                 break
         apply(range(len(gradients)), gradients, loss)
         return loss
@@ -81,7 +81,8 @@ class JointLoss:
     ) -> tuple[float, list[Tensor]]:
         """Return the loss of a batch and the gradient of every trained slice, added up over forwards."""
         n_tokens = self._n_tokens(demonstrations)
-        loss, sums = 0.0, self._trained.zeros()
+        loss = 0.0
+        sums: list[Tensor] = []
         others: dict[str, Tensor] = {}
         parameters = [*self._trained.parameters, *self._watched_parameters]
         for part in batches(demonstrations, self._forward_size):
@@ -93,9 +94,12 @@ class JointLoss:
             gradients = torch.autograd.grad(
                 part_loss * scale, parameters, allow_unused=True, materialize_grads=True
             )
-            for index, total in enumerate(sums):
-                total.add_(self._trained.read(index, gradients[index]), alpha=1 / scale)
-            add_watched(others, self._watched, gradients[len(sums) :], 1 / scale)
+            own = [
+                self._trained.read(index, gradient) / scale
+                for index, gradient in enumerate(gradients[: len(self._trained.slices)])
+            ]
+            sums = [total + one for total, one in zip(sums, own, strict=True)] if sums else own
+            add_watched(others, self._watched, gradients[len(own) :], 1 / scale)
         self.watched_gradients = others
         return loss, sums
 
@@ -120,4 +124,6 @@ def loss_scales(model: LanguageModel) -> tuple[float, ...]:
 
 def all_finite(tensors: Sequence[Tensor]) -> bool:
     """Return whether no tensor holds NaN or infinity."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
+    # One look at the largest absolute value of all of them: NaN comes through, and tiny tensors cost one call.
+    largest = torch.nn.utils.get_total_norm([t.detach() for t in tensors], norm_type=math.inf)
+    return bool(torch.isfinite(largest))

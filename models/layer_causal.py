@@ -139,7 +139,7 @@ class LayerCausalLoss:
         done = _LayerStep()
         for scale in self._scales:
             done = self._scaled_step(layer, parts, indices, n_tokens, scale)
-            if not math.isfinite(done.loss) or all_finite(done.gradients):
+            if scale == self._scales[-1] or not math.isfinite(done.loss) or all_finite(done.gradients):
                 break
         return done
 

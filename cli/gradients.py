@@ -1,0 +1,83 @@
+"""`iclprobe gradients`: gradient norms of each layer while finetuning goes through the demonstrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, numbers, say
+
+
+def gradients(
+    model: ModelOption = None,
+    task: Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
+    shots: Annotated[int, typer.Option(help="Demonstrations.")] = 32,
+    seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0",
+    recipe: Annotated[
+        str, typer.Option(help="Recipes side by side: presets or YAML files.")
+    ] = "dai,barnatan_lcft",
+    lr: Annotated[
+        str | None, typer.Option(help="auto, published, or a number. [default: the recipes']")
+    ] = None,
+    parameters: Annotated[
+        str, typer.Option(help="trained, or layer_all as in the reference's logs.")
+    ] = "trained",
+    reduction: Annotated[
+        str, typer.Option(help="token_mean, or token_sum as in the reference's half-precision runs.")
+    ] = "token_mean",
+    accumulate: Annotated[
+        bool,
+        typer.Option(
+            "--accumulate", help="Let gradients of untrained parameters pile up, as the reference does."
+        ),
+    ] = False,
+    loss_scale: Annotated[float, typer.Option(help="A factor on the loss; the reference has 4.")] = 1.0,
+    max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a run directory: table, figure, every number.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+) -> None:
+    """Record how large each layer's gradient is at each step of finetuning (Bar Natan et al. Fig. 3)."""
+    import json
+
+    from ..analyses.gradients import gradients as run
+    from ..analyses.plain_values import plain
+
+    given: dict[str, Any] = {
+        "model": model,
+        "task": task,
+        "data": data,
+        "template": template,
+        "learning_rate": number_or_word(lr),
+        "max_record_tokens": max_record_tokens,
+        "device": device,
+        "dtype": dtype,
+    }
+    study = run(
+        shots=shots,
+        seeds=numbers(seeds, "--seeds", int),
+        recipes=tuple(name.strip() for name in recipe.split(",")),
+        parameters=parameters,
+        reduction=reduction,
+        accumulate=accumulate,
+        loss_scale=loss_scale,
+        out=out,
+        overwrite=overwrite,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    if as_json:
+        typer.echo(json.dumps(plain(study.results()), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo(study.table())
+    if out is not None:
+        say(f"wrote {out}")
