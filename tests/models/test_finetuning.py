@@ -12,7 +12,7 @@ from model_snapshot import assert_as_it_was, fresh, one_by_one_nll, same_bits, s
 from iclprobe.errors import UserError
 from iclprobe.models.finetuning import FinetuningDiverged, finetune
 from iclprobe.models.loading import LanguageModel, load_model
-from iclprobe.models.recipe import Recipe, preset
+from iclprobe.models.recipe import Recipe, preset, preset_names
 
 
 def _model(name: str = "llama", dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -30,6 +30,23 @@ def test_the_model_is_left_as_it_was(family: str, parameters: str):
     before = snapshot(module)
     finetune(load_model(module), sequences(2), Recipe(parameters=parameters), learning_rate=0.1, seed=0)
     assert_as_it_was(module, before)
+
+
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("clip", [None, "per_layer_l2"])
+def test_every_recipe_leaves_the_model_bit_for_bit_as_it_was(name: str, clip: str | None):
+    module = fresh("llama")
+    before = snapshot(module)
+    changes = {"clip": clip, "clip_value": 0.5 if clip else None, "evaluation_epochs": 1}
+    recipe = preset(name).model_copy(update={"epochs": min(3, preset(name).epochs), **changes})
+    done = finetune(
+        load_model(module), sequences(3), recipe, learning_rate=0.01, seed=0, evaluate=lambda epoch: None
+    )
+    assert_as_it_was(module, before)
+    assert any(
+        not torch.equal(tensor, module.get_parameter(name).detach())
+        for name, tensor in done.delta.tensors.items()
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
