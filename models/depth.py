@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 
-from ..errors import UserError
 from ..seeds import derive_seed
 
 Depth = Literal["deep", "middle"]
@@ -20,21 +19,17 @@ def depth_candidates(n_layers: int, depth: Depth) -> tuple[int, ...]:
     """Return the layers, counted from 0, that lie deep (l/L > 0.875) or in the middle (0.5 ≤ l/L ≤ 0.625; R17).
 
     The fractions l/L count layers from 1, as the paper does: of 32 layers 28 to 31 are deep and 15 to 19 middle.
+    A model so shallow that no layer lies in the middle has the one nearest to it there.
 
     Args:
         n_layers: Layers of the model, L.
         depth: Which.
-
-    Raises:
-        UserError: If no layer of so shallow a model lies there.
     """
+    layers = range(1, n_layers + 1)
     if depth == "deep":
-        chosen = [layer - 1 for layer in range(1, n_layers + 1) if 8 * layer > 7 * n_layers]
-    else:
-        chosen = [layer - 1 for layer in range(1, n_layers + 1) if 4 * n_layers <= 8 * layer <= 5 * n_layers]
-    if not chosen:
-        raise UserError(f"a model of {n_layers} layers has none in the {depth}: name a layer, as in attn_v@0")
-    return tuple(chosen)
+        return tuple(layer - 1 for layer in layers if 8 * layer > 7 * n_layers)
+    middle = tuple(layer - 1 for layer in layers if 4 * n_layers <= 8 * layer <= 5 * n_layers)
+    return middle or (min(layers, key=lambda layer: abs(16 * layer - 9 * n_layers)) - 1,)
 
 
 def draw_layers(n_layers: int, depth: Depth, repeats: int = 4, seed: int = 0) -> tuple[int, ...]:
@@ -48,9 +43,6 @@ def draw_layers(n_layers: int, depth: Depth, repeats: int = 4, seed: int = 0) ->
 
     Returns:
         Layers counted from 0, ascending where every candidate is taken, else in the order drawn.
-
-    Raises:
-        UserError: If no layer lies there.
     """
     candidates = depth_candidates(n_layers, depth)
     if len(candidates) <= repeats:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from model_snapshot import fresh, sequences
 
-from iclprobe.errors import UserError
 from iclprobe.models.depth import depth_candidates, draw_layers
 from iclprobe.models.finetuning import finetune
 from iclprobe.models.loading import load_model
@@ -35,9 +34,8 @@ def test_each_candidate_comes_once_and_never_twice():
     assert draw_layers(32, "middle", 4, seed=3) == draw_layers(32, "middle", 4, seed=3)
 
 
-def test_a_model_without_a_middle_is_refused():
-    with pytest.raises(UserError, match="a model of 1 layers has none in the middle"):
-        depth_candidates(1, "middle")
+def test_a_model_too_shallow_for_a_middle_has_the_nearest_layer_there():
+    assert [depth_candidates(n, "middle") for n in (1, 2, 3, 5)] == [(0,), (0,), (1,), (2,)]
 
 
 def test_a_recipe_draws_its_layer_from_the_seed():
