@@ -11,7 +11,7 @@ from torch import Tensor
 from ..tasks.prompt_set import TrainingSequence
 from .loading import LanguageModel
 from .partial_forward import PartialForward
-from .recipe import LossTokens
+from .recipe import Recipe
 from .token_loss import LossBatch, loss_batch
 
 # Padded batches of a few sequences are small; shuffled epochs could make any number of them.
@@ -28,17 +28,16 @@ class FrozenLayers:
         partial: Runs parts of the model.
     """
 
-    def __init__(self, model: LanguageModel, first: int, loss_tokens: LossTokens) -> None:
+    def __init__(self, model: LanguageModel, first: int, recipe: Recipe) -> None:
         """Prepare; nothing but a single token runs yet.
 
         Args:
             model: The model.
             first: The first layer, counted from 0, that training changes.
-            loss_tokens: Where the loss is taken.
+            recipe: It says where the loss is taken, and over what.
         """
         self.first, self.partial = first, PartialForward(model)
-        self._model = model
-        self._loss_tokens: LossTokens = loss_tokens
+        self._model, self._recipe = model, recipe
         self._batches: dict[tuple[TrainingSequence, ...], LossBatch] = {}
         self._states: dict[TrainingSequence, Tensor] = {}
 
@@ -48,7 +47,9 @@ class FrozenLayers:
         if key not in self._batches:
             if len(self._batches) >= _MOST_BATCHES:
                 self._batches.clear()
-            self._batches[key] = loss_batch(self._model, sequences, self._loss_tokens)
+            self._batches[key] = loss_batch(
+                self._model, sequences, self._recipe.loss_tokens, self._recipe.loss_vocabulary
+            )
         return self._batches[key]
 
     def entering(self, batch: LossBatch) -> Tensor:

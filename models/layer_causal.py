@@ -83,7 +83,7 @@ class LayerCausalLoss:
         self._watched: dict[int | None, dict[str, TrainedSlice]] = {}
         for (name, piece), layer in zip(watched.items(), owners, strict=True):
             self._watched.setdefault(layer, {})[name] = piece
-        self._frozen = FrozenLayers(model, lowest_layer(trained.layers), recipe.loss_tokens)
+        self._frozen = FrozenLayers(model, lowest_layer(trained.layers), recipe)
         self._scales = loss_scales(model)
         self._share = 1 / len(self._indices) if recipe.layer_reduction == "mean" else 1.0
         self.watched_gradients: Mapping[str, Tensor] = {}

@@ -14,6 +14,7 @@ from ..errors import UserError
 from .clipping import ClipKind
 
 LossTokens = Literal["label", "all"]
+LossVocabulary = Literal["full", "labels"]
 OptimizerName = Literal["gd", "sgd", "adam", "adamw"]
 Schedule = Literal["joint", "layer_causal"]
 
@@ -30,6 +31,9 @@ class Recipe(BaseModel):
         name: What it is called, and what its published learning rates are looked up under.
         loss_tokens: ``label`` takes the loss on the label's tokens only (Shen et al.), ``all`` on every token
             after the first, input and label (Dai et al., Bar Natan et al.).
+        loss_vocabulary: What a loss token is predicted out of: the ``full`` vocabulary (the codes of both papers),
+            or the ``labels`` alone (Bar Natan et al.'s text: "project into the label space"), which needs the
+            loss on the label and label words of one token.
         optimizer: ``gd`` is gradient descent on all demonstrations at once; ``sgd``, ``adam`` and ``adamw``
             step once a batch. All without momentum beyond the optimizer's own, warmup or decay.
         learning_rate: A number; ``auto`` chooses on held-out training records; ``published`` is the paper's.
@@ -66,6 +70,7 @@ class Recipe(BaseModel):
 
     name: str = "custom"
     loss_tokens: LossTokens = "all"
+    loss_vocabulary: LossVocabulary = "full"
     optimizer: OptimizerName = "sgd"
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto", "published"] = "auto"
     epochs: int = Field(default=1, ge=1)
@@ -96,6 +101,12 @@ class Recipe(BaseModel):
     def _gd_takes_all(self) -> Recipe:
         if self.optimizer == "gd" and self.batch_size is not None:
             raise ValueError("gd takes all demonstrations at once: leave batch_size out, or take sgd")
+        return self
+
+    @model_validator(mode="after")
+    def _labels_are_told(self) -> Recipe:
+        if self.loss_vocabulary == "labels" and self.loss_tokens != "label":
+            raise ValueError("loss_vocabulary labels needs loss_tokens label: inputs are no label words")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
 from .loading import LanguageModel
-from .recipe import LossTokens
+from .recipe import LossTokens, LossVocabulary
 
 
 def loss_token_count(sequence: TrainingSequence, loss_tokens: LossTokens) -> int:
@@ -33,7 +33,8 @@ class LossBatch:
         kept: These positions, ascending, ``[U]``.
         rows: Sequence of each of the M loss tokens, ``[M]``.
         places: Index into `kept` of each loss token, ``[M]``.
-        targets: Each loss token, ``[M]``.
+        targets: Each loss token, ``[M]``; its place among the choices where there are some.
+        choices: The tokens that each loss token is predicted out of, ``[M, C]``; None is the whole vocabulary.
     """
 
     sequences: tuple[TrainingSequence, ...]
@@ -42,6 +43,7 @@ class LossBatch:
     rows: Tensor
     places: Tensor
     targets: Tensor
+    choices: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -50,7 +52,10 @@ class LossBatch:
 
 
 def loss_batch(
-    model: LanguageModel, sequences: Sequence[TrainingSequence], loss_tokens: LossTokens
+    model: LanguageModel,
+    sequences: Sequence[TrainingSequence],
+    loss_tokens: LossTokens,
+    loss_vocabulary: LossVocabulary = "full",
 ) -> LossBatch:
     """Pad sequences on the right and note where the loss is taken; only those logits will be computed.
 
@@ -58,6 +63,10 @@ def loss_batch(
         model: The model they are for.
         sequences: B sequences.
         loss_tokens: Which tokens count.
+        loss_vocabulary: What they are predicted out of.
+
+    Raises:
+        UserError: If the loss is over the labels alone and a label word is not one token.
     """
     longest = max(len(sequence.ids) for sequence in sequences)
     ids = torch.zeros(len(sequences), longest, dtype=torch.long)
@@ -76,7 +85,21 @@ def loss_batch(
     }
     if "logits_to_keep" in model.arguments:
         inputs["logits_to_keep"] = kept.to(model.device)
-    return LossBatch(tuple(sequences), inputs, kept, rows, places, ids[rows, positions + 1])
+    targets, choices = ids[rows, positions + 1], None
+    if loss_vocabulary == "labels":
+        choices = torch.tensor([_single_tokens(sequence) for sequence in sequences])
+        targets = (choices == targets[:, None]).int().argmax(dim=1)
+    return LossBatch(tuple(sequences), inputs, kept, rows, places, targets, choices)
+
+
+def _single_tokens(sequence: TrainingSequence) -> list[int]:
+    if not sequence.options or any(len(option) != 1 for option in sequence.options):
+        raise UserError(
+            "a loss over the labels alone needs label words of one token, and they have "
+            f"{[len(option) for option in sequence.options]} tokens: take other label words, or loss_vocabulary "
+            "full"
+        )
+    return [option[0] for option in sequence.options]
 
 
 def nll_of_logits(logits: Tensor, batch: LossBatch) -> Tensor:
@@ -94,6 +117,8 @@ def nll_of_logits(logits: Tensor, batch: LossBatch) -> Tensor:
     rows = batch.rows.to(device)
     chosen = logits[rows, places.to(device)]
     chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+    if batch.choices is not None:
+        chosen = chosen.gather(1, batch.choices.to(device))
     token_nll = torch.nn.functional.cross_entropy(chosen, batch.targets.to(device), reduction="none")
     # A product with a constant matrix, for index_add sums in no fixed order on a GPU.
     membership = torch.nn.functional.one_hot(rows, len(batch.sequences)).to(token_nll.dtype)

@@ -104,10 +104,12 @@ class TrainingSequence:
     Attributes:
         ids: All tokens.
         label_start: Where the label begins; its tokens are `ids[label_start:]`.
+        options: The tokens of every label option after this input; empty where they are not known.
     """
 
     ids: TokenIds
     label_start: int
+    options: tuple[TokenIds, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a sequence without an input or without a label."""
@@ -116,6 +118,12 @@ class TrainingSequence:
             raise UserError(
                 f"A training sequence of {len(self.ids)} tokens cannot have its label start at "
                 f"{self.label_start}: it needs at least one token of input and one of label."
+            )
+        object.__setattr__(self, "options", tuple(_ids(option) for option in self.options))
+        if self.options and self.ids[self.label_start :] not in self.options:
+            raise UserError(
+                f"A training sequence ends in {self.ids[self.label_start :]}, which is none of its label "
+                f"options {self.options}."
             )
 
 

@@ -29,6 +29,7 @@ class _Demonstration:
     input_ids: TokenIds
     label_ids: TokenIds
     separator_ids: TokenIds
+    options: tuple[TokenIds, ...]
 
     @property
     def shown_ids(self) -> TokenIds:
@@ -162,11 +163,7 @@ def _queries(
         if not query_ids:
             raise UserError(f"Query {index} is {texts[index]!r}, which has no tokens: give it some text.")
     bos = begin_of_sequence(tokenizer, texts[0])
-    options = [
-        continuations(tokenizer, texts, ids, [template.label_text(label)] * len(texts))
-        for label in range(len(template.label_words))
-    ]
-    label_ids = list(zip(*options, strict=True))
+    label_ids = _options(tokenizer, template, texts, ids)
     check_label_words(label_ids, label_words=template.label_words)
     found = [
         _Query(index, ids[index], label_ids[index], record.label) for index, record in enumerate(records)
@@ -188,15 +185,30 @@ def _demonstrations(
     texts = [template.render(record) for record in records]
     labels = [template.label_text(record.label) for record in records]
     input_ids = encode(tokenizer, texts)
-    label_ids = continuations(tokenizer, texts, input_ids, labels)
+    options = _options(tokenizer, template, texts, input_ids)
+    own_labels = [own[record.label] for own, record in zip(options, records, strict=True)]
     return [
         _Demonstration(
             own_input,
             own_label,
             separator_ids(tokenizer, template.separator, text + label, own_input + own_label),
+            own_options,
         )
-        for text, label, own_input, own_label in zip(texts, labels, input_ids, label_ids, strict=True)
+        for text, label, own_input, own_label, own_options in zip(
+            texts, labels, input_ids, own_labels, options, strict=True
+        )
     ]
+
+
+def _options(
+    tokenizer: PreTrainedTokenizerBase, template: Template, texts: Sequence[str], ids: Sequence[TokenIds]
+) -> list[tuple[TokenIds, ...]]:
+    """The tokens of every label option behind each text."""
+    columns = [
+        continuations(tokenizer, texts, ids, [template.label_text(label)] * len(texts))
+        for label in range(len(template.label_words))
+    ]
+    return list(zip(*columns, strict=True))
 
 
 def _prefix(
@@ -216,7 +228,7 @@ def _training(
     bos: TokenIds, shown: Sequence[_Demonstration], context_length: int | None
 ) -> tuple[TrainingSequence, ...]:
     sequences = tuple(
-        TrainingSequence(bos + each.input_ids + each.label_ids, len(bos) + len(each.input_ids))
+        TrainingSequence(bos + each.input_ids + each.label_ids, len(bos) + len(each.input_ids), each.options)
         for each in shown
     )
     for index, sequence in enumerate(sequences):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import tiny_families
 import torch
@@ -9,7 +12,15 @@ from model_snapshot import assert_as_it_was, fresh, one_by_one_nll, sequences, s
 
 from iclprobe.errors import UserError
 from iclprobe.models.loading import load_model
-from iclprobe.models.token_loss import check_sequences, label_nll, loss_token_count, sequence_nll
+from iclprobe.models.recipe import load_recipe
+from iclprobe.models.token_loss import (
+    check_sequences,
+    label_nll,
+    loss_batch,
+    loss_token_count,
+    nll_of_logits,
+    sequence_nll,
+)
 from iclprobe.tasks.prompt_set import TrainingSequence
 
 
@@ -60,3 +71,33 @@ def test_sequences_the_model_cannot_read_are_refused():
         check_sequences(model, [TrainingSequence((1,) * 129, 3)])
     with pytest.raises(UserError, match=r"token 97 .* knows 97 tokens"):
         check_sequences(model, [TrainingSequence((1, 97), 1)])
+
+
+def test_a_loss_over_the_labels_alone_is_a_choice_among_them():
+    """Bar Natan et al.'s text: "project into the label space"."""
+    module: Any = tiny_families.build("llama")
+    options = ((5,), (40,), (77,))
+    training = [
+        TrainingSequence((1, 9, 30 + n, 8)[: 3 - n % 2] + options[n], 3 - n % 2, options) for n in range(3)
+    ]
+    batch = loss_batch(load_model(module), training, "label", "labels")
+    with torch.no_grad():
+        got = nll_of_logits(module(**batch.inputs).logits, batch)
+        want = []
+        for n, sequence in enumerate(training):
+            logits = module(input_ids=torch.tensor([sequence.ids[:-1]])).logits[0, -1]
+            chances = [math.exp(float(logits[option[0]])) for option in options]
+            want.append(-math.log(chances[n] / sum(chances)))
+    assert got.tolist() == pytest.approx(want, abs=1e-5)
+
+
+def test_a_choice_among_labels_needs_single_tokens_and_the_label_loss():
+    model = load_model(tiny_families.build("llama"))
+    several = [TrainingSequence((1, 9, 5, 6), 2, ((5, 6), (7,)))]
+    for training in (several, [TrainingSequence((1, 9, 5), 2)]):
+        with pytest.raises(UserError, match="needs label words of one token"):
+            loss_batch(model, training, "label", "labels")
+    with pytest.raises(UserError, match="loss_vocabulary labels needs loss_tokens label"):
+        load_recipe({"loss_vocabulary": "labels"})
+    with pytest.raises(UserError, match="none of its label options"):
+        TrainingSequence((1, 9, 5), 2, ((6,), (7,)))

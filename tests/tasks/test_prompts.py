@@ -57,7 +57,9 @@ def test_a_hand_worked_example_token_by_token() -> None:
     queries, labels = ((5, 3, 2, 6), (4, 6)), (((3, 7), (3, 8)),) * 2
     assert prompts.zero_shot == PromptSet((1,), queries, labels, (1, 0), 1)
     assert prompts.icl == PromptSet((1, *demonstrations), queries, labels, (1, 0), 1)
-    assert prompts.training == (TrainingSequence((1, 2, 6, 3, 7), 3), TrainingSequence((1, 4, 6, 3, 8), 3))
+    assert prompts.training == tuple(
+        TrainingSequence(ids, 3, labels[0]) for ids in ((1, 2, 6, 3, 7), (1, 4, 6, 3, 8))
+    )
     assert (prompts.demonstrations_used, prompts.demonstrations_asked) == (2, 2)
     assert (prompts.query_indices, prompts.queries_skipped, prompts.separator_unknown) == ((0, 1), 0, False)
 
