@@ -1,11 +1,12 @@
-"""What a comparison does: one configuration for Python, YAML and the command line."""
+"""What is run and what a comparison does: one configuration for Python, YAML and the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import UserError
 from ..hooks.label_scores import Scoring
@@ -17,17 +18,23 @@ from ..tasks.catalogue import DEFAULT_TASK
 LearningRate = float | Literal["auto", "published"]
 
 
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
     """Accept one number, a list, or ``"0,1,2"``."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     return (value,) if isinstance(value, int) else value
 
 
-class CompareConfig(BaseModel):
-    """One comparison of in-context learning with finetuning.
+def several(value: Any) -> tuple[Any, ...]:
+    """Return a list or tuple as a tuple, and one value as a tuple of one."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+class SubjectConfig(BaseModel):
+    """What an experiment is run on: a model, a task and its demonstrations. Every experiment adds its own to it.
 
     Attributes:
+        analysis: The name of the experiment, which begins the name of its run directory.
         model: Hub id, local directory, or an embedded model.
         revision: Branch, tag or commit; for ``pocket`` a training step.
         adapter: A PEFT adapter merged into the model before anything else.
@@ -45,24 +52,16 @@ class CompareConfig(BaseModel):
         match_demonstrations: Finetune on the demonstrations that were used in context.
         limit: Queries at most, drawn at random from the validation records.
         max_record_tokens: Leave out longer records.
-        recipe: A preset, a YAML file or a mapping.
-        learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
         held_out: Training records on which ``auto`` chooses the learning rate.
-        finetuned: A model or adapter that somebody else finetuned, in place of a recipe.
-        plan: What to record.
         scoring: How label words of several tokens are scored.
-        score_variant: Which SimAM (R4).
-        agreement: What counts as a shared change of prediction (R6).
-        null_draws: Random draws of each null of SimAOU.
-        resamples: Bootstrap resamples.
-        level: Coverage of the intervals.
         device: Where the model runs.
         dtype: What it computes in.
         batch_size: ``auto`` sizes batches to memory.
-        save_captures: Keep the recorded arrays in the run directory.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    analysis: ClassVar[str] = "subject"
 
     model: str = "pocket"
     revision: str | None = None
@@ -74,35 +73,106 @@ class CompareConfig(BaseModel):
     data: str | None = None
     columns: dict[str, str] = {}
     shots: int = Field(default=8, ge=1)
-    seeds: Annotated[tuple[int, ...], BeforeValidator(_numbers), Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[int, ...], BeforeValidator(numbers), Field(min_length=1)] = (0,)
     order: int | None = None
     balanced: bool = False
     strict_shots: bool = False
     match_demonstrations: bool = True
     limit: int | None = Field(default=None, ge=1)
     max_record_tokens: int | None = Field(default=None, ge=1)
-    recipe: Recipe | str | dict[str, Any] = "dai"
-    learning_rate: LearningRate | None = None
     held_out: int = Field(default=64, ge=1)
-    finetuned: str | None = None
-    plan: CapturePlan = CapturePlan()
     scoring: Scoring = "mean"
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+    @property
+    def run_name(self) -> tuple[str, ...]:
+        """Return what names a run directory: the analysis, the model, the task, shots and seeds."""
+        return (self.analysis, self.model, self.task, self._draws)
+
+    @property
+    def _draws(self) -> str:
+        """The numbers of shots and the seeds, for the name; experiments over several shots have a tuple of them."""
+        shots, seeds = ("-".join(map(str, several(value))) for value in (self.shots, self.seeds))
+        return f"{shots}shots-seed{'s' * (len(self.seeds) > 1)}{seeds}"
+
+
+class MeasuringConfig(SubjectConfig):
+    """How in-context learning and finetuning are compared, whatever is finetuned how.
+
+    Attributes:
+        learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
+        plan: What to record.
+        score_variant: Which SimAM (R4).
+        agreement: What counts as a shared change of prediction (R6).
+        null_draws: Random draws of each null of SimAOU.
+        resamples: Bootstrap resamples.
+        level: Coverage of the intervals.
+    """
+
+    learning_rate: LearningRate | None = None
+    plan: CapturePlan = CapturePlan()
     score_variant: ScoreVariant = "raw"
     agreement: Agreement = "same_label"
     null_draws: int = Field(default=10, ge=1)
     resamples: int = Field(default=2000, ge=1)
     level: float = Field(default=0.95, gt=0, lt=1)
-    device: str = "auto"
-    dtype: str = "auto"
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+    def comparison(self, **changes: Any) -> CompareConfig:
+        """Return the comparison that has all of this, and the changes."""
+        shared = {name: getattr(self, name) for name in MeasuringConfig.model_fields}
+        return CompareConfig(**{**shared, **changes})
+
+
+class CompareConfig(MeasuringConfig):
+    """One comparison of in-context learning with finetuning.
+
+    Attributes:
+        recipe: A preset, a YAML file or a mapping.
+        finetuned: A model or adapter that somebody else finetuned, in place of a recipe.
+        save_captures: Keep the recorded arrays in the run directory.
+    """
+
+    analysis: ClassVar[str] = "compare"
+
+    recipe: Recipe | str | dict[str, Any] = "dai"
+    finetuned: str | None = None
     save_captures: bool = False
 
-    @property
-    def run_name(self) -> tuple[str, ...]:
-        """Return what names a run directory: the analysis, the model, the task, shots and seeds."""
-        seeds = "-".join(str(seed) for seed in self.seeds)
-        ending = f"{self.shots}shots-seed{'s' * (len(self.seeds) > 1)}{seeds}"
-        return ("compare", self.model, self.task, ending)
+
+def _recipes(value: Any) -> Any:
+    """Accept one recipe, several, or ``"dai,barnatan_lcft"``; a file's name may hold a comma."""
+    if isinstance(value, str) and not Path(value).is_file():
+        return tuple(part.strip() for part in value.split(","))
+    return several(value)
+
+
+class GridConfig(MeasuringConfig):
+    """Comparisons for several numbers of shots and several recipes.
+
+    Attributes:
+        shots: Numbers of demonstrations.
+        recipes: Presets, YAML files or mappings; each has a name of its own.
+        save_captures: Keep the recorded arrays in the run directory.
+    """
+
+    analysis: ClassVar[str] = "compare"
+
+    shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(numbers), Field(min_length=1)
+    ] = (8,)
+    recipes: Annotated[
+        tuple[Recipe | str | dict[str, Any], ...], BeforeValidator(_recipes), Field(min_length=1)
+    ] = ("dai",)
+    save_captures: bool = False
+
+    @field_validator("shots")
+    @classmethod
+    def _once(cls, shots: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(shots)) < len(shots):
+            raise ValueError("a number of shots is named twice")
+        return shots
 
 
 def make_config(kind: type[BaseModel], values: Mapping[str, Any], source: str) -> Any:

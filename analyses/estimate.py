@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,9 @@ import torch
 from ..hooks.batching import bytes_per_prompt, choose_batch_size
 from ..hooks.forward import run_forward
 from ..models.loading import LanguageModel
+from .cell import Cell
 from .configuration import CompareConfig
 from .finetuned import comparison_recipe
-from .settings import Cell
 
 _PROBED_TOKENS = 32
 # A backward pass costs about twice a forward.
@@ -48,31 +49,37 @@ class Estimate:
         )
 
 
-def estimate_comparison(config: CompareConfig, model: LanguageModel, cell: Cell) -> Estimate:
-    """Estimate what a comparison takes, from the prompts' lengths and one timed forward.
+def estimate_comparisons(
+    model: LanguageModel, planned: Sequence[tuple[Cell, Sequence[CompareConfig]]]
+) -> Estimate:
+    """Estimate what comparisons take, from the prompts' lengths and one timed forward.
 
     Args:
-        config: The comparison.
         model: The model.
-        cell: Its first draw.
+        planned: For each number of shots the first draw, and the comparisons that are made on it.
     """
-    prompts = cell.prompts
-    queries = [len(ids) for ids in prompts.zero_shot.query_ids]
-    past = len(prompts.icl.prefix_ids)
-    layers, heads = model.n_layers, model.geometry.heads
-    kept = 2 * len(queries) * layers * 4 * (model.width + heads * max(queries))
-    size = config.batch_size
-    if size == "auto":
-        size = choose_batch_size(model, max(queries), past)
-    training = sum(len(sequence.ids) for sequence in prompts.training)
-    epochs = 0 if config.finetuned else comparison_recipe(config).epochs
-    tokens = 3 * sum(queries) + past + _TRAINING_FACTOR * epochs * training
+    tokens = kept = working = 0
+    for cell, configs in planned:
+        prompts = cell.prompts
+        queries = [len(ids) for ids in prompts.zero_shot.query_ids]
+        past = len(prompts.icl.prefix_ids)
+        layers, heads = model.n_layers, model.geometry.heads
+        kept = max(kept, 2 * len(queries) * layers * 4 * (model.width + heads * max(queries)))
+        size = configs[0].batch_size
+        if size == "auto":
+            size = choose_batch_size(model, max(queries), past)
+        working = max(working, int(size) * bytes_per_prompt(model, max(queries), past))
+        # The zero-shot setting is that of the first number of shots.
+        runs = len(configs) + 1 + (cell is planned[0][0])
+        training = sum(len(sequence.ids) for sequence in prompts.training)
+        epochs = sum(0 if config.finetuned else comparison_recipe(config).epochs for config in configs)
+        tokens += runs * sum(queries) + past + _TRAINING_FACTOR * epochs * training
     return Estimate(
         sum(parameter.nbytes for parameter in model.module.parameters()),
         kept,
-        int(size) * bytes_per_prompt(model, max(queries), past),
+        working,
         tokens * _seconds_per_token(model),
-        len(config.seeds),
+        len(planned[0][1][0].seeds),
     )
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import UserError
 from ..hooks.batching import choose_batch_size
-from ..hooks.capture import stream
-from ..hooks.plan import CapturePlan
+from ..hooks.repeated_queries import RepeatedQueries
 from ..models.delta import Delta, delta_from_module
 from ..models.finetuning import finetune
-from ..models.learning_rate import LearningRateChoice, choose_learning_rate
 from ..models.loading import LanguageModel, load_model
-from ..models.recipe import Recipe, load_recipe, published_learning_rate
+from ..models.parameters import first_trained_layer
+from ..models.recipe import Recipe, load_recipe
 from ..seeds import derive_seed
-from ..tasks.demonstrations import held_out_records
-from ..tasks.prompts import PromptSet, training_sequences
+from ..tasks.prompts import PromptSet
 from ..tasks.task import Task
-from .configuration import CompareConfig
+from .cell import Cell
+from .configuration import CompareConfig, SubjectConfig
 from .draw import Evaluation, FinetunedSetting
-from .settings import Cell
+from .finetuning_drift import finetuning_drift
+from .learning_rates import learning_rate_for
 
 
 def finetune_cell(
@@ -41,13 +42,31 @@ def finetune_cell(
         UserError: If the recipe cannot be used, or finetuning diverges.
     """
     if config.finetuned is not None:
-        return _load_finetuned(config, model)
-    recipe = comparison_recipe(config)
-    rate, choice = _learning_rate(config, recipe, model, task, cell)
+        delta, setting = _load_finetuned(config, model)
+    else:
+        delta, setting = _finetune(config, comparison_recipe(config), model, task, cell, batch_size)
+    return delta, replace(setting, drift=finetuning_drift(model, delta))
+
+
+def _finetune(
+    config: CompareConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
+) -> tuple[Delta, FinetunedSetting]:
+    rate, choice = learning_rate_for(config, recipe, model, task, cell)
+    seed = derive_seed("finetune", cell.seed)
     evaluations: list[Evaluation] = []
+    queries = None
+    if recipe.evaluation_epochs is not None:
+        queries = RepeatedQueries(
+            model,
+            cell.prompts.zero_shot,
+            first_trained_layer=first_trained_layer(model, recipe, seed),
+            batch_size=batch_size,
+            scoring=config.scoring,
+        )
 
     def evaluate(epoch: int) -> None:
-        evaluations.append(_evaluate(model, cell.prompts.zero_shot, config, batch_size, epoch))
+        if queries is not None:
+            evaluations.append(_evaluate(queries, torch.tensor(cell.prompts.zero_shot.gold), epoch))
 
     steps = recipe.steps(len(cell.prompts.training))
     with tqdm(total=steps, desc="finetune", unit="step", disable=None) as bar:
@@ -56,14 +75,18 @@ def finetune_cell(
             cell.prompts.training,
             recipe,
             learning_rate=rate,
-            seed=derive_seed("finetune", cell.seed),
-            evaluate=evaluate if recipe.evaluation_epochs else None,
+            seed=seed,
+            evaluate=None if queries is None else evaluate,
             progress=lambda step, total, loss: _advance(bar),
         )
-    setting = FinetunedSetting(
-        recipe.name, finetuning.trained_parameters, finetuning, choice, tuple(evaluations)
-    )
+    kept = replace(finetuning, delta=_in_main_memory(finetuning.delta))
+    setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))
     return finetuning.delta, setting
+
+
+def _in_main_memory(delta: Delta) -> Delta:
+    """Return a delta for results, which hold no GPU memory."""
+    return Delta({name: tensor.cpu() for name, tensor in delta.tensors.items()})
 
 
 def _advance(bar: tqdm) -> None:
@@ -91,53 +114,16 @@ def _load_finetuned(config: CompareConfig, model: LanguageModel) -> tuple[Delta,
     return delta, FinetunedSetting(source, delta.n_parameters, None, None, ())
 
 
-def _learning_rate(
-    config: CompareConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell
-) -> tuple[float, LearningRateChoice | None]:
-    if recipe.learning_rate == "published":
-        return published_learning_rate(recipe.name, task.name), None
-    if recipe.learning_rate != "auto":
-        return float(recipe.learning_rate), None
-    records = held_out_records(task, cell.demonstrations, config.held_out, derive_seed("held out", cell.seed))
-    if not records:
-        raise UserError(
-            "every training record is a demonstration, so none is left to choose a learning rate on: give --lr "
-            "a number, or take fewer shots"
-        )
-    held_out = training_sequences(
-        model.require_tokenizer(), task.template, records, context_length=model.context_length
-    )
-    with tqdm(desc="learning rate", unit="rate", disable=None) as bar:
-
-        def progress(done: int, total: int, value: float) -> None:
-            bar.total = total
-            bar.update()
-
-        choice = choose_learning_rate(
-            model,
-            cell.prompts.training,
-            held_out,
-            recipe,
-            derive_seed("finetune", cell.seed),
-            progress=progress,
-        )
-    return choice.chosen, choice
-
-
-def _evaluate(
-    model: LanguageModel, prompts: PromptSet, config: CompareConfig, batch_size: int, epoch: int
-) -> Evaluation:
-    gold = torch.tensor(prompts.gold)
+def _evaluate(queries: RepeatedQueries, gold: Tensor, epoch: int) -> Evaluation:
     right, likelihood = 0, 0.0
-    plan = CapturePlan(sites=("attention_output",), layers=(-1,))
-    for indices, batch in stream(model, prompts, plan, batch_size=batch_size, scoring=config.scoring):
-        assert batch.label_logprobs is not None and batch.prediction is not None
-        right += int((batch.prediction == gold[indices]).sum())
-        likelihood += float(batch.label_logprobs.gather(1, gold[indices][:, None]).sum())
-    return Evaluation(epoch, 100 * right / prompts.n, likelihood / prompts.n)
+    for indices, said in queries.ask():
+        assert said.label_logprobs is not None
+        right += int((said.prediction.cpu() == gold[indices]).sum())
+        likelihood += float(said.label_logprobs.cpu().gather(1, gold[indices][:, None]).sum())
+    return Evaluation(epoch, 100 * right / len(gold), likelihood / len(gold))
 
 
-def batch_size_for(config: CompareConfig, model: LanguageModel, prompts: PromptSet) -> int:
+def batch_size_for(config: SubjectConfig, model: LanguageModel, prompts: PromptSet) -> int:
     """Choose one batch size for the zero-shot and the finetuned runs, whose batches must be the same."""
     if config.batch_size != "auto":
         return config.batch_size

@@ -15,7 +15,7 @@ import torch
 
 from ..models.loading import LanguageModel
 from ..tasks.task import Task
-from .configuration import CompareConfig
+from .configuration import CompareConfig, SubjectConfig
 
 _PACKAGES = ("iclprobe", "torch", "transformers", "numpy", "safetensors", "tokenizers")
 _GIT_SECONDS = 5
@@ -24,7 +24,7 @@ _GIT_SECONDS = 5
 def provenance(
     model: LanguageModel,
     task: Task,
-    config: CompareConfig,
+    config: SubjectConfig,
     captures_manifest: Mapping[str, Any] | None = None,
     *,
     self_check: Mapping[str, Any] | None = None,
@@ -53,7 +53,6 @@ def provenance(
             "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
             "weights_sha256": weights_sha256(model.module),
         },
-        "finetuned": config.finetuned,
         "data": {
             "task": task.name,
             "source": task.source,
@@ -61,11 +60,18 @@ def provenance(
             "validation_records": len(task.validation),
             "records_sha256": task.digest(),
         },
-        "score_space": config.plan.score_space,
         "seeds": list(config.seeds),
         "captures": dict(captures_manifest or {}),
         "self_check": None if self_check is None else dict(self_check),
+        **_of_comparison(config),
     }
+
+
+def _of_comparison(config: SubjectConfig) -> dict[str, Any]:
+    """Return what only comparisons have."""
+    if not isinstance(config, CompareConfig):
+        return {}
+    return {"finetuned": config.finetuned, "score_space": config.plan.score_space}
 
 
 def surroundings(device: torch.device | str, seconds: float | None = None) -> dict[str, Any]:

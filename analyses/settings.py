@@ -1,4 +1,4 @@
-"""The three settings of one draw of demonstrations: prepared, run, and reduced."""
+"""The three settings of one draw of demonstrations: run, and reduced."""
 
 from __future__ import annotations
 
@@ -28,54 +28,16 @@ from ..probes import (
     sim_aou_null,
 )
 from ..seeds import derive_seed
-from ..tasks.demonstrations import choose_queries, draw_demonstrations
-from ..tasks.label_words import check_label_words
-from ..tasks.prompts import PromptSet, TaskPrompts, build_prompts
-from ..tasks.task import Record, Task
-from .configuration import CompareConfig
+from ..tasks.prompts import PromptSet
+from .configuration import MeasuringConfig
 from .draw import Answers, NoiseFloor
 
 # How many queries the repeated zero-shot run of half precision takes.
 _REPEATED_QUERIES = 32
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One draw of demonstrations as the model is given it.
-
-    Attributes:
-        seed: The seed of the draw.
-        demonstrations: In the order that ICL and finetuning share.
-        queries: Index of each query among the validation records.
-        prompts: Token ids of all settings.
-    """
-
-    seed: int
-    demonstrations: tuple[Record, ...]
-    queries: tuple[int, ...]
-    prompts: TaskPrompts
-
-
-def prepare_cell(config: CompareConfig, model: LanguageModel, task: Task, seed: int) -> Cell:
-    """Draw demonstrations and build the prompts of all settings."""
-    demonstrations = draw_demonstrations(task, config.shots, seed, config.balanced, config.order)
-    chosen = choose_queries(task, config.limit)
-    prompts = build_prompts(
-        model.require_tokenizer(),
-        task.template,
-        demonstrations,
-        [task.validation[index] for index in chosen],
-        model.context_length,
-        strict_shots=config.strict_shots,
-        match_demonstrations=config.match_demonstrations,
-    )
-    words = task.template.label_words
-    check_label_words(prompts.zero_shot.label_ids, scoring=config.scoring, label_words=words)
-    return Cell(seed, demonstrations, tuple(chosen[index] for index in prompts.query_indices), prompts)
-
-
 def capture_setting(
-    config: CompareConfig, model: LanguageModel, prompts: PromptSet, name: str, folder: Path | None
+    config: MeasuringConfig, model: LanguageModel, prompts: PromptSet, name: str, folder: Path | None
 ) -> Capture:
     """Record one setting of the pretrained model, kept because every finetuning is compared with it.
 
@@ -127,11 +89,12 @@ def answers_of(capture: Capture, gold: Tensor) -> Answers:
 
 
 def reduce_finetuned(
-    config: CompareConfig,
+    config: MeasuringConfig,
     batches: Iterator[tuple[Tensor, Capture]],
     zero_shot: Capture,
     icl: Capture,
     gold: Tensor,
+    gaussian: NullSimilarity,
     seed: int,
 ) -> Reduced:
     """Compare the finetuned setting with the other two, batch by batch.
@@ -142,7 +105,8 @@ def reduce_finetuned(
         zero_shot: The zero-shot setting, whole.
         icl: The in-context setting, whole.
         gold: Right options, ``[N]``.
-        seed: The draw's seed, for the nulls.
+        gaussian: The null that needs no finetuned output.
+        seed: The draw's seed, for the other null.
     """
     zsl_output, icl_output = _outputs(zero_shot), _outputs(icl)
     partners = _partners(len(gold), config.null_draws, seed)
@@ -158,10 +122,6 @@ def reduce_finetuned(
                 *_maps(config, before, after, finetuned),
             )
         )
-    # This null needs no finetuned output, and drawn at once it does not depend on the batches.
-    gaussian = sim_aou_null(
-        zsl_output, icl_output, None, "gaussian", seed=derive_seed("null", seed), draws=config.null_draws
-    )
     return _join(parts, gold, gaussian)
 
 
@@ -197,7 +157,7 @@ def _partners(n: int, draws: int, seed: int) -> Tensor | None:
 
 
 def _maps(
-    config: CompareConfig, zero_shot: Capture, icl: Capture, finetuned: Capture
+    config: MeasuringConfig, zero_shot: Capture, icl: Capture, finetuned: Capture
 ) -> tuple[SimAM, SimAM, SimAM]:
     """Return SimAM before finetuning, after it, and of the changes."""
     assert zero_shot.scores is not None and icl.scores is not None and finetuned.scores is not None
@@ -251,10 +211,16 @@ def _join(parts: Sequence[_Part], gold: Tensor, gaussian: NullSimilarity) -> Red
     )
 
 
-def measure_noise(
-    config: CompareConfig, model: LanguageModel, prompts: PromptSet, zero_shot: Capture, result: SimAOU
-) -> NoiseFloor | None:
-    """Run part of the zero-shot setting again, one prompt at a time, and see how far it differs from itself.
+def gaussian_null(config: MeasuringConfig, zero_shot: Capture, icl: Capture, seed: int) -> NullSimilarity:
+    """Return SimAOU under random updates, drawn at once so that it does not depend on batches."""
+    outputs = (_outputs(zero_shot), _outputs(icl))
+    return sim_aou_null(*outputs, None, "gaussian", seed=derive_seed("null", seed), draws=config.null_draws)
+
+
+def measure_noise_floor(
+    config: MeasuringConfig, model: LanguageModel, prompts: PromptSet, zero_shot: Capture
+) -> Tensor | None:
+    """Run part of the zero-shot setting again, one prompt at a time, and see how far it differs from itself ``[L]``.
 
     Only in half precision, where other batches give other roundings; None in full precision.
     """
@@ -269,16 +235,19 @@ def measure_noise(
         prompts.bos_length,
     )
     again = capture(model, few, config.plan, batch_size=1, scoring=config.scoring)
-    floor = noise_floor(_outputs(zero_shot)[indices], _outputs(again))
-    return NoiseFloor(
-        floor,
-        below_noise(result.update_norms_icl, floor).double().mean(dim=0),
-        below_noise(result.update_norms_ft, floor).double().mean(dim=0),
-    )
+    return noise_floor(_outputs(zero_shot)[indices], _outputs(again))
+
+
+def noise_of(floor: Tensor | None, result: SimAOU) -> NoiseFloor | None:
+    """Return which updates are no larger than the noise floor, where there is one."""
+    if floor is None:
+        return None
+    norms = (result.update_norms_icl, result.update_norms_ft)
+    return NoiseFloor(floor, *(below_noise(each, floor).double().mean(dim=0) for each in norms))
 
 
 def stream_finetuned(
-    config: CompareConfig, model: LanguageModel, prompts: PromptSet, progress: str | None
+    config: MeasuringConfig, model: LanguageModel, prompts: PromptSet, progress: str | None
 ) -> Iterator[tuple[Tensor, Capture]]:
     """Record the finetuned setting with the batches and the code path of the zero-shot one."""
     return stream(
@@ -286,7 +255,7 @@ def stream_finetuned(
     )
 
 
-def require_comparable(config: CompareConfig) -> None:
+def require_comparable(config: MeasuringConfig) -> None:
     """Refuse a plan that leaves out what a comparison needs.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, pairs, read_config, say
+from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, numbers, pairs, read_config, say
 
 
 def compare(
@@ -25,7 +25,9 @@ def compare(
     template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
     label_words: Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")] = None,
     separator: Annotated[str | None, typer.Option(help="What stands between demonstrations.")] = None,
-    shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
+    shots: Annotated[
+        str | None, typer.Option(help="Demonstrations; several numbers, 1,2,4, make a grid. [default: 8]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw of demonstrations. [default: 0]")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several draws: 0,1,2.")] = None,
     order: Annotated[int | None, typer.Option(help="Seed of another order of the demonstrations.")] = None,
@@ -39,7 +41,13 @@ def compare(
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Queries at most. [default: all]")] = None,
     max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="dai, shen, or a YAML file. [default: dai]")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="dai, barnatan_lcft, shen, or a YAML file; several, dai,barnatan_lcft, make a grid. "
+            "[default: dai]"
+        ),
+    ] = None,
     lr: Annotated[
         str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")
     ] = None,
@@ -74,10 +82,12 @@ def compare(
 ) -> None:
     """Run a task zero-shot, in context and finetuned on the same demonstrations, and compare the three.
 
-    Without options: the embedded pocket model on a pocket task.
+    Without options: the embedded pocket model on a pocket task. Several numbers of shots or several recipes make a
+    grid: one comparison each, in one run directory.
     """
     from ..analyses.comparison import compare as run
-    from ..analyses.configuration import CompareConfig, make_config
+    from ..analyses.comparison_grid import compare_grid as run_grid
+    from ..analyses.configuration import CompareConfig, GridConfig, make_config
     from ..analyses.run_directory import free_run_name
 
     if seed is not None and seeds is not None:
@@ -93,7 +103,7 @@ def compare(
         "template": template,
         "label_words": None if label_words is None else [word.strip() for word in label_words.split(",")],
         "separator": separator,
-        "shots": shots,
+        "shots": numbers(shots, "--shots", int),
         "seeds": seeds if seeds is not None else seed,
         "order": order,
         "balanced": balanced or None,
@@ -116,8 +126,42 @@ def compare(
     changes = {name: value for name, value in plan.items() if value is not None}
     if changes:
         values["plan"] = {**(values.get("plan") or {}), **changes}
-    settings = make_config(CompareConfig, values, str(config) if config else "compare")
-    folder = out if out is not None else Path("runs") / free_run_name(*settings.run_name)
-    result = run(settings, out=folder, overwrite=overwrite, say=say)
+    values = _grid_or_one(values, recipe)
+    source = str(config) if config else "compare"
+    folder = out
+    if "recipes" in values:
+        grid = make_config(GridConfig, values, source)
+        folder = folder or Path("runs") / free_run_name(*grid.run_name)
+        result = run_grid(grid, out=folder, overwrite=overwrite, say=say)
+    else:
+        settings = make_config(CompareConfig, values, source)
+        folder = folder or Path("runs") / free_run_name(*settings.run_name)
+        result = run(settings, out=folder, overwrite=overwrite, say=say)
     typer.echo(result.table())
     typer.echo(f"\nwrote {folder}")
+
+
+def _grid_or_one(values: dict[str, Any], recipe: str | None) -> dict[str, Any]:
+    """Return the values of a grid, which have ``recipes``, where several shots or recipes are asked for, else of one.
+
+    Args:
+        values: Those of the configuration file, and of the options over them.
+        recipe: The option, which replaces the recipes of a configuration file.
+    """
+    values = dict(values)
+    shots = values.get("shots")
+    several_shots = isinstance(shots, list | tuple) and len(shots) != 1
+    if isinstance(shots, list | tuple) and not several_shots:
+        values["shots"] = shots[0]
+    if recipe is not None:
+        values.pop("recipes", None)
+    several_recipes = recipe is not None and "," in recipe and not Path(recipe).is_file()
+    if not (several_shots or several_recipes or "recipes" in values):
+        return values
+    if values.pop("finetuned", None) is not None:
+        raise UserError(
+            "--finetuned gives one finetuned model, so it goes with one number of --shots and without several "
+            "recipes"
+        )
+    one = values.pop("recipe", None)
+    return {"recipes": "dai" if one is None else one, **values}

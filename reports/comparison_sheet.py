@@ -81,7 +81,7 @@ def sheet_of(config: CompareConfig, draws: Sequence[Draw]) -> Sheet:
 
 
 def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple[Block, ...]:
-    cells = {measure.name: _cell(measure, draws) for measure in measures}
+    cells = {measure.name: cell_of(measure, draws) for measure in measures}
     nulls = [name for name in cells if name.startswith("SimAOU, null ")]
     settings = [SETTING_NAMES[setting] for setting in SETTINGS]
     return (
@@ -137,7 +137,8 @@ def _by(name: str) -> str:
     return "finetuning" if name == SETTING_NAMES["ft"] else name
 
 
-def _cell(measure: Measure | MeasureOverDraws, draws: int) -> Cell:
+def cell_of(measure: Measure | MeasureOverDraws, draws: int) -> Cell:
+    """Return a number with its counts and interval, or with its spread over so many draws."""
     digits = 1 if measure.unit == "%" else 3
     if isinstance(measure, MeasureOverDraws):
         if math.isnan(measure.mean):

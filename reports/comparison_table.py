@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..analyses.configuration import CompareConfig
 from ..analyses.draw import Draw
 from ..analyses.measures import Intervals, measures_of
-from .comparison_sheet import Block, Cell, sheet_of
+from .comparison_sheet import Block, Cell, Sheet, sheet_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +26,16 @@ def comparison_text(config: CompareConfig, draws: Sequence[Draw], *, width: int 
         draws: One or more draws of demonstrations; several are shown as mean and standard deviation.
         width: Where sentences are wrapped; the columns of numbers take what they need.
     """
-    sheet = sheet_of(config, draws)
+    return sheet_text(sheet_of(config, draws), width=width)
+
+
+def sheet_text(sheet: Sheet, *, width: int = 88) -> str:
+    """Return what a table says as plain text, without a newline at the end.
+
+    Args:
+        sheet: What it says.
+        width: Where sentences are wrapped; the columns of numbers take what they need.
+    """
     lines: list[str] = []
 
     def wrap(text: str, width: int, indent: str = "", name: str = "") -> list[str]:
@@ -104,7 +113,11 @@ def comparison_html(config: CompareConfig, draws: Sequence[Draw]) -> str:
         config: What was asked.
         draws: One or more draws of demonstrations.
     """
-    sheet = sheet_of(config, draws)
+    return sheet_html(sheet_of(config, draws))
+
+
+def sheet_html(sheet: Sheet) -> str:
+    """Return what a table says as HTML; every text is escaped."""
     parts = ['<div class="iclprobe-comparison">']
     parts += [f"<p><strong>{escape(alarm)}</strong></p>" for alarm in sheet.alarms]
     facts = "".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -32,6 +32,15 @@ MATRIX_COLOURS: Mapping[str, str] = {
     "key": "#d55e00",
     "value": "#009e73",
     "output": "#cc79a7",
+}
+RECIPE_COLOURS: Mapping[str, str] = {
+    "dai": "#d55e00",
+    "barnatan_lcft": "#6a3d9a",
+    "shen": "#8c510a",
+    "shen_sgd": "#e69f00",
+    "shen_adam": "#009e73",
+    "shen_deep": "#cc79a7",
+    "shen_middle": "#56b4e9",
 }
 OTHER_COLOUR = "#cc79a7"
 DIVERGING_COLOURS = "RdBu_r"
@@ -67,6 +76,15 @@ def figure_style() -> Iterator[None]:
 
     with rc_context(dict(_SETTINGS)):  # type: ignore[arg-type]
         yield
+
+
+def recipe_colours(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each recipe: a preset always has its own, others take what is left, in their order."""
+    names = list(names)
+    free = [colour for name, colour in RECIPE_COLOURS.items() if name not in names] or [OTHER_COLOUR]
+    others = [name for name in names if name not in RECIPE_COLOURS]
+    taken = {name: free[place % len(free)] for place, name in enumerate(others)}
+    return {name: RECIPE_COLOURS.get(name) or taken[name] for name in names}
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -42,9 +42,31 @@ def test_a_config_file_runs_again_and_options_override_it(
     assert {line.split(",")[1] for line in layers[1:]} == {"2"}
 
 
+def test_a_comma_makes_a_grid_and_its_config_file_runs_again(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    several = ["--shots", "1,2", "--recipe", "dai,barnatan_lcft", "--limit", "4"]
+    assert main([*arguments, *several, "--out", str(tmp_path / "grid")]) == 0
+    assert "barnatan_lcft, 2 shots" in capsys.readouterr().out
+    assert (tmp_path / "grid" / "1shots-barnatan_lcft" / "table.txt").exists()
+    config = ["compare", "--config", str(tmp_path / "grid" / "config.yaml")]
+    assert main([*config, "--shots", "2", "--out", str(tmp_path / "column")]) == 0
+    assert {path.name for path in (tmp_path / "column").glob("*shots-*")} == {
+        "2shots-barnatan_lcft",
+        "2shots-dai",
+    }
+    assert main([*config, "--shots", "2", "--recipe", "dai", "--out", str(tmp_path / "one")]) == 0
+    assert (tmp_path / "one" / "examples.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
+        (["--shots", "1,2", "--finetuned", "somewhere"], "--finetuned"),
+        (["--shots", "2,2"], "twice"),
+        (["--shots", "1,many"], "--shots"),
+        (["--recipe", "dai,dai"], "'dai'"),
+        (["--recipe", "dai,no-such-recipe"], "no-such-recipe"),
         (["--model", "no/such/model"], "no/such/model"),
         (["--layers", "7"], "no layer 7"),
         (["--layers", "first"], "first"),
@@ -100,6 +122,42 @@ def test_unusable_records_are_named(
     assert main([*arguments, "--data", str(data), "--out", str(tmp_path / "run")]) == 2
     assert named in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_controls_print_the_table_and_write_the_run_directory(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some = ["controls", *arguments[1:], "--controls", "none,shuffled_prefix", "--limit", "4"]
+    assert main([*some, "--out", str(tmp_path / "run")]) == 0
+    assert "shuffled prefix" in capsys.readouterr().out
+    config = ["--config", str(tmp_path / "run" / "config.yaml"), "--controls", "random_update"]
+    assert main(["controls", *config, "--out", str(tmp_path / "again")]) == 0
+    assert "random update" in (tmp_path / "again" / "table.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--controls", "placebo"], "placebo"),
+        (["--other-task", "no-such-task"], "no-such-task"),
+        (["--other-task", "tone"], "'tone' itself"),
+        (["--lr", "1e30"], "diverged"),
+        (["--seeds", "one"], "one"),
+        (["--recipe", "no-such-recipe"], "no-such-recipe"),
+    ],
+)
+def test_a_mistake_with_controls_is_one_sentence_and_exit_code_2(
+    arguments: list[str],
+    change: list[str],
+    named: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "run"
+    assert main(["controls", *arguments[1:], *change, "--out", str(out)]) == 2
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("iclprobe: ")]
+    assert len(told) == 1 and named in told[0]
+    assert not out.exists() and not list(tmp_path.glob(".*unfinished*"))
 
 
 def test_an_unknown_task_is_answered_with_the_known_ones(

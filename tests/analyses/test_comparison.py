@@ -168,6 +168,22 @@ def test_layers_that_finetuning_cannot_reach_change_by_exactly_zero(checkpoint: 
     assert bool((draw.sim_aou.update_norms_ft[:, 2] > 0).all())
 
 
+@pytest.mark.parametrize("parameters", ["attn_kv", "attn_v@-1"])
+def test_evaluations_along_the_way_end_with_what_the_finetuned_setting_answers(
+    checkpoint: Path, records: Path, parameters: str
+) -> None:
+    recipe = {"preset": "dai", "parameters": parameters, "epochs": 4, "evaluation_epochs": 2}
+    draw = run(checkpoint, records, recipe=recipe, batch_size=5).draws[0]
+    first, last = draw.finetuned.evaluations
+    answers = draw.answers["ft"]
+    gold = answers.label_logprobs.gather(1, draw.gold[:, None])
+    assert (first.epoch, last.epoch) == (2, 4)
+    assert last.accuracy == pytest.approx(100 * float(answers.correct.double().mean()))
+    assert last.gold_logprob == pytest.approx(float(gold.mean()), abs=1e-5)
+    shorter = run(checkpoint, records, recipe={**recipe, "epochs": 2}, batch_size=5).draws[0]
+    assert shorter.finetuned.evaluations[-1].gold_logprob == pytest.approx(first.gold_logprob, abs=1e-5)
+
+
 def test_batches_change_nothing(checkpoint: Path, records: Path) -> None:
     one, five = (run(checkpoint, records, batch_size=size) for size in (1, 5))
     assert torch.allclose(one.draws[0].sim_aou.values, five.draws[0].sim_aou.values, atol=1e-3)

@@ -1,0 +1,65 @@
+"""Which learning rate a recipe takes on the demonstrations of one draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from ..models.learning_rate import CANDIDATES, LearningRateChoice, choose_learning_rate
+from ..models.loading import LanguageModel
+from ..models.recipe import Recipe, published_learning_rate
+from ..seeds import derive_seed
+from ..tasks.demonstrations import held_out_records
+from ..tasks.prompts import training_sequences
+from ..tasks.task import Task
+from .cell import Cell
+from .configuration import SubjectConfig
+
+
+def learning_rate_for(
+    config: SubjectConfig,
+    recipe: Recipe,
+    model: LanguageModel,
+    task: Task,
+    cell: Cell,
+    *,
+    candidates: Sequence[float] = CANDIDATES,
+) -> tuple[float, LearningRateChoice | None]:
+    """Return the number that a recipe's learning rate stands for, and how it was chosen if it was.
+
+    Args:
+        config: What is run; it says how many training records are held out for ``auto``.
+        recipe: The recipe.
+        model: The model; it is left as it was.
+        task: The task, whose training records choose the learning rate.
+        cell: The draw of demonstrations.
+        candidates: The rates that ``auto`` tries, ascending.
+
+    Raises:
+        UserError: If none was published, no record is left to choose on, or every candidate diverges.
+    """
+    if recipe.learning_rate == "published":
+        return published_learning_rate(recipe.name, task.name), None
+    if recipe.learning_rate != "auto":
+        return float(recipe.learning_rate), None
+    records = held_out_records(task, cell.demonstrations, config.held_out, derive_seed("held out", cell.seed))
+    held_out = training_sequences(
+        model.require_tokenizer(), task.template, records, context_length=model.context_length
+    )
+    with tqdm(desc="learning rate", unit="rate", disable=None) as bar:
+
+        def progress(done: int, total: int, value: float) -> None:
+            bar.total = total
+            bar.update()
+
+        choice = choose_learning_rate(
+            model,
+            cell.prompts.training,
+            held_out,
+            recipe,
+            derive_seed("finetune", cell.seed),
+            candidates,
+            progress=progress,
+        )
+    return choice.chosen, choice

@@ -1,0 +1,103 @@
+"""`iclprobe controls`: a comparison, and what is left of it when one thing is taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, pairs, read_config, say
+
+
+def controls(
+    model: ModelOption = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")] = None,
+    task: Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")
+    ] = None,
+    template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
+    label_words: Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")] = None,
+    separator: Annotated[str | None, typer.Option(help="What stands between demonstrations.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Draws of demonstrations: 0,1,2. [default: 0]")] = None,
+    balanced: Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Queries at most. [default: all]")] = None,
+    max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="dai, barnatan_lcft, shen, or a YAML file. [default: dai]")
+    ] = None,
+    lr: Annotated[
+        str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")
+    ] = None,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--controls",
+            help="Some of none, untrained, permuted_labels, shuffled_prefix, other_task, random_update. "
+            "[default: all]",
+        ),
+    ] = None,
+    other_task: Annotated[
+        str | None, typer.Option(help="Whose demonstrations stand in the context of other_task.")
+    ] = None,
+    other_data: Annotated[str | None, typer.Option(help="Records of the other task.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers: 0,5,-1 or 8:16. [default: all]")] = None,
+    position: Annotated[
+        str | None, typer.Option(help="last_prompt_token or first_label_token (as the reference code).")
+    ] = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    batch_size: Annotated[str | None, typer.Option(help="auto or a number. [default: auto]")] = None,
+    config: Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+) -> None:
+    """Compare in-context learning with finetuning again under controls.
+
+    An untrained model with the same embeddings, demonstrations with permuted labels, contexts of shuffled tokens
+    and of another task, and a random update: what of the comparison is still there?
+    """
+    from ..analyses.configuration import make_config
+    from ..analyses.controls import controls as run
+    from ..analyses.controls_config import ControlsConfig
+    from ..analyses.run_directory import free_run_name
+
+    words = None if label_words is None else [word.strip() for word in label_words.split(",")]
+    given: dict[str, Any] = {
+        "model": model,
+        "revision": revision,
+        "task": task,
+        "data": data,
+        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
+        "template": template,
+        "label_words": words,
+        "separator": separator,
+        "shots": shots,
+        "seeds": seeds,
+        "balanced": balanced or None,
+        "limit": limit,
+        "max_record_tokens": max_record_tokens,
+        "recipe": recipe,
+        "learning_rate": number_or_word(lr),
+        "controls": only,
+        "other_task": other_task,
+        "other_data": other_data,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": number_or_word(batch_size),
+    }
+    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
+    plan = {"layers": layers, "positions": position}
+    changes = {name: value for name, value in plan.items() if value is not None}
+    if changes:
+        values["plan"] = {**(values.get("plan") or {}), **changes}
+    settings = make_config(ControlsConfig, values, str(config) if config else "controls")
+    folder = out or Path("runs") / free_run_name(*settings.run_name)
+    result = run(settings, out=folder, overwrite=overwrite, say=say)
+    typer.echo(result.table())
+    typer.echo(f"\nwrote {folder}")

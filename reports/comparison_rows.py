@@ -1,0 +1,142 @@
+"""Several comparisons below each other: one row each, in the blocks that all such tables share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..analyses.draw import Draw
+from ..analyses.measures import MeasureOverDraws
+from .comparison_facts import changed_by_finetuning
+from .comparison_sheet import Block, cell_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
+    (
+        "accuracy, label set (%)",
+        {"zero-shot": "accuracy, zero-shot", "ICL": "accuracy, ICL", "finetuned": "accuracy, finetuned"},
+    ),
+    (
+        "accuracy, vocabulary (%)",
+        {
+            "zero-shot": "accuracy over the vocabulary, zero-shot",
+            "ICL": "accuracy over the vocabulary, ICL",
+            "finetuned": "accuracy over the vocabulary, finetuned",
+        },
+    ),
+    (
+        "SimAOU (cosine)",
+        {
+            "measured": "SimAOU",
+            "null gaussian": "SimAOU, null gaussian",
+            "null permuted pairs": "SimAOU, null permuted_pairs",
+        },
+    ),
+    (
+        "SimAM (cosine)",
+        {
+            "before finetuning": "SimAM before finetuning",
+            "→ after finetuning": "SimAM after finetuning",
+            "of changes (delta)": "SimAM of the changes (delta)",
+        },
+    ),
+    (
+        "Jaccard of changes (%)",
+        {
+            "all": "Jaccard, all changes",
+            "correct": "Jaccard, correct changes",
+            "incorrect": "Jaccard, incorrect changes",
+        },
+    ),
+    ("Rec2FTP (%)", {"of what finetuning put right": "Rec2FTP"}),
+)
+
+NOTES = (
+    "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers; its nulls "
+    "stand beside it.",
+    "SimAM: cosine of the attention scores of ICL with those of zero-shot (before) and of the finetuned model "
+    "(after); delta compares their changes from zero-shot.",
+    "Jaccard: changes of predictions shared by ICL and finetuning.",
+    "Rec2FTP: of the queries finetuning put right, those ICL puts right too.",
+)
+
+
+def row_blocks(rows: Mapping[str, Sequence[MeasureOverDraws]], draws: int) -> tuple[Block, ...]:
+    """Return the measures of several comparisons, one row each.
+
+    Args:
+        rows: Every measure of each comparison, by the comparison's name.
+        draws: How many draws of demonstrations each has.
+    """
+    by_name = {row: {measure.name: measure for measure in measures} for row, measures in rows.items()}
+    return tuple(
+        Block(
+            corner,
+            tuple(columns),
+            tuple(
+                (row, tuple(cell_of(measures[name], draws) for name in columns.values()))
+                for row, measures in by_name.items()
+            ),
+        )
+        for corner, columns in _BLOCKS
+    )
+
+
+def row_alarms(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
+    """Return what must be read before any number, once for all comparisons: where finetuning changed no prediction.
+
+    Args:
+        rows: The draws of each comparison, by the comparison's name.
+    """
+    where = []
+    for row, draws in rows.items():
+        seeds = [str(draw.seed) for draw in draws if not changed_by_finetuning(draw)]
+        if len(seeds) == len(draws):
+            where.append(row)
+        elif seeds:
+            where.append(f"{row} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
+    if not where:
+        return ()
+    return (
+        f"finetuning changed no prediction, so the overlap of changes says nothing about it, in: {'; '.join(where)}",
+    )
+
+
+def spread_note(draws: int) -> str:
+    """Say what stands behind the numbers."""
+    if draws == 1:
+        return "one draw of demonstrations, so there is no spread over draws."
+    return f"mean ± standard deviation over {draws} draws of demonstrations."
+
+
+def rows_frame(
+    rows: Sequence[tuple[Mapping[str, Any], Sequence[MeasureOverDraws]]], names: Sequence[str]
+) -> DataFrame:
+    """Return one row per comparison and measure.
+
+    Columns: what tells the comparisons apart; ``measure``, ``unit`` (``%`` or ``cosine``), ``mean`` and ``std`` over
+    draws of demonstrations, and ``draws``, in how many of them the measure is defined.
+
+    Args:
+        rows: For each comparison what tells it apart, and its measures.
+        names: The columns that tell the comparisons apart.
+    """
+    import pandas
+
+    content = [
+        (
+            *(key[name] for name in names),
+            measure.name,
+            measure.unit,
+            measure.mean,
+            measure.std,
+            measure.draws,
+        )
+        for key, measures in rows
+        for measure in measures
+    ]
+    return pandas.DataFrame(
+        content, columns=pandas.Index([*names, "measure", "unit", "mean", "std", "draws"])
+    )
