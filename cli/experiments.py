@@ -1,0 +1,231 @@
+"""`iclprobe order` and `iclprobe outputs`: in-context learning beside several ways of finetuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..errors import UserError
+from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, pairs, read_config, say
+
+_Models = Annotated[str | None, typer.Option(help="Several models, one after another: pocket,pocket-small.")]
+_Revision = Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")]
+_Task = Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")]
+_Data = Annotated[str | None, typer.Option(help="Records: a folder with train and validation, or a file.")]
+_Columns = Annotated[str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")]
+_Template = Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")]
+_LabelWords = Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")]
+_Separator = Annotated[str | None, typer.Option(help="What stands between demonstrations.")]
+_Seeds = Annotated[str | None, typer.Option(help="Draws of demonstrations. [default: 0,1,2]")]
+_Balanced = Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")]
+_Strict = Annotated[bool, typer.Option("--strict-shots", help="Refuse demonstrations that do not fit.")]
+_Limit = Annotated[int | None, typer.Option(help="Queries at most. [default: 64]")]
+_MaxTokens = Annotated[int | None, typer.Option(help="Leave out longer records.")]
+_Rates = Annotated[
+    str | None,
+    typer.Option(help="auto, numbers for all arms (1e-3,1e-2), or by arm: 'GD=0.1;Adam=1e-4,1e-3'."),
+]
+_Candidates = Annotated[str | None, typer.Option(help="Rates that auto tries. [default: 1e-4,1e-3,…,10]")]
+_Epochs = Annotated[int | None, typer.Option(help="Epochs, in place of the recipes'.")]
+_Evaluate = Annotated[int | None, typer.Option("--every", help="Evaluate after every so many epochs.")]
+_DrawLayers = Annotated[int | None, typer.Option(help="Layers drawn for deep and middle. [default: 4]")]
+_Scoring = Annotated[str | None, typer.Option(help="Label words of several tokens: mean, sum or first.")]
+_BatchSize = Annotated[str | None, typer.Option(help="Queries at once: auto or a number. [default: auto]")]
+_Config = Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")]
+_Out = Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")]
+
+
+def order(
+    model: ModelOption = None,
+    models: _Models = None,
+    revision: _Revision = None,
+    task: _Task = None,
+    data: _Data = None,
+    columns: _Columns = None,
+    template: _Template = None,
+    label_words: _LabelWords = None,
+    separator: _Separator = None,
+    shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
+    seeds: _Seeds = None,
+    balanced: _Balanced = False,
+    strict_shots: _Strict = False,
+    limit: _Limit = None,
+    max_record_tokens: _MaxTokens = None,
+    orders: Annotated[int | None, typer.Option(help="Orders of the demonstrations. [default: 10]")] = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Presets or YAML files. [default: shen and its variants, 8 epochs]"),
+    ] = None,
+    lr: _Rates = None,
+    candidates: _Candidates = None,
+    epochs: _Epochs = None,
+    every: _Evaluate = None,
+    batch_sizes: Annotated[str | None, typer.Option(help="Batch sizes of SGD. [default: 1,2,4]")] = None,
+    draw_layers: _DrawLayers = None,
+    aggregate: Annotated[
+        str | None, typer.Option(help="sum_std, sum_var, mean_std or l2. [default: sum_std]")
+    ] = None,
+    ddof: Annotated[int | None, typer.Option(help="0 population, 1 sample. [default: 0]")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Only the K likeliest tokens. [default: all]")] = None,
+    scoring: _Scoring = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    batch_size: _BatchSize = None,
+    config: _Config = None,
+    out: _Out = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Measure how much the order of demonstrations matters, in context and finetuned (Shen et al. section 4).
+
+    Without options: the embedded pocket model on a pocket task, about two minutes on two cores.
+    """
+    from ..analyses.order import OrderConfig
+    from ..analyses.order import order as run
+
+    given = {
+        "model": model,
+        "models": _words(models),
+        "revision": revision,
+        "task": task,
+        "data": data,
+        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
+        "template": template,
+        "label_words": _words(label_words),
+        "separator": separator,
+        "shots": shots,
+        "seeds": seeds,
+        "balanced": balanced or None,
+        "strict_shots": strict_shots or None,
+        "limit": limit,
+        "max_record_tokens": max_record_tokens,
+        "orders": orders,
+        "arms": _words(arms),
+        "learning_rates": _rates(lr),
+        "candidates": candidates,
+        "epochs": epochs,
+        "evaluation_epochs": every,
+        "batch_sizes": batch_sizes,
+        "draw_layers": draw_layers,
+        "aggregate": aggregate,
+        "ddof": ddof,
+        "top_k": top_k,
+        "scoring": scoring,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": number_or_word(batch_size),
+    }
+    _run(OrderConfig, run, given, config, out, overwrite)
+
+
+def outputs(
+    model: ModelOption = None,
+    models: _Models = None,
+    revision: _Revision = None,
+    task: _Task = None,
+    data: _Data = None,
+    columns: _Columns = None,
+    template: _Template = None,
+    label_words: _LabelWords = None,
+    separator: _Separator = None,
+    shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations. [default: 1,2,4,8]")] = None,
+    seeds: _Seeds = None,
+    balanced: _Balanced = False,
+    strict_shots: _Strict = False,
+    limit: _Limit = None,
+    max_record_tokens: _MaxTokens = None,
+    arms: Annotated[
+        str | None,
+        typer.Option(help="Presets or YAML files. [default: shen,shen_deep,shen_middle, 60 epochs]"),
+    ] = None,
+    lr: _Rates = None,
+    candidates: _Candidates = None,
+    epochs: _Epochs = None,
+    every: _Evaluate = None,
+    batch_sizes: Annotated[str | None, typer.Option(help="Batch sizes of SGD.")] = None,
+    draw_layers: _DrawLayers = None,
+    top_k: Annotated[int | None, typer.Option(help="Top tokens compared. [default: 10]")] = None,
+    overlap_norm: Annotated[
+        str | None,
+        typer.Option(help="OCS: sqrt_k_minus_o, k_minus_o, none, topk_cosine. [default: the first]"),
+    ] = None,
+    icl_orders: Annotated[
+        int | None, typer.Option(help="Other orders that ICL is compared with itself in. [default: 1]")
+    ] = None,
+    scoring: _Scoring = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = None,
+    batch_size: _BatchSize = None,
+    config: _Config = None,
+    out: _Out = None,
+    overwrite: _Overwrite = False,
+) -> None:
+    """Compare what finetuned models answer with what is answered in context (Shen et al. section 5).
+
+    Without options: the embedded pocket model on a pocket task.
+    """
+    from ..analyses.outputs import OutputsConfig
+    from ..analyses.outputs import outputs as run
+
+    given = {
+        "model": model,
+        "models": _words(models),
+        "revision": revision,
+        "task": task,
+        "data": data,
+        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
+        "template": template,
+        "label_words": _words(label_words),
+        "separator": separator,
+        "shots": shots,
+        "seeds": seeds,
+        "balanced": balanced or None,
+        "strict_shots": strict_shots or None,
+        "limit": limit,
+        "max_record_tokens": max_record_tokens,
+        "arms": _words(arms),
+        "learning_rates": _rates(lr),
+        "candidates": candidates,
+        "epochs": epochs,
+        "evaluation_epochs": every,
+        "batch_sizes": batch_sizes,
+        "draw_layers": draw_layers,
+        "top_k": top_k,
+        "overlap_norm": overlap_norm,
+        "icl_orders": icl_orders,
+        "scoring": scoring,
+        "device": device,
+        "dtype": dtype,
+        "batch_size": number_or_word(batch_size),
+    }
+    _run(OutputsConfig, run, given, config, out, overwrite)
+
+
+def _run(
+    kind: Any, run: Any, given: dict[str, Any], config: Path | None, out: Path | None, overwrite: bool
+) -> None:
+    from ..analyses.configuration import make_config
+    from ..analyses.run_directory import free_run_name
+
+    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
+    settings = make_config(kind, values, str(config) if config else kind.analysis)
+    folder = out if out is not None else Path("runs") / free_run_name(*settings.run_name)
+    result = run(settings, out=folder, overwrite=overwrite)
+    typer.echo(result.table())
+    say(f"wrote {folder}")
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(word.strip() for word in text.split(","))
+
+
+def _rates(text: str | None) -> Any:
+    """Read ``auto``, numbers, or ``ARM=numbers;ARM=numbers``."""
+    if text is None or "=" not in text:
+        return text
+    found = [part.split("=") for part in text.split(";")]
+    if any(len(pair) != 2 for pair in found):
+        raise UserError(f"--lr {text!r} is not of the form 'GD=0.1;Adam=1e-4,1e-3'")
+    return {name.strip(): rates for name, rates in found}

@@ -1,0 +1,92 @@
+"""What arms look like in every figure, and how their series are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analyses.arm_series import ICL, ZERO_SHOT, Series
+from .style import SETTING_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+ARM_COLOURS: Mapping[str, str] = {
+    ZERO_SHOT: SETTING_COLOURS["zsl"],
+    ICL: SETTING_COLOURS["icl"],
+    "GD": SETTING_COLOURS["ft"],
+    "SGD": "#e69f00",
+    "Adam": "#009e73",
+    "GD, deep layer": "#cc79a7",
+    "GD, middle layer": "#56b4e9",
+}
+_OTHER_COLOURS = ("#8c564b", "#7f6fb0", "#a0a000", "#1a7f7f")
+_RATE_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
+_RATE_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def arm_colour(arm: str, arms: Sequence[str]) -> str:
+    """Return an arm's colour: its own, its base arm's for a batch size, or one by its place among the others."""
+    base = arm.rsplit(", batch ", 1)[0]
+    if base in ARM_COLOURS:
+        return ARM_COLOURS[base]
+    bases = dict.fromkeys(name.rsplit(", batch ", 1)[0] for name in arms)
+    unknown = [name for name in bases if name not in ARM_COLOURS]
+    return _OTHER_COLOURS[unknown.index(base) % len(_OTHER_COLOURS)]
+
+
+def line_style(place: int) -> dict[str, Any]:
+    """Return how the line of a learning rate is drawn, by its place among its arm's."""
+    return {
+        "linestyle": _RATE_STYLES[place % len(_RATE_STYLES)],
+        "marker": _RATE_MARKERS[place % len(_RATE_MARKERS)],
+    }
+
+
+def rate_colours(n: int) -> list[str]:
+    """Return colours of n learning rates, from dark to light."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return (
+        [to_hex(colormaps["plasma"](place)) for place in np.linspace(0.05, 0.8, n)] if n > 1 else ["#d55e00"]
+    )
+
+
+def series_name(series: Series) -> str:
+    """Return the arm and its learning rate, and whether every run diverged."""
+    if not series.learning_rates:
+        return series.arm
+    return f"{series.arm}, {series.rate_name}{diverged(series.mean)}"
+
+
+def diverged(mean: np.ndarray) -> str:
+    """Return what is said behind the name of a series that is undefined everywhere."""
+    return " (diverged)" if np.isnan(mean).all() else ""
+
+
+def model_title(name: str) -> str:
+    """Return a model's name without the folders or the organisation in front of it."""
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def draw_series(axes: Axes, series: Series, scale: float = 1.0, **style: Any) -> None:
+    """Draw a mean over epochs with one standard deviation over draws shaded; undefined points are left out."""
+    epochs = np.array(series.epochs, dtype=float)
+    mean, std = scale * series.mean, scale * series.std
+    axes.fill_between(epochs, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+    axes.plot(epochs, mean, **style)
+
+
+def draw_level(
+    axes: Axes, series: Series, scale: float = 1.0, linestyle: Any = "--", label: str = ""
+) -> None:
+    """Draw what does not depend on epochs as a horizontal line with its spread over draws."""
+    mean, std = scale * float(series.mean[-1]), scale * float(series.std[-1])
+    if mean != mean:
+        return
+    colour = ARM_COLOURS[series.arm]
+    axes.axhspan(mean - std, mean + std, color=colour, alpha=0.10, linewidth=0)
+    axes.axhline(mean, color=colour, linestyle=linestyle, linewidth=1.3, label=label or series.arm)
