@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .analyses.comparison import Comparison, compare
-    from .analyses.configuration import CompareConfig
+    from .analyses.comparison_grid import ComparisonGrid, compare_grid
+    from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
     from .analyses.construction import ConstructionStudy, study_construction
     from .analyses.construction_config import ConstructionConfig
+    from .analyses.controls import ControlsStudy, controls
+    from .analyses.controls_config import ControlsConfig
     from .analyses.drift import DriftStudy, drift
+    from .analyses.gradients import GradientsConfig, GradientsStudy, gradients
+    from .analyses.order import OrderConfig, OrderStudy, order
+    from .analyses.outputs import OutputsConfig, OutputsStudy, outputs
+    from .analyses.papers.every import reproduce_all
+    from .analyses.papers.reproduction import Reproduction, reproduce
     from .analyses.sparsity import Sparsity, sparsity
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
+    from .hooks.next_token import NextToken, stream_next_token
     from .hooks.plan import CapturePlan
+    from .hooks.repeated_queries import RepeatedQueries
     from .hooks.self_check import SelfCheck, self_check
     from .hooks.tap import tap
     from .models.delta import Delta
@@ -45,19 +55,33 @@ _PLACES = {
     "CapturePlan": "hooks.plan",
     "CompareConfig": "analyses.configuration",
     "Comparison": "analyses.comparison",
+    "ComparisonGrid": "analyses.comparison_grid",
     "ConstructionConfig": "analyses.construction_config",
     "ConstructionStudy": "analyses.construction",
+    "ControlsConfig": "analyses.controls_config",
+    "ControlsStudy": "analyses.controls",
     "Delta": "models.delta",
     "DriftStudy": "analyses.drift",
     "Family": "models.families",
     "Finetuning": "models.finetuning",
+    "GradientsConfig": "analyses.gradients",
+    "GradientsStudy": "analyses.gradients",
+    "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
+    "NextToken": "hooks.next_token",
+    "OrderConfig": "analyses.order",
+    "OrderStudy": "analyses.order",
+    "OutputsConfig": "analyses.outputs",
+    "OutputsStudy": "analyses.outputs",
     "ProjectionFile": "models.weights",
     "PromptSet": "tasks.prompts",
     "Recipe": "models.recipe",
     "Record": "tasks.task",
+    "RepeatedQueries": "hooks.repeated_queries",
+    "Reproduction": "analyses.papers.reproduction",
     "SelfCheck": "hooks.self_check",
     "Sparsity": "analyses.sparsity",
+    "SubjectConfig": "analyses.configuration",
     "Task": "tasks.task",
     "TaskEntry": "tasks.catalogue",
     "TaskPrompts": "tasks.prompts",
@@ -67,18 +91,26 @@ _PLACES = {
     "build_prompts": "tasks.prompts",
     "capture": "hooks.capture",
     "compare": "analyses.comparison",
+    "compare_grid": "analyses.comparison_grid",
+    "controls": "analyses.controls",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.drift",
     "finetune": "models.finetuning",
+    "gradients": "analyses.gradients",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_task": "tasks.catalogue",
     "open_projections": "models.weights",
+    "order": "analyses.order",
+    "outputs": "analyses.outputs",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
+    "reproduce": "analyses.papers.reproduction",
+    "reproduce_all": "analyses.papers.every",
     "self_check": "hooks.self_check",
     "sparsity": "analyses.sparsity",
     "stream": "hooks.capture",
+    "stream_next_token": "hooks.next_token",
     "study_construction": "analyses.construction",
     "tap": "hooks.tap",
 }
@@ -89,19 +121,33 @@ __all__ = [
     "CapturePlan",
     "CompareConfig",
     "Comparison",
+    "ComparisonGrid",
     "ConstructionConfig",
     "ConstructionStudy",
+    "ControlsConfig",
+    "ControlsStudy",
     "Delta",
     "DriftStudy",
     "Family",
     "Finetuning",
+    "GradientsConfig",
+    "GradientsStudy",
+    "GridConfig",
     "LanguageModel",
+    "NextToken",
+    "OrderConfig",
+    "OrderStudy",
+    "OutputsConfig",
+    "OutputsStudy",
     "ProjectionFile",
     "PromptSet",
     "Recipe",
     "Record",
+    "RepeatedQueries",
+    "Reproduction",
     "SelfCheck",
     "Sparsity",
+    "SubjectConfig",
     "Task",
     "TaskEntry",
     "TaskPrompts",
@@ -111,18 +157,26 @@ __all__ = [
     "build_prompts",
     "capture",
     "compare",
+    "compare_grid",
+    "controls",
     "draw_demonstrations",
     "drift",
     "finetune",
+    "gradients",
     "load_model",
     "load_recipe",
     "load_task",
     "open_projections",
+    "order",
+    "outputs",
     "register_family",
     "register_task",
+    "reproduce",
+    "reproduce_all",
     "self_check",
     "sparsity",
     "stream",
+    "stream_next_token",
     "study_construction",
     "tap",
 ]

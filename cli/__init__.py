@@ -9,8 +9,12 @@ import typer
 from ..errors import UserError
 from .compare import compare
 from .construction import construction
+from .controls import controls
+from .experiments import order, outputs
+from .gradients import gradients
 from .look import check, families, tasks
 from .options import say
+from .reproduce import reproduce
 from .weights import drift, sparsity
 
 app = typer.Typer(
@@ -20,8 +24,21 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (compare, sparsity, drift, construction, check, tasks, families):
+for command in (
+    compare,
+    controls,
+    sparsity,
+    drift,
+    gradients,
+    construction,
+    order,
+    outputs,
+    check,
+    tasks,
+    families,
+):
     app.command()(command)
+app.command()(reproduce)
 
 
 @app.callback()

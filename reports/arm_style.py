@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..analyses.arm_series import ICL, ZERO_SHOT, Series
-from .style import SETTING_COLOURS
+from ..analyses.arms_config import ARM_NAMES
+from .style import RECIPE_COLOURS, SETTING_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,13 +17,9 @@ if TYPE_CHECKING:
 ARM_COLOURS: Mapping[str, str] = {
     ZERO_SHOT: SETTING_COLOURS["zsl"],
     ICL: SETTING_COLOURS["icl"],
-    "GD": SETTING_COLOURS["ft"],
-    "SGD": "#e69f00",
-    "Adam": "#009e73",
-    "GD, deep layer": "#cc79a7",
-    "GD, middle layer": "#56b4e9",
+    **{name: RECIPE_COLOURS[preset] for preset, name in ARM_NAMES.items()},
 }
-_OTHER_COLOURS = ("#8c564b", "#7f6fb0", "#a0a000", "#1a7f7f")
+_OTHER_COLOURS = ("#7f6fb0", "#a0a000", "#1a7f7f", "#b07aa1")
 _RATE_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
 _RATE_MARKERS = ("o", "s", "^", "D", "v", "P")
 

@@ -1,0 +1,36 @@
+"""All experiments of both papers, by paper and name."""
+
+from __future__ import annotations
+
+from ...errors import UserError
+from . import barnatan, shen2024
+from .declaration import PAPERS, Experiment
+
+CLAIMS = "claims"
+"""The name under which every empirical sentence of both papers is measured."""
+
+EXPERIMENTS: tuple[Experiment, ...] = (*shen2024.EXPERIMENTS, *barnatan.EXPERIMENTS)
+
+
+def find_experiments(paper: str | None = None, name: str | None = None) -> tuple[Experiment, ...]:
+    """Return all experiments, those of one paper, or one of them.
+
+    Args:
+        paper: ``shen2024`` or ``barnatan``.
+        name: A table or figure of that paper.
+
+    Raises:
+        UserError: If there is no such paper or experiment; it lists those there are.
+    """
+    if paper is None:
+        return EXPERIMENTS
+    if paper not in PAPERS:
+        raise UserError(f"no paper {paper!r}: there are {', '.join(PAPERS)}, and {CLAIMS!r} for both")
+    found = tuple(experiment for experiment in EXPERIMENTS if experiment.paper == paper)
+    if name is None:
+        return found
+    named = tuple(experiment for experiment in found if experiment.name == name)
+    if not named:
+        names = ", ".join(experiment.name for experiment in found)
+        raise UserError(f"paper {paper!r} has no experiment {name!r}: there are {names}")
+    return named

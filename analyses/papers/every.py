@@ -1,0 +1,292 @@
+"""Many experiments into one directory: a folder for each, and an index; what is complete is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from ...errors import UserError
+from ..plain_values import plain
+from ..run_directory import is_complete
+from .catalogue import CLAIMS
+from .claims import save_claims, study_claims
+from .declaration import Experiment, Scale
+from .library import Request, StudyLibrary, available_cores
+from .overrides import plain_overrides
+from .reproduction import Reproduction, announcement, requests_of, require_scale, resolved_config
+from .requirements import requirements_of
+from .scales import Resolved
+
+if TYPE_CHECKING:
+    import pandas
+
+Status = Literal["written", "kept", "failed"]
+
+# The longest studies begin first, so that processes end together.
+_LENGTHS = {"order": 0, "outputs": 1, "compare": 2, "drift": 3, "gradients": 4, "sparsity": 5}
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One experiment of an index.
+
+    Attributes:
+        paper: Which paper; ``both`` for the claims.
+        name: Which table or figure.
+        title: What it shows.
+        kind: The analysis.
+        status: Whether it was written now, kept from before, or failed.
+        folder: Its folder; empty where it failed.
+        note: Why it failed.
+    """
+
+    paper: str
+    name: str
+    title: str
+    kind: str
+    status: Status
+    folder: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Index:
+    """What was written, kept, and failed.
+
+    Attributes:
+        rows: One entry an experiment.
+        seconds: How long it took.
+    """
+
+    rows: tuple[IndexRow, ...]
+    seconds: float
+
+    @property
+    def failed(self) -> tuple[IndexRow, ...]:
+        """The experiments that could not be run."""
+        return tuple(row for row in self.rows if row.status == "failed")
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return one row an experiment."""
+        import pandas
+
+        return pandas.DataFrame(asdict(row) for row in self.rows)
+
+    def table(self) -> str:
+        """Return the index as text."""
+        from ...reports.papers_index import index_text
+
+        return index_text(self)
+
+    def __str__(self) -> str:
+        """Return the index as text."""
+        return self.table()
+
+
+def reproduce_all(
+    experiments: Sequence[Experiment],
+    out: str | Path,
+    *,
+    scale: Scale = "pocket",
+    with_claims: bool = True,
+    overrides: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    workers: int | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Index:
+    """Run experiments into the folders of one directory; a folder that is complete is kept.
+
+    Studies that experiments share are run once. An experiment that cannot be run is told in the index, and the
+    others go on.
+
+    Args:
+        experiments: What to run.
+        out: The directory.
+        scale: ``pocket`` or ``paper``.
+        with_claims: Whether to judge the papers' claims by the studies as well.
+        overrides: Settings in place of the declared ones, for every experiment.
+        overwrite: Run complete folders again.
+        workers: Processes; None is one a core at pocket scale, and one in all at the paper's.
+        say: Told what is about to happen and what is done.
+
+    Raises:
+        UserError: If the directory cannot be used.
+    """
+    require_scale(scale)
+    say = say or (lambda line: None)
+    target = Path(out)
+    if target.exists() and not target.is_dir():
+        raise UserError(f"{str(target)!r} is a file: choose another --out")
+    count = workers if workers is not None else (available_cores() if scale == "pocket" else 1)
+    start = time.perf_counter()
+    run = _Run(target, scale, dict(overrides or {}), overwrite, say)
+    wanted = {experiment.key: experiment for experiment in experiments}
+    needed = {key: requests_of(experiment, scale, overrides) for key, experiment in wanted.items()}
+    todo = {
+        key: experiment
+        for key, experiment in wanted.items()
+        if not run.keeps_experiment(experiment, needed[key])
+    }
+    judged = with_claims and not run.keeps_claims()
+    for key, experiment in todo.items():
+        for line in announcement(experiment, scale, needed[key]):
+            say(line)
+    if scale == "paper":
+        say(_together(todo, needed))
+    used = needed if judged else {key: needed[key] for key in todo}
+    requests = [request for parts in used.values() for _, request in parts.values()]
+    requests.sort(key=lambda request: _LENGTHS.get(request.kind, 9))
+    for request_key, error in run.library.run_all(requests, count):
+        if error is not None:
+            run.failures[request_key] = str(error)
+        for key in list(todo):
+            if run.is_ready(needed[key]):
+                run.write(todo.pop(key), needed[key])
+    for key in list(todo):
+        run.write(todo.pop(key), needed[key])
+    rows = [run.rows.get(key) or run.kept_row(experiment) for key, experiment in wanted.items()]
+    if with_claims:
+        rows.append(run.claims_row({**wanted}, needed) if judged else run.kept_claims_row())
+    index = Index(tuple(rows), time.perf_counter() - start)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "index.txt").write_text(index.table() + "\n", encoding="utf-8")
+    index.to_pandas().to_csv(target / "index.csv", index=False)
+    return index
+
+
+class _Run:
+    """One run over many experiments: what is there, what failed, and where it goes."""
+
+    def __init__(
+        self,
+        target: Path,
+        scale: Scale,
+        overrides: dict[str, Any],
+        overwrite: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self.target, self.overrides = target, overrides
+        self.scale: Scale = scale
+        self.overwrite, self.say = overwrite, say
+        self.library = StudyLibrary()
+        self.failures: dict[str, str] = {}
+        self.rows: dict[str, IndexRow] = {}
+
+    def keeps(self, key: str, config: Mapping[str, Any]) -> bool:
+        """Return whether a folder is complete and stays; one that was run with other settings is refused."""
+        folder = self.target / key
+        if self.overwrite or not is_complete(folder):
+            return False
+        if not _is_written(folder, config):
+            raise UserError(
+                f"{str(folder)!r} was run at another scale or with other settings: choose another --out, or "
+                "replace it with --overwrite"
+            )
+        return True
+
+    def keeps_experiment(self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]) -> bool:
+        """Return whether the folder of an experiment stays."""
+        resolved = {label: part for label, (part, _) in parts.items()}
+        config = resolved_config(experiment, self.scale, self.overrides, resolved)
+        return self.keeps(experiment.key, config.model_dump())
+
+    def keeps_claims(self) -> bool:
+        """Return whether the folder of the claims stays."""
+        return self.keeps(CLAIMS, {"scale": self.scale, "overrides": plain_overrides(self.overrides)})
+
+    def is_ready(self, parts: Mapping[str, tuple[Resolved, Request]]) -> bool:
+        """Return whether every study of an experiment was run, well or not."""
+        return all(
+            request.key in self.library.studies or request.key in self.failures
+            for _, request in parts.values()
+        )
+
+    def write(self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]) -> None:
+        """Write the folder of an experiment whose studies are there."""
+        try:
+            result = self.reproduction(experiment, parts)
+            result.save(self.target / experiment.key, overwrite=self.overwrite)
+        except UserError as error:
+            self.rows[experiment.key] = _row(experiment, "failed", "", str(error))
+            self.say(f"failed {experiment.key}: {error}")
+            return
+        self.rows[experiment.key] = _row(experiment, "written", experiment.key)
+        self.say(f"wrote {self.target / experiment.key}")
+
+    def reproduction(
+        self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]
+    ) -> Reproduction:
+        """Return an experiment from its studies; one that failed is not tried again."""
+        for _, request in parts.values():
+            if request.key in self.failures:
+                raise UserError(self.failures[request.key])
+        return Reproduction(
+            experiment,
+            self.scale,
+            self.overrides,
+            {label: resolved for label, (resolved, _) in parts.items()},
+            {label: self.library.get(request) for label, (_, request) in parts.items()},
+            0.0,
+        )
+
+    def kept_row(self, experiment: Experiment) -> IndexRow:
+        """Return the row of an experiment that was complete."""
+        return _row(experiment, "kept", experiment.key)
+
+    def claims_row(
+        self,
+        experiments: Mapping[str, Experiment],
+        needed: Mapping[str, Mapping[str, tuple[Resolved, Request]]],
+    ) -> IndexRow:
+        """Judge the claims by the studies that are there, and write their folder."""
+        found = {}
+        for key, experiment in experiments.items():
+            try:
+                found[key] = self.reproduction(experiment, needed[key])
+            except UserError:
+                continue
+        study = study_claims(found, self.scale, self.overrides)
+        save_claims(study, self.target / CLAIMS, overwrite=self.overwrite)
+        self.say(f"wrote {self.target / CLAIMS}")
+        return IndexRow("both", CLAIMS, _CLAIMS_TITLE, CLAIMS, "written", CLAIMS)
+
+    def kept_claims_row(self) -> IndexRow:
+        """Return the row of the claims where they were complete."""
+        return IndexRow("both", CLAIMS, _CLAIMS_TITLE, CLAIMS, "kept", CLAIMS)
+
+
+def _together(
+    experiments: Mapping[str, Experiment], needed: Mapping[str, Mapping[str, tuple[Resolved, Request]]]
+) -> str:
+    """Return what all experiments take, studies that they share counted once."""
+    hours = {
+        request.key: requirements_of(experiment, [resolved]).gpu_hours
+        for key, experiment in experiments.items()
+        for resolved, request in needed[key].values()
+    }
+    return f"in all about {sum(hours.values()):.0f} GPU hours; studies that experiments share run once"
+
+
+_CLAIMS_TITLE = "Every empirical sentence of both papers, measured and judged"
+
+
+def _row(experiment: Experiment, status: Status, folder: str, note: str = "") -> IndexRow:
+    return IndexRow(
+        experiment.paper, experiment.name, experiment.title, experiment.kind, status, folder, note
+    )
+
+
+def _is_written(folder: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a folder was run with these settings, among others that it may have."""
+    try:
+        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    # Numbers and tuples come back from YAML as it can hold them.
+    expected = yaml.safe_load(yaml.safe_dump(plain(config)))
+    return isinstance(written, dict) and all(written.get(key) == value for key, value in expected.items())

@@ -1,0 +1,128 @@
+"""Studies that several experiments share are run once, here or in processes beside each other."""
+
+from __future__ import annotations
+
+import copyreg
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from types import MappingProxyType
+from typing import Any
+
+import torch
+
+from ...errors import UserError
+from .declaration import Kind
+from .kinds import run_study, study_key
+
+
+@dataclass(frozen=True)
+class Request:
+    """One study that is wanted.
+
+    Attributes:
+        kind: The analysis.
+        settings: What it is told.
+    """
+
+    kind: Kind
+    settings: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Requests of one key have one result."""
+        return study_key(self.kind, self.settings)
+
+
+@dataclass
+class StudyLibrary:
+    """Studies by their key; what is there is not run again."""
+
+    studies: dict[str, Any] = field(default_factory=dict)
+
+    def get(self, request: Request) -> Any:
+        """Return a study, and run it if it is not there yet."""
+        key = request.key
+        if key not in self.studies:
+            self.studies[key] = run_study(request.kind, request.settings)
+        return self.studies[key]
+
+    def run_all(self, requests: Sequence[Request], workers: int) -> Iterator[tuple[str, Exception | None]]:
+        """Run every study that is not there yet, and tell of each when it is.
+
+        Args:
+            requests: What is wanted, the longest first.
+            workers: Processes; one runs everything here.
+
+        Yields:
+            The key of a study that was run, and what went wrong with it, if anything did.
+        """
+        wanted = {request.key: request for request in requests}
+        missing = {key: request for key, request in wanted.items() if key not in self.studies}
+        if workers <= 1 or len(missing) <= 1:
+            for key, request in missing.items():
+                yield key, self._keep(key, lambda request=request: run_study(request.kind, request.settings))
+            return
+        threads = max(1, available_cores() // workers)
+        with ProcessPoolExecutor(
+            max_workers=min(workers, len(missing)),
+            mp_context=get_context("spawn"),
+            initializer=_begin_worker,
+            initargs=(threads,),
+        ) as pool:
+            futures: dict[Future[Any], str] = {
+                pool.submit(_run_in_worker, request.kind, dict(request.settings)): key
+                for key, request in missing.items()
+            }
+            try:
+                for future in as_completed(futures):
+                    key = futures[future]
+                    yield key, self._keep(key, lambda future=future: _unwrap(future.result()))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _keep(self, key: str, result: Callable[[], Any]) -> Exception | None:
+        try:
+            self.studies[key] = result()
+        except UserError as error:
+            return error
+        return None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def _run_in_worker(kind: Kind, settings: Mapping[str, Any]) -> tuple[Any, str | None]:
+    """Return a study, or why there is none: exceptions of one's own do not always survive the way back."""
+    try:
+        return run_study(kind, settings), None
+    except UserError as error:
+        return None, str(error)
+
+
+def _unwrap(outcome: tuple[Any, str | None]) -> Any:
+    study, reason = outcome
+    if reason is not None:
+        raise UserError(reason)
+    return study
+
+
+def _pickled_mapping(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
+    return _read_only, (dict(mapping),)
+
+
+def _read_only(values: dict[Any, Any]) -> Mapping[Any, Any]:
+    return MappingProxyType(values)
+
+
+def _begin_worker(threads: int) -> None:
+    # Results hold read-only mappings, which pickle does not know by itself.
+    copyreg.pickle(MappingProxyType, _pickled_mapping)
+    torch.set_num_threads(threads)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,0 +1,51 @@
+"""What the studies of an experiment leave in its run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+
+
+def studies_of(study: Any) -> dict[str, Any]:
+    """Return the studies in one part: one, or one for each recipe.
+
+    Args:
+        study: What the part measured.
+    """
+    return dict(study) if isinstance(study, Mapping) else {"": study}
+
+
+def study_results(study: Any) -> Any:
+    """Return every number of a part as JSON can hold it."""
+    from ..comparison import Comparison
+    from ..comparison_files import results_of
+
+    found = {
+        name: results_of(one.config, one.draws) if isinstance(one, Comparison) else one.results()
+        for name, one in studies_of(study).items()
+    }
+    return found if isinstance(study, Mapping) else found[""]
+
+
+def study_provenance(study: Any) -> Any:
+    """Return where the results of a part came from."""
+    found = {name: dict(one.provenance) for name, one in studies_of(study).items()}
+    return found if isinstance(study, Mapping) else found[""]
+
+
+def study_frames(studies: Mapping[str, Any]) -> dict[str, pandas.DataFrame]:
+    """Return every measurement of all parts as one data frame, under its name."""
+    import pandas
+
+    parts = []
+    for label, study in studies.items():
+        for name, one in studies_of(study).items():
+            frame = one.to_pandas()
+            frame.insert(0, "part", label)
+            if name:
+                frame.insert(1, "recipe", name)
+            parts.append(frame)
+    return {"measurements": pandas.concat(parts, ignore_index=True)} if parts else {}

@@ -1,0 +1,131 @@
+"""The rows of the order and outputs studies that tables, figures and claims of the papers are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from ..arm_series import ICL, ZERO_SHOT
+
+
+@dataclass(frozen=True)
+class OrderRow:
+    """The order sensitivity of one algorithm at one evaluation.
+
+    Attributes:
+        seed: Of the draw of demonstrations.
+        arm: Which algorithm; ``ICL`` has no epoch.
+        layer: The drawn layer, if one was.
+        learning_rate: The learning rate; NaN of ICL.
+        epoch: The epoch; 0 of ICL.
+        sensitivity: Sen, mean over queries.
+        accuracy: Over the vocabulary, mean over orders.
+    """
+
+    seed: int
+    arm: str
+    layer: int | None
+    learning_rate: float
+    epoch: int
+    sensitivity: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """What one way of learning does to the output distribution at one evaluation.
+
+    Attributes:
+        seed: Of the draw of demonstrations.
+        shots: Demonstrations.
+        arm: Which; ``ICL`` and ``zero-shot`` have no epoch.
+        layer: The drawn layer, if one was.
+        learning_rate: The learning rate; NaN where there is none.
+        epoch: The epoch; 0 where there is none.
+        accuracy: Over the vocabulary.
+        token_overlap: With ICL; of ICL, with another order of its demonstrations.
+        ocs: Likewise.
+    """
+
+    seed: int
+    shots: int
+    arm: str
+    layer: int | None
+    learning_rate: float
+    epoch: int
+    accuracy: float
+    token_overlap: float
+    ocs: float
+
+    @property
+    def is_finetuned(self) -> bool:
+        """Whether it is a finetuned model's."""
+        return self.arm not in (ICL, ZERO_SHOT)
+
+
+def order_rows(study: Any) -> list[OrderRow]:
+    """Return the rows of an order study."""
+    return [
+        OrderRow(
+            row.seed,
+            row.arm,
+            row.layer,
+            _number(row.learning_rate),
+            row.epoch or 0,
+            row.sensitivity,
+            row.accuracy_vocabulary,
+        )
+        for row in study.rows
+    ]
+
+
+def output_rows(study: Any) -> list[OutputRow]:
+    """Return the rows of an outputs study."""
+    return [
+        OutputRow(
+            row.seed,
+            row.shots,
+            row.arm,
+            row.layer,
+            _number(row.learning_rate),
+            row.epoch or 0,
+            row.accuracy_vocabulary,
+            row.token_overlap,
+            row.ocs,
+        )
+        for row in study.rows
+    ]
+
+
+def late_pairs(study: Any, arm: str, metric: Any) -> dict[int, list[float]]:
+    """Return, for each draw, how much every two checkpoints of an arm agree, those of the first evaluation left out.
+
+    Args:
+        study: An outputs study of one model and one number of demonstrations (Shen et al. §5.2).
+        arm: The arm.
+        metric: ``token_overlap`` or ``ocs``.
+    """
+    epochs = sorted({row.epoch for row in study.rows if row.arm == arm})
+    result = {}
+    for seed in dict.fromkeys(row.seed for row in study.rows):
+        values = study.pairwise(arm, metric, seeds=(seed,), epochs=tuple(epochs[1:])).values
+        result[seed] = [float(values[one, two]) for one, two in combinations(range(len(values)), 2)]
+    return result
+
+
+def gradient_norms(study: Any, recipe: str) -> Tensor:
+    """Return gradient norms ``[S, L]`` of one recipe, by demonstration and layer, mean over draws.
+
+    Args:
+        study: The study.
+        recipe: The recipe's name.
+    """
+    return study.heatmap(recipe)
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

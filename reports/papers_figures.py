@@ -1,0 +1,339 @@
+"""The figures of the papers' experiments: one look, the same order and colours of arms in all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..analyses.arm_series import ICL, ZERO_SHOT
+from . import style
+from .arm_style import arm_colour, draw_level, draw_series, line_style, series_name
+from .heatmap import column_names, draw_heatmap
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from ..analyses.arm_series import Series
+    from ..analyses.papers.measured import Measured
+    from ..analyses.papers.reproduction import Reproduction
+
+# Shared changes blue, those of ICL and of finetuning in their colours; incorrect ones are paler.
+_PARTITION_COLOURS: Mapping[str, str] = {
+    "shared": "#009e73",
+    "ICL only": style.SETTING_COLOURS["icl"],
+    "FT only": style.SETTING_COLOURS["ft"],
+}
+# The first that a row's name holds.
+_ROW_COLOURS: tuple[tuple[str, str], ...] = (
+    ("random", "#c9c9c9"),
+    ("clipped", "#cc79a7"),
+    ("layer-causal", "#009e73"),
+    ("ZSL", style.SETTING_COLOURS["zsl"]),
+    ("ICL", style.SETTING_COLOURS["icl"]),
+    ("FT", style.SETTING_COLOURS["ft"]),
+    ("Jaccard, correct", "#009e73"),
+    ("Jaccard, incorrect", "#cc79a7"),
+    ("Jaccard", "#56b4e9"),
+)
+_LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def reproduction_figures(result: Reproduction) -> dict[str, Figure]:
+    """Return the figures of an experiment by name, ``figure`` first.
+
+    Args:
+        result: The experiment, run.
+    """
+    return FIGURES[result.experiment.figure](result)
+
+
+def _of_each_study(draw: Callable[[Any], Figure]) -> Callable[[Reproduction], dict[str, Figure]]:
+    """Draw each part by itself: ``figure``, then ``figure-`` and the part's label."""
+
+    def figures(result: Reproduction) -> dict[str, Figure]:
+        drawn = {}
+        for label, study in result.studies.items():
+            name = "figure" if not drawn else f"figure-{label}"
+            drawn[name] = draw(study)
+        return drawn
+
+    return figures
+
+
+def _title(result: Reproduction) -> str:
+    experiment = result.experiment
+    return f"{experiment.paper} {experiment.name}, {result.scale} scale"
+
+
+def bar_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw the rows of a table as bars beside each other, published numbers as lines across them."""
+    columns = tuple(dict.fromkeys(entry.column for entry in result.measured))
+    panels: dict[str, list[str]] = {}
+    for row in result.experiment.rows:
+        panels.setdefault(row.panel, []).append(row.label)
+    with style.figure_style():
+        figure = style.new_figure(max(6.4, 2.4 + 1.3 * len(columns)), 0.6 + 2.5 * len(panels))
+        axes_of = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True))
+        for axes, (panel, rows) in zip(axes_of, panels.items(), strict=True):
+            _bars(axes, result, rows, columns)
+            axes.set_ylabel(panel)
+            axes.axhline(0, color="#333333", linewidth=0.7)
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes_of[-1].set_xticks(range(len(columns)), _shown(result, columns))
+        figure.suptitle(f"{_title(result)}: black lines are the published numbers")
+    return {"figure": figure}
+
+
+def _shown(result: Reproduction, labels: Sequence[str]) -> list[str]:
+    """Return labels of parts as tick labels."""
+    return [result.shown_as(label) for label in labels]
+
+
+def _bars(axes: Axes, result: Reproduction, rows: Sequence[str], columns: Sequence[str]) -> None:
+    width = 0.8 / len(rows)
+    numbers = {(entry.row, entry.column): entry for entry in result.measured}
+    for place, row in enumerate(rows):
+        x = np.arange(len(columns)) - 0.4 + width * (place + 0.5)
+        entries = [numbers[row, column] for column in columns]
+        axes.bar(
+            x,
+            [entry.value for entry in entries],
+            0.92 * width,
+            yerr=_spreads(entries),
+            color=_row_colour(row, place),
+            error_kw={"ecolor": "#333333", "elinewidth": 0.9},
+            label=row,
+        )
+        for position, column in zip(x, columns, strict=True):
+            published = result.published(row, column)
+            if published is not None:
+                axes.hlines(
+                    published.value, position - width / 2, position + width / 2, color="black", lw=1.6
+                )
+
+
+def _spreads(entries: Sequence[Measured]) -> np.ndarray | None:
+    spread = np.array([entry.std for entry in entries])
+    return None if np.isnan(spread).all() else np.nan_to_num(spread)
+
+
+def _row_colour(row: str, place: int) -> str:
+    found = (colour for part, colour in _ROW_COLOURS if part in row)
+    return next(found, _LINE_COLOURS[place % len(_LINE_COLOURS)])
+
+
+def partition_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw how many predictions changed: shared, by ICL only, by finetuning only; paler: to a wrong label."""
+    columns = tuple(result.studies)
+    numbers = {(entry.row, entry.column): entry.value for entry in result.measured}
+    rows = tuple(dict.fromkeys(entry.row for entry in result.measured))
+    with style.figure_style():
+        figure = style.new_figure(max(6.4, 2.4 + 1.3 * len(columns)), 3.8)
+        axes = figure.subplots()
+        groups = tuple(dict.fromkeys(row.split(",")[0] for row in rows))
+        width = 0.8 / len(groups)
+        for place, group in enumerate(groups):
+            x = np.arange(len(columns)) - 0.4 + width * (place + 0.5)
+            base = np.zeros(len(columns))
+            for row in (row for row in rows if row.startswith(group)):
+                heights = np.array([numbers[row, column] for column in columns])
+                pale = row.endswith("incorrect")
+                axes.bar(
+                    x,
+                    heights,
+                    0.92 * width,
+                    bottom=base,
+                    color=_PARTITION_COLOURS[group],
+                    alpha=0.4 if pale else 1.0,
+                    label=row,
+                )
+                base += heights
+        axes.set_xticks(range(len(columns)), _shown(result, columns))
+        axes.set_ylabel("changed predictions")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.suptitle(f"{_title(result)}: what ICL and finetuning change of the zero-shot predictions")
+    return {"figure": figure}
+
+
+def accuracy_against_gap_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw accuracy in context against the parameter gap to the first checkpoint, one line a task."""
+    (study,) = result.studies.values()
+    gaps = study.parameter_gap("first").numpy()
+    gaps = np.where(np.isnan(gaps), 0.0, gaps)
+    tasks = tuple(dict.fromkeys(entry.task for entry in study.accuracies))
+    with style.figure_style():
+        figure = style.new_figure(7.2, 3.8)
+        axes = figure.subplots()
+        for index, task in enumerate(tasks):
+            found = [
+                [entry.icl for entry in study.accuracies if (entry.checkpoint, entry.task) == (label, task)]
+                for label in study.labels
+            ]
+            values = 100 * np.array(found)
+            mean, spread = values.mean(axis=1), values.std(axis=1)
+            colour = _LINE_COLOURS[index % len(_LINE_COLOURS)]
+            axes.fill_between(gaps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
+            axes.plot(gaps, mean, "o-", color=colour, label=task)
+        for gap, label in _apart(gaps, study.labels):
+            axes.annotate(label, (gap, 0), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
+        axes.set(
+            xlabel=f"parameter gap to step {study.labels[0]}: mean |ΔW| (above the axis: some of the steps)",
+            ylabel="ICL accuracy (%)",
+            ylim=(0, 104),
+        )
+        axes.legend(title="task", loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.suptitle(f"{_title(result)}: ICL accuracy while the weights move")
+    return {"figure": figure}
+
+
+def outputs_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw accuracy, token overlap and OCS over epochs: one row a number of demonstrations or a model.
+
+    One line for each arm (colour) and learning rate (line); the dashed line is in-context learning, with its own
+    demonstrations in another order where two outputs are compared.
+    """
+    shown = result.experiment
+    cells: list[tuple[str, Any, int]] = []
+    for label, study in result.studies.items():
+        for shots in (count for count in study.config.shots if not shown.shots or count in shown.shots):
+            name = f"N = {shots}" if len(result.studies) == 1 else result.shown_as(label)
+            cells.append((name, study, shots))
+    with style.figure_style():
+        figure = style.new_figure(10.0, 1.0 + 2.1 * len(cells))
+        panels = figure.subplots(len(cells), len(_OUTPUT_PANELS), sharex=True, squeeze=False)
+        for line, (name, study, shots) in zip(panels, cells, strict=True):
+            for axes, (measure, title) in zip(line, _OUTPUT_PANELS.items(), strict=True):
+                own = [entry for entry in study.series(measure) if entry.shots == shots]
+                _output_panel(axes, [entry for entry in own if _is_shown(entry.arm, shown.arms)])
+                axes.set(ylim=(-0.04, 1.04))
+                if axes in panels[0]:
+                    axes.set_title(title)
+            line[0].set_ylabel(name)
+        for axes in panels[-1]:
+            axes.set_xlabel("epoch")
+        handles = {
+            label: handle
+            for axes in panels.flat
+            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        panels[0, -1].legend(handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        task = cells[0][1].rows[0].task
+        figure.suptitle(f"{_title(result)}: {task} (bands: ± one std over draws and drawn layers)")
+    return {"figure": figure}
+
+
+_OUTPUT_PANELS: Mapping[str, str] = {
+    "accuracy_vocabulary": "accuracy over the vocabulary",
+    "token_overlap": "token overlap with ICL",
+    "ocs": "OCS with ICL",
+}
+
+
+def _is_shown(arm: str, arms: Sequence[str]) -> bool:
+    return not arms or arm in (ICL, ZERO_SHOT) or arm in arms
+
+
+def _output_panel(axes: Axes, series: Sequence[Series]) -> None:
+    arms = [entry.arm for entry in series]
+    for entry in series:
+        if entry.arm in (ICL, ZERO_SHOT):
+            draw_level(axes, entry, 1.0, "--" if entry.arm == ICL else ":")
+            continue
+        place = [other for other in series if other.arm == entry.arm].index(entry)
+        draw_series(
+            axes,
+            entry,
+            1.0,
+            color=arm_colour(entry.arm, arms),
+            label=series_name(entry),
+            **line_style(place),
+        )
+
+
+def accuracy_by_shots_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw accuracy by number of demonstrations as bars, published numbers as lines across them."""
+    rows = tuple(dict.fromkeys(entry.row for entry in result.measured))
+    columns = tuple(dict.fromkeys(entry.column for entry in result.measured))
+    with style.figure_style():
+        figure = style.new_figure(7.4, 3.4)
+        axes = figure.subplots()
+        width = 0.8 / len(columns)
+        numbers = {(entry.row, entry.column): entry for entry in result.measured}
+        for place, column in enumerate(columns):
+            x = np.arange(len(rows)) - 0.4 + width * (place + 0.5)
+            entries = [numbers[row, column] for row in rows]
+            axes.bar(
+                x,
+                [entry.value for entry in entries],
+                0.92 * width,
+                yerr=_spreads(entries),
+                color=style.SETTING_COLOURS["ft"],
+                alpha=0.45 if place == 0 else 1.0,
+                error_kw={"ecolor": "#333333", "elinewidth": 0.9},
+                label=column,
+            )
+            for position, row in zip(x, rows, strict=True):
+                published = result.published(row, column)
+                if published is not None:
+                    axes.hlines(
+                        published.value, position - width / 2, position + width / 2, color="black", lw=1.6
+                    )
+        axes.set_xticks(range(len(rows)), _shown(result, rows))
+        axes.set(ylabel="accuracy of GD over the vocabulary", ylim=(0, 1.04))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        figure.suptitle(f"{_title(result)}: black lines are the published numbers")
+    return {"figure": figure}
+
+
+def pairwise_figure(result: Reproduction) -> dict[str, Figure]:
+    """Draw token overlap and OCS between every two checkpoints of gradient descent, mean over draws."""
+    from ..analyses.papers.shen2024 import GD
+
+    (study,) = result.studies.values()
+    seeds = tuple(dict.fromkeys(row.seed for row in study.rows))
+    with style.figure_style():
+        figure = style.new_figure(10.0, 4.8)
+        panels = figure.subplots(1, 2, sharey=True)
+        image: Any = None
+        for axes, measure, title in zip(
+            panels, ("token_overlap", "ocs"), ("token overlap", "OCS"), strict=True
+        ):
+            draws = [study.pairwise(GD, measure, seeds=(seed,)) for seed in seeds]
+            names = draws[0].labels
+            alike = [pairs.values.numpy() for pairs in draws if pairs.labels == names]
+            image = draw_heatmap(axes, np.mean(alike, axis=0), 0, 1)
+            column_names(axes, names)
+            axes.set(title=title, xlabel="learning rate, epoch")
+            axes.set_yticks(range(len(names)), names)
+        panels[0].set_ylabel("learning rate, epoch")
+        figure.colorbar(image, ax=list(panels), fraction=0.05, pad=0.02)
+        figure.suptitle(f"{_title(result)}: checkpoints of GD against each other, mean over draws")
+    return {"figure": figure}
+
+
+def _apart(places: np.ndarray, labels: Sequence[str]) -> list[tuple[float, str]]:
+    """Return the labels that can be read beside each other, the last one always."""
+    least = 0.08 * float(np.ptp(places))
+    kept: list[tuple[float, str]] = [(float(places[-1]), labels[-1])]
+    for place, label in zip(places[-2::-1], labels[-2::-1], strict=True):
+        if abs(float(place) - kept[-1][0]) >= least:
+            kept.append((float(place), label))
+    return kept
+
+
+FIGURES: dict[str, Callable[[Any], dict[str, Figure]]] = {
+    "study": _of_each_study(lambda study: study.plot()),
+    "thresholds": _of_each_study(lambda study: study.plot()),
+    "layers": _of_each_study(lambda study: study.plot_layers()),
+    "gap": _of_each_study(lambda study: study.plot()),
+    "accuracy_against_gap": accuracy_against_gap_figure,
+    "order_by_epoch": _of_each_study(lambda study: study.plot_epochs()),
+    "outputs": outputs_figure,
+    "accuracy_by_shots": accuracy_by_shots_figure,
+    "pairwise": pairwise_figure,
+    "bars": bar_figure,
+    "partition": partition_figure,
+}
