@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +17,11 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.weights import Matrix, ProjectionFile, open_projections
 from ..probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
+from ..probes.weight_entries import undefined_entries
 from ..seeds import derive_seed
 from .checkpoints import Checkpoint
 from .weight_reading import WeightsConfig, require_defined
+from .worker_threads import work_through
 
 Against = Literal["previous", "first", "last"]
 AGAINST: tuple[Against, ...] = ("previous", "first", "last")
@@ -97,54 +100,88 @@ def measure_weights(
             for checkpoint in config.checkpoints
         ]
         _require_alike(config, files)
-        rows: list[MatrixDrift] = []
-        pairs = torch.zeros(len(files), len(files), dtype=torch.float64)
-        for layer, matrix in progress(files[0].keys, "weights"):
-            measured, sampled = _measure_matrix(config, files, layer, matrix)
-            rows += measured
-            pairs += pairwise_mean_absolute(sampled)
-        return tuple(rows), pairs / len(files[0].keys)
+        pairwise = torch.zeros(len(files), len(files), dtype=torch.float64)
+
+        def comparisons() -> Iterator[Callable[[], list[MatrixDrift]]]:
+            for layer, matrix in progress(files[0].keys, "weights"):
+                sampled = yield from _comparisons(config, files, layer, matrix)
+                pairwise.add_(pairwise_mean_absolute(sampled))
+
+        compared = work_through(comparisons(), lambda compare: compare(), device=config.device)
+        places = {key: place for place, key in enumerate(files[0].keys)}
+        rows = sorted(
+            (row for found in compared for row in found),
+            key=lambda row: (places[row.layer, row.matrix], row.checkpoint, AGAINST.index(row.against)),
+        )
+        return tuple(rows), pairwise / len(files[0].keys)
 
 
-def _measure_matrix(
+def _comparisons(
     config: DriftConfig, files: Sequence[ProjectionFile], layer: int, matrix: Matrix
-) -> tuple[list[MatrixDrift], Tensor]:
-    """Go through the checkpoints of one matrix; four states of it are in memory at most."""
+) -> Generator[Callable[[], list[MatrixDrift]], None, Tensor]:
+    """Go through the checkpoints of one matrix, of which five are held at most, and yield each comparison to make.
+
+    Returns:
+        The same entries of every checkpoint, ``[C, n]``.
+    """
 
     def read(index: int) -> Tensor:
         projection = files[index].read(layer, matrix)
-        undefined = projection.weight.numel() - int(projection.weight.isfinite().sum())
         place = config.checkpoints[index].place
+        undefined = undefined_entries(projection.weight)
         require_defined(undefined, projection.weight.numel(), projection.name, place, config.allow_undefined)
         return projection.weight
 
     final = len(files) - 1
-    last = read(final)
-    chosen = _sample(last.numel(), f"{layer} {matrix}").to(last.device)
-    rows: list[MatrixDrift] = []
+    held = {final: read(final)}
+    chosen = _sample(held[final].numel(), f"{layer} {matrix}").to(held[final].device)
     sampled = []
-    first = previous = before = last
+    waiting = _wanted(len(files))
     for index in range(len(files)):
-        weight = last if index == final else read(index)
-        sampled.append(weight.reshape(-1)[chosen].double().cpu())
-        if index == 0:
-            first = weight
-        if index > 0:
-            cosine = update_cosine(before, previous, weight) if index > 1 else math.nan
-            others: tuple[tuple[Against, int, Tensor], ...] = (
-                ("previous", index - 1, previous),
-                ("first", 0, first),
-            )
-            for against, other, earlier in others:
-                gap = weight_drift(earlier, weight)
-                step = _step_gap(config.checkpoints[other], config.checkpoints[index])
-                followed = cosine if against == "previous" else math.nan
-                rows.append(MatrixDrift(layer, matrix, index, against, step, gap, followed))
         if index < final:
-            step = _step_gap(config.checkpoints[index], config.checkpoints[final])
-            rows.append(MatrixDrift(layer, matrix, index, "last", step, weight_drift(weight, last), math.nan))
-        before, previous = previous, weight
-    return rows, torch.stack(sampled)
+            held[index] = read(index)
+        sampled.append(held[index].reshape(-1)[chosen].cpu())
+        for pair in [pair for pair in waiting if held.keys() >= set(pair)]:
+            earlier, later = pair
+            before = held.get(earlier - 1) if later == earlier + 1 else None
+            yield partial(
+                _compare, config, (layer, matrix), pair, waiting.pop(pair), before, held[earlier], held[later]
+            )
+        held = {place: held[place] for place in {0, index - 1, index, final} & held.keys()}
+    return torch.stack(sampled)
+
+
+def _wanted(count: int) -> dict[tuple[int, int], list[tuple[int, Against]]]:
+    """Return for each two checkpoints to compare, the earlier first, in which rows their drift stands.
+
+    Of two checkpoints, and at either end of a series, several comparisons are one.
+    """
+    wanted: dict[tuple[int, int], list[tuple[int, Against]]] = {}
+    for index in range(count):
+        others: tuple[tuple[Against, int], ...] = (("previous", index - 1), ("first", 0), ("last", count - 1))
+        for against, other in others:
+            if other >= 0 and other != index:
+                wanted.setdefault((min(index, other), max(index, other)), []).append((index, against))
+    return wanted
+
+
+def _compare(
+    config: DriftConfig,
+    key: tuple[int, Matrix],
+    pair: tuple[int, int],
+    places: Sequence[tuple[int, Against]],
+    before: Tensor | None,
+    earlier: Tensor,
+    later: Tensor,
+) -> list[MatrixDrift]:
+    """Return the rows of two states of one matrix, and of the state before them where it has one."""
+    drift = weight_drift(earlier, later)
+    cosine = math.nan if before is None else update_cosine(before, earlier, later)
+    step = _step_gap(config.checkpoints[pair[0]], config.checkpoints[pair[1]])
+    return [
+        MatrixDrift(*key, index, against, step, drift, cosine if against == "previous" else math.nan)
+        for index, against in places
+    ]
 
 
 def _sample(entries: int, name: str) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..probes import (
@@ -195,6 +196,6 @@ def over_draws(measures: list[tuple[Measure, ...]]) -> tuple[MeasureOverDraws, .
 
 
 def _over_draws(column: tuple[Measure, ...]) -> MeasureOverDraws:
-    result = mean_and_std([measure.value for measure in column])
+    result = mean_and_std(torch.tensor([measure.value for measure in column], dtype=torch.float64))
     first = column[0]
     return MeasureOverDraws(first.name, first.unit, float(result.mean), float(result.std), int(result.count))

@@ -20,6 +20,7 @@ from .provenance import surroundings
 from .run_directory import run_directory
 from .study_files import write_study
 from .weight_reading import WeightsConfig, require_defined
+from .worker_threads import work_through
 
 if TYPE_CHECKING:
     import pandas
@@ -237,13 +238,12 @@ def sparsity(
             revision=settings.revision,
             **settings.reading,
         )
-        rows, width = [], 0
-        for projection in progress(iter(read)):
-            rows.append(_measure(settings, projection))
-            width = projection.weight.shape[0 if projection.matrix == "output" else 1]
-        result = Sparsity(
-            settings, tuple(rows), width, surroundings(settings.device, time.perf_counter() - start)
+        measured = work_through(
+            progress(iter(read)), lambda projection: _measure(settings, projection), device=settings.device
         )
+        rows = tuple(row for row, _ in measured)
+        width = max((width for _, width in measured), default=0)
+        result = Sparsity(settings, rows, width, surroundings(settings.device, time.perf_counter() - start))
         if folder is not None:
             figures = {"thresholds": result.plot(), "layers": result.plot_layers()}
             if all(row.statistics.head_below is not None for row in rows):
@@ -260,7 +260,8 @@ def sparsity(
     return result
 
 
-def _measure(config: SparsityConfig, projection: AttentionProjection) -> MatrixStatistics:
+def _measure(config: SparsityConfig, projection: AttentionProjection) -> tuple[MatrixStatistics, int]:
+    """Return the statistics of one matrix, and the model's width."""
     weight = projection.weight.T if projection.matrix == "output" else projection.weight
     statistics = weight_statistics(
         weight, config.thresholds, heads=_heads(projection), stable_rank=config.stable_rank
@@ -268,7 +269,7 @@ def _measure(config: SparsityConfig, projection: AttentionProjection) -> MatrixS
     require_defined(
         statistics.undefined, weight.numel(), projection.name, config.model, config.allow_undefined
     )
-    return MatrixStatistics(projection.layer, projection.matrix, projection.name, statistics)
+    return MatrixStatistics(projection.layer, projection.matrix, projection.name, statistics), weight.shape[1]
 
 
 def _heads(projection: AttentionProjection) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -147,10 +148,11 @@ class SafetensorsFile:
                 "give an unquantised checkpoint"
             )
         start, stop = self._offsets[name]
-        raw = torch.empty(stop - start, dtype=torch.uint8)
-        buffer: Any = raw.numpy()
+        # Not torch.empty: its memory is aligned, and the system's allocator seldom reuses what it aligned once, so
+        # that tensor after tensor would grow the process.
+        buffer: Any = np.empty(stop - start, dtype=np.uint8)
         self._file.read_into(self._data_start + start, memoryview(buffer))
-        return raw.view(dtype).view(shape)
+        return torch.from_numpy(buffer).view(dtype).view(shape)
 
     def close(self) -> None:
         """Let go of the file."""

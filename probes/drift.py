@@ -9,7 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_BLOCK = 1 << 20
+from .scratch import scratch
+
+# Entries worked on at once: on a CPU their differences stay in its cache.
+_BLOCK = 1 << 16
+_ACCELERATED_BLOCK = 1 << 22
+_PAIRWISE_BLOCK = 1 << 11
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,14 @@ def weight_drift(before: Tensor, after: Tensor) -> Drift:
     absolute = squares = size = 0.0
     entries = 0
     for first, second in _blocks(before, after):
-        gap = second - first
+        gap = second.sub_(first)
         if not math.isfinite(float(gap.sum())):
             defined = gap.isfinite()
             gap, first = gap[defined], first[defined]
         entries += gap.numel()
-        absolute += float(gap.abs().sum())
-        squares += float(gap.square().sum())
-        size += float(first.square().sum())
+        squares += float(gap @ gap)
+        size += float(first @ first)
+        absolute += float(gap.abs_().sum())
     if entries == 0:
         return Drift(math.nan, math.nan, math.nan, 0, before.numel())
     relative = math.sqrt(squares / size) if size > 0 else math.nan
@@ -75,14 +80,17 @@ def update_cosine(first: Tensor, second: Tensor, third: Tensor) -> float:
         ValueError: If the shapes differ.
     """
     dot = one = other = 0.0
-    for (a, b), (_, c) in zip(_blocks(first, second), _blocks(first, third), strict=True):
-        earlier, later = b - a, c - b
-        if not math.isfinite(float(later.sum() + earlier.sum())):
+    for a, b, c in _blocks(first, second, third):
+        later = c.sub_(b)
+        earlier = b.sub_(a)
+        products = [float(earlier @ later), float(earlier @ earlier), float(later @ later)]
+        if not all(map(math.isfinite, products)):
             defined = earlier.isfinite() & later.isfinite()
             earlier, later = earlier[defined], later[defined]
-        dot += float((earlier * later).sum())
-        one += float(earlier.square().sum())
-        other += float(later.square().sum())
+            products = [float(earlier @ later), float(earlier @ earlier), float(later @ later)]
+        dot, one, other = (
+            total + product for total, product in zip((dot, one, other), products, strict=True)
+        )
     return dot / math.sqrt(one * other) if one > 0 and other > 0 else math.nan
 
 
@@ -93,16 +101,36 @@ def pairwise_mean_absolute(entries: Tensor) -> Tensor:
         entries: ``[C, n]``, the same n entries of a matrix at C checkpoints.
 
     Returns:
-        ``[C, C]`` float64, symmetric with a zero diagonal; NaN entries are left out of each pair's mean.
+        ``[C, C]`` float64, symmetric with a zero diagonal; NaN and infinite entries are left out of each pair's
+        mean.
     """
-    values = entries.double()
-    return torch.stack([(values - row).abs().nanmean(dim=1) for row in values])
+    total = torch.zeros(len(entries), len(entries), dtype=torch.float64, device=entries.device)
+    defined = torch.zeros_like(total)
+    for part in entries.split(_PAIRWISE_BLOCK, dim=1):
+        values, exists = part.double(), part.isfinite()
+        if exists.all():
+            total += torch.cdist(values, values, p=1)
+        else:
+            values = values.masked_fill(~exists, math.nan)
+            total += torch.stack([(values - row).abs().nansum(dim=1) for row in values])
+        defined += exists.double() @ exists.double().T
+    return total / defined
 
 
-def _blocks(first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    if first.shape != second.shape:
-        raise ValueError(f"weights of shapes {tuple(first.shape)} and {tuple(second.shape)} do not compare")
-    rows = max(1, _BLOCK // max(1, first.shape[-1]))
-    for one, other in zip(first.split(rows), second.split(rows), strict=True):
-        # Differences of neighbouring checkpoints are small: half precision would round them away.
-        yield one.double(), other.double()
+def _blocks(*weights: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the same entries of each weight as float64 vectors, in memory that the next ones will overwrite.
+
+    Differences of neighbouring checkpoints are small: half precision would round them away.
+    """
+    shape, device = weights[0].shape, weights[0].device
+    for other in weights[1:]:
+        if other.shape != shape:
+            raise ValueError(f"weights of shapes {tuple(shape)} and {tuple(other.shape)} do not compare")
+    entries = _BLOCK if device.type == "cpu" else _ACCELERATED_BLOCK
+    rows = min(shape[0], max(1, entries // max(1, shape[-1])))
+    buffers = scratch(len(weights), rows * shape[-1], dtype=torch.float64, device=device)
+    for parts in zip(*(weight.split(rows) for weight in weights), strict=True):
+        blocks = tuple(buffers[:, : parts[0].numel()])
+        for block, part in zip(blocks, parts, strict=True):
+            block.view(part.shape).copy_(part)
+        yield blocks

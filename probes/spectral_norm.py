@@ -5,16 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .scratch import scratch
+from .weight_entries import largest_entry
+
 # Below this many rows or columns the decomposition is as fast as the iteration.
-_SMALL = 256
+_SMALL = 128
+# Entries of a block, which is read once for its part in both products.
+_BLOCK = 1 << 19
+_ACCELERATED_BLOCK = 1 << 26
+# Steps between two looks at how far the value has come.
+_STRIDE = 3
 
 
-def spectral_norm(weight: Tensor, *, tolerance: float = 1e-6, steps: int = 400) -> float:
+def spectral_norm(weight: Tensor, *, tolerance: float = 1e-5, steps: int = 400) -> float:
     """Return the largest singular value ‖W‖₂.
 
-    Small matrices are decomposed. Large ones go through Golub-Kahan-Lanczos bidiagonalisation with full
-    reorthogonalisation from a fixed start, until the value has grown by less than `tolerance` (relative) over
-    several steps; it approaches ‖W‖₂ from below.
+    Small matrices are decomposed. Large ones go through the Lanczos iteration on WᵀW in fp32 (Golub and Van Loan,
+    Matrix Computations, §10.1) from a fixed start, until three steps have made the value grow by no more than
+    `tolerance` (relative); it approaches ‖W‖₂ from below. Vectors are not made orthogonal again, which may
+    repeat a value that has been found but moves none.
+
+    The relative error is about `tolerance` for matrices of random and of trained weights; where hundreds of singular
+    values lie within 1% of the largest it can be twenty times as large.
 
     Args:
         weight: ``[rows, columns]``, with finite entries.
@@ -26,42 +38,59 @@ def spectral_norm(weight: Tensor, *, tolerance: float = 1e-6, steps: int = 400) 
     """
     if weight.dim() != 2:
         raise ValueError(f"expected a matrix, got {tuple(weight.shape)}")
-    matrix = weight.float()
-    if min(matrix.shape) <= _SMALL:
-        # The Gram matrix squares the condition number, which the largest value does not feel.
-        gram = matrix.double() @ matrix.double().T if matrix.shape[0] <= matrix.shape[1] else None
-        gram = matrix.double().T @ matrix.double() if gram is None else gram
-        return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt())
+    if min(weight.shape) <= _SMALL:
+        return _decomposed(weight.double())
+    # WᵀW and WWᵀ have the same values: take the one whose blocks of rows lie together.
+    matrix = weight if weight.stride(0) >= weight.stride(1) else weight.T
+    # Entries are squared twice, so they are measured in the largest of them.
+    scale = largest_entry(weight)
+    if scale == 0:
+        return 0.0
     generator = torch.Generator().manual_seed(0)
-    right = torch.randn(matrix.shape[1], generator=generator).to(matrix.device)
-    rights = [right / right.norm()]
-    lefts: list[Tensor] = []
-    diagonal: list[float] = []
-    above: list[float] = []
-    values: list[float] = []
-    for _ in range(min(steps, *matrix.shape)):
-        left = matrix @ rights[-1]
-        left = _orthogonal(left - above[-1] * lefts[-1] if above else left, lefts)
-        diagonal.append(float(left.norm()))
-        if diagonal[-1] == 0:
-            break
-        lefts.append(left / diagonal[-1])
-        right = _orthogonal(matrix.T @ lefts[-1] - diagonal[-1] * rights[-1], rights)
-        above.append(float(right.norm()))
-        bidiagonal = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
-        if above[:-1]:
-            bidiagonal += torch.diag(torch.tensor(above[:-1], dtype=torch.float64), 1)
-        values.append(float(torch.linalg.matrix_norm(bidiagonal, 2)))
-        grown = values[-1] - values[-4] if len(values) > 3 else values[-1]
-        if above[-1] <= tolerance * values[-1] or grown <= tolerance * values[-1]:
-            break
-        rights.append(right / above[-1])
-    return values[-1] if values else 0.0
+    vector = torch.randn(matrix.shape[1], generator=generator).to(matrix.device)
+    vector /= vector.norm()
+    before = torch.zeros_like(vector)
+    # Of the tridiagonal matrix: the diagonal, and what is beside it.
+    diagonal: list[Tensor] = []
+    beside: list[Tensor] = [torch.zeros((), device=matrix.device)]
+    value = 0.0
+    for step in range(1, steps + 1):
+        following = _gram_times(matrix, vector, scale).sub_(beside[-1] * before)
+        diagonal.append(following @ vector)
+        following -= diagonal[-1] * vector
+        beside.append(following.norm())
+        if step % _STRIDE == 0:
+            last, value = value, _largest(diagonal, beside[1:-1])
+            if value - last <= 2 * tolerance * value:
+                break
+        # The space of a matrix of low rank ends: nothing follows.
+        before, vector = vector, following / beside[-1].clamp(min=torch.finfo(torch.float32).tiny)
+    return scale * value**0.5
 
 
-def _orthogonal(vector: Tensor, basis: list[Tensor]) -> Tensor:
-    """Remove what lies along the basis, which rounding lets back in."""
-    if not basis:
-        return vector
-    columns = torch.stack(basis)
-    return vector - columns.T @ (columns @ vector)
+def _gram_times(matrix: Tensor, vector: Tensor, scale: float) -> Tensor:
+    """Return WᵀWx / scale² in fp32, block by block: half precision is never there in fp32 as a whole."""
+    block = _BLOCK if matrix.device.type == "cpu" else _ACCELERATED_BLOCK
+    height = min(len(matrix), max(1, block // matrix.shape[1]))
+    half = matrix.dtype != torch.float32
+    buffer = scratch(height, matrix.shape[1], dtype=torch.float32, device=matrix.device) if half else None
+    product = torch.zeros_like(vector)
+    for rows in matrix.split(height):
+        part = rows if buffer is None else buffer[: len(rows)].copy_(rows)
+        product.addmv_(part.T, (part @ vector).div_(scale))
+    return product.div_(scale)
+
+
+def _decomposed(matrix: Tensor) -> float:
+    # The Gram matrix squares the condition number, which the largest value does not feel.
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    return float(torch.linalg.eigvalsh(gram)[-1].clamp(min=0).sqrt())
+
+
+def _largest(diagonal: list[Tensor], beside: list[Tensor]) -> float:
+    """Return the largest eigenvalue of a symmetric tridiagonal matrix."""
+    tridiagonal = torch.diag(torch.stack(diagonal).double().cpu())
+    if beside:
+        # The decomposition reads the lower half.
+        tridiagonal += torch.diag(torch.stack(beside).double().cpu(), -1)
+    return float(torch.linalg.eigvalsh(tridiagonal)[-1])

@@ -77,6 +77,17 @@ def test_successive_updates_have_a_cosine_where_both_moved(series: Path) -> None
     assert cosines == pytest.approx([-1.0] * len(cosines), abs=1e-6)
 
 
+def test_two_checkpoints_are_compared_once_and_stand_in_every_row(series: Path) -> None:
+    rows = drift([str(series / "checkpoint-0"), str(series / "checkpoint-100")], layers=(1,)).rows
+    assert [(row.matrix, row.checkpoint, row.against) for row in rows] == [
+        (matrix, checkpoint, against)
+        for matrix in PLACES
+        for checkpoint, against in ((0, "last"), (1, "previous"), (1, "first"))
+    ]
+    assert all(rows[place].drift == rows[place + 1].drift == rows[place + 2].drift for place in (0, 3, 6))
+    assert len({row.drift for row in rows}) == 3
+
+
 def test_identical_checkpoints_do_not_drift_at_all(series: Path) -> None:
     place = str(series / "checkpoint-0")
     study = drift([place, place, place])

@@ -45,9 +45,31 @@ def test_the_cosine_of_successive_updates() -> None:
     assert math.isnan(update_cosine(start, start, start + step))
 
 
+def test_the_cosine_leaves_undefined_entries_out() -> None:
+    first, second = torch.zeros(1, 4), torch.tensor([[1.0, 2.0, math.nan, 1.0]])
+    third = torch.tensor([[2.0, 4.0, 5.0, math.inf]])
+    assert update_cosine(first, second, third) == pytest.approx(1.0)
+
+
 def test_the_gap_between_every_two_checkpoints() -> None:
     entries = torch.tensor([[0.0, 0.0], [1.0, -3.0], [2.0, math.nan]])
     assert pairwise_mean_absolute(entries).tolist() == [[0.0, 2.0, 2.0], [2.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
+    assert pairwise_mean_absolute(entries[:, :1]).tolist() == [
+        [0.0, 1.0, 2.0],
+        [1.0, 0.0, 1.0],
+        [2.0, 1.0, 0.0],
+    ]
+
+
+def test_pairs_of_many_entries_leave_out_what_either_checkpoint_lacks() -> None:
+    entries = torch.randn(3, 5000, generator=torch.Generator().manual_seed(0))
+    entries[0, 7], entries[1, 4000], entries[2, 4000] = math.nan, math.inf, -math.inf
+    got = pairwise_mean_absolute(entries.bfloat16())
+    for one in range(3):
+        for other in range(3):
+            gap = (entries[one].bfloat16().double() - entries[other].bfloat16().double()).abs()
+            both = entries[one].isfinite() & entries[other].isfinite()
+            assert float(got[one, other]) == pytest.approx(float(gap[both].mean()), rel=1e-12)
 
 
 def test_shapes_must_agree() -> None:

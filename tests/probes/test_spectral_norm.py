@@ -16,10 +16,36 @@ def test_it_equals_the_largest_singular_value(shape: tuple[int, int]) -> None:
     assert spectral_norm(weight) == spectral_norm(weight)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_and_transposes_give_the_same_value(dtype: torch.dtype) -> None:
+    # So many entries that the products are made in several blocks.
+    weight = torch.randn(900, 1400, generator=torch.Generator().manual_seed(0)).to(dtype)
+    want = float(torch.linalg.matrix_norm(weight.double(), 2))
+    assert spectral_norm(weight) == pytest.approx(want, rel=1e-5)
+    assert spectral_norm(weight.T) == pytest.approx(want, rel=1e-5)
+
+
+def test_values_close_to_the_largest_slow_the_iteration_and_do_not_stop_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    left = torch.linalg.qr(torch.randn(400, 400, generator=generator))[0]
+    right = torch.linalg.qr(torch.randn(400, 400, generator=generator))[0]
+    values = torch.linspace(1.0, 0.0, 400)
+    values[1] = 0.999
+    assert spectral_norm(left * values @ right) == pytest.approx(1.0, rel=3e-5)
+    assert spectral_norm(torch.eye(400)) == pytest.approx(1.0, rel=1e-6)
+
+
 def test_matrices_of_rank_one_and_of_zeros() -> None:
     column, row = torch.arange(1.0, 401.0)[:, None], torch.ones(1, 300)
     assert spectral_norm(column @ row) == pytest.approx(float(column.norm() * row.norm()), rel=1e-5)
     assert spectral_norm(torch.zeros(400, 300)) == 0.0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_entries_whose_squares_no_fp32_holds(size: float) -> None:
+    weight = size * torch.randn(300, 200, generator=torch.Generator().manual_seed(0))
+    want = float(torch.linalg.matrix_norm(weight.double(), 2))
+    assert spectral_norm(weight) == pytest.approx(want, rel=1e-5)
 
 
 def test_what_is_no_matrix_is_refused() -> None:

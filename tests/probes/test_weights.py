@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iclprobe.probes import THRESHOLDS, fraction_below, weight_statistics
+from iclprobe.probes.weight_entries import largest_entry, undefined_entries
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 
@@ -51,6 +52,50 @@ def test_all_numbers_against_literal_sums(dtype: torch.dtype) -> None:
         assert got.below_relative[index] == relative
 
 
+@DTYPES
+@pytest.mark.parametrize("turned", [False, True])
+def test_fractions_of_each_head_are_exact_whatever_the_entries(dtype: torch.dtype, turned: bool) -> None:
+    # From the smallest subnormal to infinity, both zeros, a block a row; only rows 2, 3 and 5 reach 2.
+    exponents = 12 * drawn(6, 150_000) - 8
+    signs = drawn(6, 150_000, seed=1).sign()
+    weight = (signs * exponents.exp2()).to(dtype)
+    weight[[0, 1, 4]] = weight[[0, 1, 4]].clamp(-1.5, 1.5)
+    for column, value in enumerate((0.0, -0.0, 2.0, -2.0, math.inf, -math.inf, math.nan, 1e-3, -1e-3)):
+        weight[(2, 3, 5)[column % 3], column::5000] = value
+    got = weight_statistics(weight.T.contiguous().T if turned else weight, heads=3, stable_rank=False)
+    size, defined = weight.float().abs().view(3, -1), weight.isfinite().view(3, -1)
+    assert got.undefined == int((~defined).sum()) > 0
+    assert got.head_below is not None and got.head_below_relative is not None
+    for index, threshold in enumerate(THRESHOLDS):
+        for found, limit in (
+            (got.head_below, threshold),
+            (got.head_below_relative, threshold * got.standard_deviation),
+        ):
+            want = ((size < limit) & defined).sum(dim=1).double() / defined.sum(dim=1)
+            assert torch.equal(found[:, index], want)
+    values = weight[weight.isfinite()].double()
+    assert got.mean_absolute == pytest.approx(float(values.abs().mean()), rel=1e-6)
+    assert got.standard_deviation == pytest.approx(float(values.std(correction=0)), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_the_numbers_of_the_same_weight_in_fp32(dtype: torch.dtype) -> None:
+    weight = (0.02 * drawn(64, 3000) + 0.01).to(dtype)
+    half, full = weight_statistics(weight, heads=4), weight_statistics(weight.float(), heads=4)
+    for name in ("mean_absolute", "standard_deviation", "stable_rank"):
+        assert getattr(half, name) == pytest.approx(getattr(full, name), rel=1e-6)
+    assert half.excess_kurtosis == pytest.approx(full.excess_kurtosis, abs=1e-4)
+    for name in ("below", "head_below"):
+        assert torch.equal(getattr(half, name), getattr(full, name))
+
+
+def test_undefined_entries_are_told_from_large_ones() -> None:
+    large = torch.full((2, 3), 3e38)
+    assert undefined_entries(large) == 0 and largest_entry(-large) == float(large[0, 0])
+    large[0, 1], large[1, 2] = math.nan, -math.inf
+    assert undefined_entries(large) == 2
+
+
 def test_thresholds_are_strict_and_may_be_zero() -> None:
     weight = torch.tensor([[0.0, 0.5], [-0.5, 1.0]])
     assert fraction_below(weight, (0.0, 0.5, 0.6)).tolist() == [0.0, 0.25, 0.75]
@@ -64,6 +109,19 @@ def test_undefined_entries_are_counted_and_left_out() -> None:
     assert got.head_below is not None and got.head_below[:, 0].tolist() == [1 / 3, 1 / 2]
     assert got.mean_absolute == 1.0
     assert math.isnan(got.stable_rank)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_spread_of_a_constant_in_half_precision_is_exactly_zero(dtype: torch.dtype) -> None:
+    got = weight_statistics(torch.full((48, 1000), 0.1, dtype=dtype))
+    assert got.standard_deviation == 0.0 and math.isnan(got.excess_kurtosis)
+
+
+def test_a_matrix_without_a_defined_entry_has_no_numbers() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        got = weight_statistics(torch.full((4, 4), math.nan, dtype=dtype), heads=2)
+        assert (got.entries, got.undefined) == (0, 16)
+        assert got.below.isnan().all() and math.isnan(got.mean_absolute)
 
 
 def test_a_constant_matrix_has_no_kurtosis_and_one_of_zeros_no_rank() -> None:
