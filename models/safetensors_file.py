@@ -148,6 +148,8 @@ class SafetensorsFile:
                 "give an unquantised checkpoint"
             )
         start, stop = self._offsets[name]
+        if start == stop:
+            return torch.empty(shape, dtype=dtype)
         # Not torch.empty: its memory is aligned, and the system's allocator seldom reuses what it aligned once, so
         # that tensor after tensor would grow the process.
         buffer: Any = np.empty(stop - start, dtype=np.uint8)
