@@ -9,20 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses.comparison import Comparison, compare
-    from .analyses.comparison_grid import ComparisonGrid, compare_grid
+    from .analyses.arms.order import OrderConfig, OrderStudy, order
+    from .analyses.arms.outputs import OutputsConfig, OutputsStudy, outputs
+    from .analyses.comparison.grid import ComparisonGrid, compare_grid
+    from .analyses.comparison.study import Comparison, compare
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
-    from .analyses.construction import ConstructionStudy, study_construction
-    from .analyses.construction_config import ConstructionConfig
-    from .analyses.controls import ControlsStudy, controls
-    from .analyses.controls_config import ControlsConfig
-    from .analyses.drift import DriftStudy, drift
+    from .analyses.construction.config import ConstructionConfig
+    from .analyses.construction.study import ConstructionStudy, study_construction
+    from .analyses.controls.config import ControlsConfig
+    from .analyses.controls.study import ControlsStudy, controls
     from .analyses.gradients import GradientsConfig, GradientsStudy, gradients
-    from .analyses.order import OrderConfig, OrderStudy, order
-    from .analyses.outputs import OutputsConfig, OutputsStudy, outputs
     from .analyses.papers.every import reproduce_all
     from .analyses.papers.reproduction import Reproduction, reproduce
-    from .analyses.sparsity import Sparsity, sparsity
+    from .analyses.weights.drift import DriftStudy, drift
+    from .analyses.weights.sparsity import Sparsity, sparsity
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
@@ -54,14 +54,14 @@ _PLACES = {
     "Capture": "hooks.captured",
     "CapturePlan": "hooks.plan",
     "CompareConfig": "analyses.configuration",
-    "Comparison": "analyses.comparison",
-    "ComparisonGrid": "analyses.comparison_grid",
-    "ConstructionConfig": "analyses.construction_config",
-    "ConstructionStudy": "analyses.construction",
-    "ControlsConfig": "analyses.controls_config",
-    "ControlsStudy": "analyses.controls",
+    "Comparison": "analyses.comparison.study",
+    "ComparisonGrid": "analyses.comparison.grid",
+    "ConstructionConfig": "analyses.construction.config",
+    "ConstructionStudy": "analyses.construction.study",
+    "ControlsConfig": "analyses.controls.config",
+    "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
-    "DriftStudy": "analyses.drift",
+    "DriftStudy": "analyses.weights.drift",
     "Family": "models.families",
     "Finetuning": "models.finetuning",
     "GradientsConfig": "analyses.gradients",
@@ -69,10 +69,10 @@ _PLACES = {
     "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
-    "OrderConfig": "analyses.order",
-    "OrderStudy": "analyses.order",
-    "OutputsConfig": "analyses.outputs",
-    "OutputsStudy": "analyses.outputs",
+    "OrderConfig": "analyses.arms.order",
+    "OrderStudy": "analyses.arms.order",
+    "OutputsConfig": "analyses.arms.outputs",
+    "OutputsStudy": "analyses.arms.outputs",
     "ProjectionFile": "models.weights",
     "PromptSet": "tasks.prompts",
     "Recipe": "models.recipe",
@@ -80,7 +80,7 @@ _PLACES = {
     "RepeatedQueries": "hooks.repeated_queries",
     "Reproduction": "analyses.papers.reproduction",
     "SelfCheck": "hooks.self_check",
-    "Sparsity": "analyses.sparsity",
+    "Sparsity": "analyses.weights.sparsity",
     "SubjectConfig": "analyses.configuration",
     "Task": "tasks.task",
     "TaskEntry": "tasks.catalogue",
@@ -90,28 +90,28 @@ _PLACES = {
     "attention_projections": "models.weights",
     "build_prompts": "tasks.prompts",
     "capture": "hooks.capture",
-    "compare": "analyses.comparison",
-    "compare_grid": "analyses.comparison_grid",
-    "controls": "analyses.controls",
+    "compare": "analyses.comparison.study",
+    "compare_grid": "analyses.comparison.grid",
+    "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
-    "drift": "analyses.drift",
+    "drift": "analyses.weights.drift",
     "finetune": "models.finetuning",
     "gradients": "analyses.gradients",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_task": "tasks.catalogue",
     "open_projections": "models.weights",
-    "order": "analyses.order",
-    "outputs": "analyses.outputs",
+    "order": "analyses.arms.order",
+    "outputs": "analyses.arms.outputs",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
     "reproduce": "analyses.papers.reproduction",
     "reproduce_all": "analyses.papers.every",
     "self_check": "hooks.self_check",
-    "sparsity": "analyses.sparsity",
+    "sparsity": "analyses.weights.sparsity",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
-    "study_construction": "analyses.construction",
+    "study_construction": "analyses.construction.study",
     "tap": "hooks.tap",
 }
 

@@ -1,1 +1,1 @@
-"""Experiments: the three settings compared, and what a run directory holds."""
+"""Experiments: what is run, what is measured, and what a run directory holds."""

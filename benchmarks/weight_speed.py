@@ -149,8 +149,8 @@ def report(threads: str, procedure: str, *places: str) -> None:
     # Loaded on every side, so that imports are part of none.
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM  # noqa: F401
 
-    import iclprobe.analyses.drift
-    import iclprobe.analyses.sparsity  # noqa: F401
+    import iclprobe.analyses.weights.drift
+    import iclprobe.analyses.weights.sparsity  # noqa: F401
 
     torch.set_num_threads(int(threads))
     work = PROCEDURES[procedure]
@@ -164,13 +164,13 @@ def report(threads: str, procedure: str, *places: str) -> None:
 
 
 def sparsity(place: str) -> None:
-    from iclprobe.analyses.sparsity import sparsity
+    from iclprobe.analyses.weights.sparsity import sparsity
 
     sparsity(place)
 
 
 def sparsity_of_entries(place: str) -> None:
-    from iclprobe.analyses.sparsity import sparsity
+    from iclprobe.analyses.weights.sparsity import sparsity
 
     sparsity(place, stable_rank=False)
 
@@ -204,7 +204,7 @@ def read_wanted(place: str) -> None:
 
 
 def drift(*places: str) -> None:
-    from iclprobe.analyses.drift import drift
+    from iclprobe.analyses.weights.drift import drift
 
     drift(list(places))
 

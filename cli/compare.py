@@ -85,8 +85,8 @@ def compare(
     Without options: the embedded pocket model on a pocket task. Several numbers of shots or several recipes make a
     grid: one comparison each, in one run directory.
     """
-    from ..analyses.comparison import compare as run
-    from ..analyses.comparison_grid import compare_grid as run_grid
+    from ..analyses.comparison.grid import compare_grid as run_grid
+    from ..analyses.comparison.study import compare as run
     from ..analyses.configuration import CompareConfig, GridConfig, make_config
     from ..analyses.run_directory import free_run_name
 

@@ -43,8 +43,8 @@ def construction(
     import json
 
     from ..analyses.configuration import make_config
-    from ..analyses.construction import study_construction
-    from ..analyses.construction_config import ConstructionConfig
+    from ..analyses.construction.config import ConstructionConfig
+    from ..analyses.construction.study import study_construction
     from ..analyses.plain_values import plain
     from ..analyses.run_directory import free_run_name
 

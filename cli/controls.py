@@ -63,8 +63,8 @@ def controls(
     and of another task, and a random update: what of the comparison is still there?
     """
     from ..analyses.configuration import make_config
-    from ..analyses.controls import controls as run
-    from ..analyses.controls_config import ControlsConfig
+    from ..analyses.controls.config import ControlsConfig
+    from ..analyses.controls.study import controls as run
     from ..analyses.run_directory import free_run_name
 
     words = None if label_words is None else [word.strip() for word in label_words.split(",")]

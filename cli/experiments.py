@@ -82,8 +82,8 @@ def order(
 
     Without options: the embedded pocket model on a pocket task, about two minutes on two cores.
     """
-    from ..analyses.order import OrderConfig
-    from ..analyses.order import order as run
+    from ..analyses.arms.order import OrderConfig
+    from ..analyses.arms.order import order as run
 
     given = {
         "model": model,
@@ -166,8 +166,8 @@ def outputs(
 
     Without options: the embedded pocket model on a pocket task.
     """
-    from ..analyses.outputs import OutputsConfig
-    from ..analyses.outputs import outputs as run
+    from ..analyses.arms.outputs import OutputsConfig
+    from ..analyses.arms.outputs import outputs as run
 
     given = {
         "model": model,

@@ -51,7 +51,7 @@ def sparsity(
     overwrite: _Overwrite = False,
 ) -> None:
     """Measure how many entries of W_Q, W_K and W_V are near zero, layer by layer, without loading a model."""
-    from ..analyses.sparsity import sparsity as run
+    from ..analyses.weights.sparsity import sparsity as run
 
     options = _reading(matrices, layers, pattern, family, endpoint, device, allow_undefined)
     limits = numbers(threshold, "--threshold", float)
@@ -105,7 +105,7 @@ def drift(
 
     Without any checkpoint: those of the embedded pocket model.
     """
-    from ..analyses.drift import drift as run
+    from ..analyses.weights.drift import drift as run
 
     result = run(
         _series(checkpoints or [], repo, steps, revision_template, glob),
@@ -126,7 +126,7 @@ def _series(
     places: list[str], repo: str | None, steps: str | None, template: str | None, pattern: str | None
 ) -> Sequence[Any]:
     """Return the checkpoints that exactly one of the three ways names."""
-    from ..analyses.checkpoints import checkpoints_at, checkpoints_by_step, checkpoints_matching
+    from ..analyses.weights.checkpoints import checkpoints_at, checkpoints_by_step, checkpoints_matching
     from ..models.pocket import POCKET_MODELS, pocket_steps
 
     if sum((bool(places), repo is not None, pattern is not None)) > 1:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.arm_series import ICL, ZERO_SHOT, Series
-from ..analyses.arms_config import ARM_NAMES
+from ..analyses.arms.config import ARM_NAMES
+from ..analyses.arms.series import ICL, ZERO_SHOT, Series
 from .style import RECIPE_COLOURS, SETTING_COLOURS
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..analyses.comparison.draw import Draw, FinetunedSetting
 from ..analyses.configuration import CompareConfig
-from ..analyses.draw import Draw, FinetunedSetting
 from .style import MATRIX_NAMES
 
 

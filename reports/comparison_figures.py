@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..analyses.comparison.draw import Draw
+from ..analyses.comparison.measures import Intervals, LayerProfile, head_profiles_of, layer_profiles_of
 from ..analyses.configuration import CompareConfig
-from ..analyses.draw import Draw
-from ..analyses.measures import Intervals, LayerProfile, head_profiles_of, layer_profiles_of
 from ..probes import mean_and_std
 from . import style
 from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..analyses.draw import Draw
-from ..analyses.measures import MeasureOverDraws
+from ..analyses.comparison.draw import Draw
+from ..analyses.comparison.measures import MeasureOverDraws
 from .comparison_facts import changed_by_finetuning
 from .comparison_sheet import Block, cell_of
 

@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..analyses.configuration import CompareConfig
-from ..analyses.draw import SETTINGS, Draw
-from ..analyses.measures import (
+from ..analyses.comparison.draw import SETTINGS, Draw
+from ..analyses.comparison.measures import (
     SETTING_NAMES,
     Intervals,
     Measure,
@@ -16,6 +15,7 @@ from ..analyses.measures import (
     measures_of,
     over_draws,
 )
+from ..analyses.configuration import CompareConfig
 from .comparison_facts import alarms_of, facts_of, warnings_of
 
 Cell = tuple[str, ...]

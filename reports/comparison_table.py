@@ -7,9 +7,9 @@ from html import escape
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 
+from ..analyses.comparison.draw import Draw
+from ..analyses.comparison.measures import Intervals, measures_of
 from ..analyses.configuration import CompareConfig
-from ..analyses.draw import Draw
-from ..analyses.measures import Intervals, measures_of
 from .comparison_sheet import Block, Cell, Sheet, sheet_of
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ..analyses.construction_sweeps import DESCENT, INTERPOLATED, TRAINED, Sweep
+from ..analyses.construction.sweeps import DESCENT, INTERPOLATED, TRAINED, Sweep
 from . import style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.construction import ConstructionStudy
+    from ..analyses.construction.study import ConstructionStudy
 
 LEARNER_COLOURS = {TRAINED: "#0072b2", DESCENT: "#009e73", INTERPOLATED: "#e69f00"}
 _OTHER, _NOTE, _LINE = style.OTHER_COLOUR, "#555555", "#333333"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..analyses.construction_sparsity import THRESHOLDS, SparsityCurve, SparsityCurves
+from ..analyses.construction.sparsity import THRESHOLDS, SparsityCurve, SparsityCurves
 from . import style
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from ..analyses.construction_sparsity import THRESHOLDS
-from ..analyses.construction_sweeps import INTERPOLATED, TRAINED, Sweep
+from ..analyses.construction.sparsity import THRESHOLDS
+from ..analyses.construction.sweeps import INTERPOLATED, TRAINED, Sweep
 from .plain_table import aligned, number
 
 if TYPE_CHECKING:
-    from ..analyses.construction import ConstructionStudy
+    from ..analyses.construction.study import ConstructionStudy
 
 _DELTA = 1e-2
 _CONVERGED = 1.05

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analyses.measures import MeasureOverDraws
+from ..analyses.comparison.measures import MeasureOverDraws
 from . import style
 from .controls_table import control_title
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.controls import ControlsStudy
+    from ..analyses.controls.study import ControlsStudy
 
 _SETTINGS, _MEASURES = style.SETTING_COLOURS, style.MEASURE_COLOURS
 # Title and axis of each panel, and what is in it: measure, label and colour.

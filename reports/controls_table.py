@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..analyses.controls_config import CONTROLS
+from ..analyses.controls.config import CONTROLS
 from .comparison_facts import facts_of, warnings_of
 from .comparison_rows import NOTES, row_alarms, row_blocks, rows_frame, spread_note
 from .comparison_sheet import Sheet
@@ -13,7 +13,7 @@ from .comparison_table import sheet_html, sheet_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ..analyses.controls import ControlsStudy
+    from ..analyses.controls.study import ControlsStudy
 
 
 def control_title(control: str) -> str:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.drift import DriftStudy
-from ..analyses.drift_measurement import AGAINST
+from ..analyses.weights.drift import DriftStudy
+from ..analyses.weights.drift_measurement import AGAINST
 from . import style
 from .drift_table import accuracies_of
 from .heatmap import column_names, draw_heatmap, layer_ticks

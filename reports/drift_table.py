@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, pstdev
 
-from ..analyses.drift import DriftStudy
-from ..analyses.icl_accuracy import IclAccuracy
+from ..analyses.weights.drift import DriftStudy
+from ..analyses.weights.icl_accuracy import IclAccuracy
 from .plain_table import aligned, number
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analyses.draw import Draw
+from ..analyses.comparison.draw import Draw
 from . import style
 from .heatmap import whole_number_ticks
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.measures import MeasureOverDraws
+from ..analyses.comparison.measures import MeasureOverDraws
 from ..errors import UserError
 from . import style
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.comparison_grid import ComparisonGrid
+    from ..analyses.comparison.grid import ComparisonGrid
 
 DEFAULT_MEASURES = ("accuracy, finetuned", "SimAOU", "SimAM after finetuning", "Jaccard, all changes")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..analyses.draw import Draw
+from ..analyses.comparison.draw import Draw
 from ..models.recipe import load_recipe
 from .comparison_facts import facts_of, warnings_of
 from .comparison_rows import NOTES, row_alarms, row_blocks, rows_frame, spread_note
@@ -15,7 +15,7 @@ from .comparison_table import sheet_html, sheet_text
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from ..analyses.comparison_grid import ComparisonGrid
+    from ..analyses.comparison.grid import ComparisonGrid
 
 
 def grid_text(grid: ComparisonGrid, *, width: int = 88) -> str:

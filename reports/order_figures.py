@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analyses.arm_series import ICL, Series
-from ..analyses.order import OrderStudy
+from ..analyses.arms.order import OrderStudy
+from ..analyses.arms.series import ICL, Series
 from . import style
 from .arm_style import (
     arm_colour,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..analyses.arm_series import ICL, Series
-from ..analyses.order import OrderStudy
+from ..analyses.arms.order import OrderStudy
+from ..analyses.arms.series import ICL, Series
 from .plain_table import aligned, number
 
 _WORDS = {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.arm_series import ICL, ZERO_SHOT, Series
-from ..analyses.outputs import OutputsStudy, PairMeasure
+from ..analyses.arms.outputs import OutputsStudy, PairMeasure
+from ..analyses.arms.series import ICL, ZERO_SHOT, Series
 from . import style
 from .arm_style import arm_colour, diverged, draw_level, draw_series, line_style, model_title, series_name
 from .heatmap import draw_heatmap

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from ..analyses.arm_series import Series
-from ..analyses.outputs import OutputsStudy
+from ..analyses.arms.outputs import OutputsStudy
+from ..analyses.arms.series import Series
 from .order_table import diverged_note, draws, spread
 from .plain_table import aligned
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.arm_series import ICL, ZERO_SHOT
+from ..analyses.arms.series import ICL, ZERO_SHOT
 from . import style
 from .arm_style import arm_colour, draw_level, draw_series, line_style, series_name
 from .heatmap import column_names, draw_heatmap
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.arm_series import Series
+    from ..analyses.arms.series import Series
     from ..analyses.papers.measured import Measured
     from ..analyses.papers.reproduction import Reproduction
 

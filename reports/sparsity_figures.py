@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..analyses.sparsity import Sparsity
+from ..analyses.weights.sparsity import Sparsity
 from ..probes import constructed_sparsity
 from . import style
 from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..analyses.sparsity import Sparsity
+from ..analyses.weights.sparsity import Sparsity
 from ..probes import constructed_sparsity
 from .plain_table import aligned, number
 from .style import MATRIX_NAMES

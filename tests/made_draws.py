@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from iclprobe.analyses.draw import SETTINGS, Answers, Draw, Evaluation, FinetunedSetting, NoiseFloor
-from iclprobe.analyses.finetuning_drift import FinetuningDrift
+from iclprobe.analyses.comparison.draw import (
+    SETTINGS,
+    Answers,
+    Draw,
+    Evaluation,
+    FinetunedSetting,
+    NoiseFloor,
+)
+from iclprobe.analyses.comparison.finetuning_drift import FinetuningDrift
 from iclprobe.models.delta import Delta
 from iclprobe.models.finetuning import Finetuning
 from iclprobe.models.learning_rate import LearningRateChoice

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from iclprobe.analyses.construction import ConstructionStudy, study_construction
-from iclprobe.analyses.construction_config import ConstructionConfig
+from iclprobe.analyses.construction.config import ConstructionConfig
+from iclprobe.analyses.construction.study import ConstructionStudy, study_construction
 
 CONFIG = ConstructionConfig(
     n_x=3,

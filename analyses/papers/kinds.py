@@ -28,11 +28,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
     """
     source = f"the {kind} experiment"
     if kind == "sparsity":
-        from ..sparsity import SparsityConfig
+        from ..weights.sparsity import SparsityConfig
 
         return make_config(SparsityConfig, settings, source)
     if kind == "drift":
-        from ..drift_measurement import DriftConfig
+        from ..weights.drift_measurement import DriftConfig
 
         return make_config(DriftConfig, settings, source)
     if kind == "compare":
@@ -41,11 +41,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
         recipes = tuple(load_recipe(recipe) for recipe in settings["recipes"])
         return make_config(GridConfig, {**settings, "recipes": recipes}, source)
     if kind == "order":
-        from ..order import OrderConfig
+        from ..arms.order import OrderConfig
 
         return make_config(OrderConfig, settings, source)
     if kind == "outputs":
-        from ..outputs import OutputsConfig
+        from ..arms.outputs import OutputsConfig
 
         return make_config(OutputsConfig, settings, source)
     if kind == "gradients":
@@ -79,24 +79,24 @@ def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
     """
     config: Any = configuration(kind, settings)
     if kind == "sparsity":
-        from ..sparsity import sparsity
+        from ..weights.sparsity import sparsity
 
         return sparsity(config=config)
     if kind == "drift":
-        from ..drift import drift
+        from ..weights.drift import drift
 
         return drift(config=config)
     if kind == "compare":
-        from ..comparison_grid import compare_grid
+        from ..comparison.grid import compare_grid
 
         grid = compare_grid(config)
         return {recipe: comparison for (recipe, _), comparison in grid.comparisons.items()}
     if kind == "order":
-        from ..order import order
+        from ..arms.order import order
 
         return order(config)
     if kind == "outputs":
-        from ..outputs import outputs
+        from ..arms.outputs import outputs
 
         return outputs(config)
     if kind == "gradients":

@@ -20,8 +20,8 @@ def studies_of(study: Any) -> dict[str, Any]:
 
 def study_results(study: Any) -> Any:
     """Return every number of a part as JSON can hold it."""
-    from ..comparison import Comparison
-    from ..comparison_files import results_of
+    from ..comparison.files import results_of
+    from ..comparison.study import Comparison
 
     found = {
         name: results_of(one.config, one.draws) if isinstance(one, Comparison) else one.results()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checkpoints import Checkpoint, checkpoints_by_step
+from ..weights.checkpoints import Checkpoint, checkpoints_by_step
 from .declaration import Experiment, Part, Scale
 
 POCKET_TASK_OF: Mapping[str, str] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..arm_series import ICL, ZERO_SHOT
+from ..arms.series import ICL, ZERO_SHOT
 
 
 @dataclass(frozen=True)

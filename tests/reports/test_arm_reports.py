@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.analyses.arm_series import series_of
+from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy
+from iclprobe.analyses.arms.outputs import OutputsConfig, OutputsRow, OutputsStudy
+from iclprobe.analyses.arms.series import series_of
 from iclprobe.analyses.configuration import make_config
-from iclprobe.analyses.order import OrderConfig, OrderRow, OrderStudy
-from iclprobe.analyses.outputs import OutputsConfig, OutputsRow, OutputsStudy
 from iclprobe.probes.distributions import top_tokens
 from iclprobe.reports.arm_style import ARM_COLOURS, arm_colour
 from iclprobe.reports.order_table import spread

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from made_draws import made_draw
 
+from iclprobe.analyses.comparison.measures import Intervals
 from iclprobe.analyses.configuration import CompareConfig
-from iclprobe.analyses.measures import Intervals
 from iclprobe.errors import UserError
 from iclprobe.reports.comparison_figures import figure_title, head_heatmap_figure, layer_profile_figure
 from iclprobe.reports.style import save_figure

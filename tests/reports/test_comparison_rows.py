@@ -7,7 +7,7 @@ import math
 import pytest
 from made_draws import made_draw
 
-from iclprobe.analyses.measures import Intervals, MeasureOverDraws, measures_of, over_draws
+from iclprobe.analyses.comparison.measures import Intervals, MeasureOverDraws, measures_of, over_draws
 from iclprobe.reports.comparison_rows import row_alarms, row_blocks, rows_frame, spread_note
 
 INTERVALS = Intervals(20, 0.95)

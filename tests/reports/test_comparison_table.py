@@ -7,8 +7,8 @@ import math
 import pytest
 from made_draws import made_draw
 
+from iclprobe.analyses.comparison.measures import Intervals, measures_of, over_draws
 from iclprobe.analyses.configuration import CompareConfig
-from iclprobe.analyses.measures import Intervals, measures_of, over_draws
 from iclprobe.reports.comparison_table import comparison_frame, comparison_html, comparison_text
 
 CONFIG = CompareConfig(model="pocket", task="sst2", resamples=50)

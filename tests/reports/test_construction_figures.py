@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from small_construction import CONFIG, small_study
 
-from iclprobe.analyses.construction_sparsity import sparsity_curves
-from iclprobe.analyses.construction_sweeps import DESCENT, INTERPOLATED, TRAINED
+from iclprobe.analyses.construction.sparsity import sparsity_curves
+from iclprobe.analyses.construction.sweeps import DESCENT, INTERPOLATED, TRAINED
 from iclprobe.reports.construction_figures import agreement_figure, products_figure
 from iclprobe.reports.construction_sparsity_figure import construction_sparsity_figure
 

@@ -9,8 +9,8 @@ import pytest
 import tiny_checkpoint
 import tiny_families
 
-from iclprobe.analyses.drift import DriftStudy, drift
-from iclprobe.analyses.sparsity import Sparsity, sparsity
+from iclprobe.analyses.weights.drift import DriftStudy, drift
+from iclprobe.analyses.weights.sparsity import Sparsity, sparsity
 from iclprobe.reports.plain_table import aligned, number
 from iclprobe.reports.style import png_bytes
 

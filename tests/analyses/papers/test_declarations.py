@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from iclprobe.analyses.arms_config import ArmsConfig
+from iclprobe.analyses.arms.config import ArmsConfig
 from iclprobe.analyses.papers import barnatan, shen2024
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS, find_experiments
 from iclprobe.analyses.papers.claim_list import CLAIM_LIST

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import tiny_checkpoint
 
-from iclprobe.analyses.checkpoints import checkpoints_at
 from iclprobe.analyses.papers.claims import study_claims
 from iclprobe.analyses.papers.library import Request, StudyLibrary
 from iclprobe.analyses.papers.measured import over_repetitions
@@ -18,6 +17,7 @@ from iclprobe.analyses.papers.overrides import read_overrides
 from iclprobe.analyses.papers.reproduction import reproduce
 from iclprobe.analyses.papers.views import value_of
 from iclprobe.analyses.run_directory import is_complete
+from iclprobe.analyses.weights.checkpoints import checkpoints_at
 from iclprobe.errors import UserError
 
 FILES = {

@@ -1,0 +1,241 @@
+"""Measuring how much answers depend on the order of demonstrations, shown in context or trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from tqdm import tqdm
+
+from ...errors import UserError
+from ...hooks.next_token import NextToken, stream_next_token
+from ...probes import correct_over_labels, correct_over_vocabulary
+from ...probes.order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
+from ...tasks.orders import distinct_orders
+from ..cell import Cell, prepare_cell
+from ..configuration import SubjectConfig
+from ..subject import Subject
+from .config import Arms, ArmsConfig, BatchSizes, short_arms
+from .finetuning import (
+    Arm,
+    AskedQueries,
+    LearningRates,
+    arms_of,
+    finetuning_bar,
+    require_some_rate,
+    run_arm,
+)
+from .fitting_cell import icl_prompts
+from .series import ICL, ArmRow
+
+_PRESETS = ("shen", "shen_sgd", "shen_adam", "shen_deep", "shen_middle")
+
+
+class OrderConfig(ArmsConfig):
+    """A study of order sensitivity (Shen et al. 2024, section 4 and appendix A; R13).
+
+    Shen et al. take 8 demonstrations, 10 orders, 200 epochs evaluated every 20, and learning rates of 1e-5, 5e-5,
+    1e-4 and 5e-4. The default arms have 8 epochs, because every one is finetuned once for each order.
+
+    Attributes:
+        orders: Different orders of the demonstrations, R; all of them where there are no more.
+        aggregate: How the spread of the vocabulary's tokens is put together: ``sum_std`` adds standard deviations
+            up, ``sum_var`` variances (the paper's text says both), ``mean_std``, ``l2``.
+        ddof: 0 for the population's standard deviation, 1 for the sample's.
+        top_k: Only the K tokens most probable on average; None is the whole vocabulary.
+    """
+
+    analysis: ClassVar[str] = "order"
+
+    arms: Arms = short_arms(_PRESETS, epochs=8, evaluation_epochs=2)
+    batch_sizes: BatchSizes = (1, 2, 4)
+    orders: int = Field(default=10, ge=2)
+    aggregate: SensitivityAggregate = "sum_std"
+    ddof: Literal[0, 1] = 0
+    top_k: int | None = Field(default=None, ge=1)
+
+
+@dataclass(frozen=True)
+class OrderRow(ArmRow):
+    """The order sensitivity of one arm, learning rate and epoch on one draw of demonstrations.
+
+    Attributes:
+        orders: Orders, R.
+        sensitivity: Sen, mean over queries; NaN where finetuning diverged.
+        sensitivity_std: Its population standard deviation over queries.
+        accuracy_labels: Share right over the label set, mean over orders.
+        accuracy_vocabulary: Share right over the whole vocabulary, mean over orders.
+        queries: Queries asked.
+        demonstrations: Demonstrations in use: fewer than asked for where they do not fit the context window.
+    """
+
+    orders: int
+    sensitivity: float
+    sensitivity_std: float
+    accuracy_labels: float
+    accuracy_vocabulary: float
+    queries: int
+    demonstrations: int
+
+
+class Tally:
+    """What is kept of the answers to all queries over all orders: running moments and counts."""
+
+    def __init__(self, gold: Tensor) -> None:
+        """Begin with no order.
+
+        Args:
+            gold: The right options, ``[N]``.
+        """
+        self._gold = gold
+        self._moments: OrderMoments | None = None
+        self._right_labels = self._right_vocabulary = 0
+
+    def add(self, batches: Iterable[tuple[Tensor, NextToken]]) -> None:
+        """Add the answers to all queries behind one more order."""
+        for indices, said in batches:
+            if self._moments is None:
+                self._moments = OrderMoments(len(self._gold), said.logprobs.shape[1])
+            self._moments.update(indices, said.logprobs)
+            assert said.label_is_argmax is not None
+            gold = self._gold[indices]
+            self._right_labels += int(correct_over_labels(said.prediction.cpu(), gold).sum())
+            self._right_vocabulary += int(correct_over_vocabulary(said.label_is_argmax.cpu(), gold).sum())
+
+    def numbers(self, config: OrderConfig) -> dict[str, float]:
+        """Return the fields of a row that are measured."""
+        assert self._moments is not None
+        values = order_sensitivity(self._moments, config.aggregate, config.ddof, config.top_k)
+        asked = self._moments.orders * len(self._gold)
+        return {
+            "sensitivity": float(values.mean()),
+            "sensitivity_std": float(values.std(correction=0)),
+            "accuracy_labels": self._right_labels / asked,
+            "accuracy_vocabulary": self._right_vocabulary / asked,
+        }
+
+
+_DIVERGED: dict[str, float] = dict.fromkeys(
+    ["sensitivity", "sensitivity_std", "accuracy_labels", "accuracy_vocabulary"], math.nan
+)
+
+
+def measure_orders(config: OrderConfig, subject: Subject) -> list[OrderRow]:
+    """Measure in-context learning and every arm of one model, draw by draw.
+
+    Args:
+        config: The study.
+        subject: The model and the task.
+
+    Raises:
+        UserError: If there are not two demonstrations in use, an arm cannot be run, or all of them diverge.
+    """
+    model = subject.model
+    settings = config.subject(model.name, config.shots)
+    arms = arms_of(config, model)
+    rates = LearningRates(config, settings, model, subject.task)
+    queries = AskedQueries(settings, model)
+    rows: list[OrderRow] = []
+    with finetuning_bar(len(config.seeds) * len(arms) * config.orders, f"orders of {model.name}") as bar:
+        for seed in config.seeds:
+            cell = prepare_cell(settings, model, subject.task, seed)
+            measured = _Draw(config, subject, settings, cell)
+            rows.append(measured.in_context())
+            tried: dict[tuple[str, float], bool] = {}
+            for arm in arms:
+                for rate in rates.of(arm, cell):
+                    found = measured.finetuned(arm, rate, queries, bar)
+                    tried[arm.name, rate] = not math.isnan(found[-1].sensitivity)
+                    rows.extend(found)
+            require_some_rate(tried)
+    return rows
+
+
+class _Draw:
+    """One draw of demonstrations in all of its orders."""
+
+    def __init__(self, config: OrderConfig, subject: Subject, settings: SubjectConfig, cell: Cell) -> None:
+        self._config, self._subject, self._settings, self._cell = config, subject, settings, cell
+        self._used = cell.prompts.demonstrations_used
+        if self._used < 2 <= settings.shots:
+            raise UserError(
+                f"only {self._used} of {settings.shots} demonstrations fit the context window of "
+                f"{subject.model.name!r}, and one has no second order: leave out long records with "
+                "--max-record-tokens"
+            )
+        self._orders = distinct_orders(self._used, config.orders, cell.seed)
+        self._gold = torch.tensor(cell.prompts.zero_shot.gold)
+
+    def in_context(self) -> OrderRow:
+        """Show the demonstrations in every order."""
+        tally = Tally(self._gold)
+        for order in tqdm(self._orders, desc="in context", unit="order", disable=None, leave=False):
+            tally.add(
+                stream_next_token(
+                    self._subject.model,
+                    icl_prompts(self._cell, self._subject, order),
+                    batch_size=self._settings.batch_size,
+                    scoring=self._settings.scoring,
+                )
+            )
+        return self._row(ICL, None, None, False, None, tally.numbers(self._config))
+
+    def finetuned(self, arm: Arm, rate: float, queries: AskedQueries, bar: tqdm) -> list[OrderRow]:
+        """Finetune on the demonstrations in every order; evaluate the same epochs of each."""
+        asked = queries.of(self._cell.prompts.zero_shot, arm.recipe)
+        tallies = {epoch: Tally(self._gold) for epoch in arm.epochs()}
+        bar.set_postfix_str(f"{arm.name}, {rate:g}")
+        training = self._cell.prompts.training
+        well = True
+        for order in self._orders:
+            ordered = [training[place] for place in order]
+            well = well and run_arm(
+                self._subject.model,
+                ordered,
+                arm,
+                rate,
+                self._cell.seed,
+                lambda epoch: tallies[epoch].add(asked.ask()),
+            )
+            bar.update()
+        return [
+            self._row(
+                arm.name,
+                arm.layer,
+                rate,
+                arm.chosen,
+                epoch,
+                tally.numbers(self._config) if well else _DIVERGED,
+            )
+            for epoch, tally in tallies.items()
+        ]
+
+    def _row(
+        self,
+        arm: str,
+        layer: int | None,
+        rate: float | None,
+        chosen: bool,
+        epoch: int | None,
+        measured: dict[str, float],
+    ) -> OrderRow:
+        return OrderRow(
+            model=self._subject.model.name,
+            task=self._subject.task.name,
+            shots=self._settings.shots,
+            seed=self._cell.seed,
+            arm=arm,
+            layer=layer,
+            learning_rate=rate,
+            chosen=chosen,
+            epoch=epoch,
+            orders=len(self._orders),
+            queries=len(self._gold),
+            demonstrations=self._used,
+            **measured,
+        )

@@ -1,0 +1,284 @@
+"""Measuring how far the answers of finetuned models lie from those given in context, over the whole vocabulary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from ...errors import UserError
+from ...hooks.next_token import NextToken, stream_next_token
+from ...probes import correct_over_labels, correct_over_vocabulary
+from ...probes.distributions import (
+    OverlapNorm,
+    TopTokens,
+    overlap_cosine_similarity,
+    token_overlap,
+    top_tokens,
+)
+from ...tasks.orders import distinct_orders
+from ...tasks.prompts import PromptSet
+from ..cell import Cell
+from ..configuration import SubjectConfig, numbers
+from ..subject import Subject
+from .config import Arms, ArmsConfig, short_arms
+from .finetuning import (
+    Arm,
+    AskedQueries,
+    LearningRates,
+    arms_of,
+    finetuning_bar,
+    require_some_rate,
+    run_arm,
+)
+from .fitting_cell import FittingCell, icl_prompts, prepare_fitting_cell
+from .series import ICL, ZERO_SHOT, ArmRow
+
+_PRESETS = ("shen", "shen_deep", "shen_middle")
+
+
+class OutputsConfig(ArmsConfig):
+    """A study of answers, in context and finetuned (Shen et al. 2024, section 5, appendices D to F).
+
+    Finetuning takes all demonstrations that were asked for; where they do not fit the context window, there is no
+    in-context learning with that number of them. Shen et al. take 200 epochs evaluated every 20, and learning
+    rates of 1e-4, 5e-4, 1e-3 and 5e-3; the default arms have 60 epochs.
+
+    Attributes:
+        shots: Numbers of demonstrations.
+        top_k: Tokens of each distribution that are compared, K.
+        overlap_norm: Which reading of Eq. 6 (R12).
+        icl_orders: In how many other orders of the demonstrations ICL is compared with itself.
+    """
+
+    analysis: ClassVar[str] = "outputs"
+
+    shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
+        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(numbers), Field(min_length=1)
+    ] = (1, 2, 4, 8)
+    arms: Arms = short_arms(_PRESETS, epochs=60, evaluation_epochs=10)
+    top_k: int = Field(default=10, ge=1)
+    overlap_norm: OverlapNorm = "sqrt_k_minus_o"
+    icl_orders: int = Field(default=1, ge=1)
+
+
+@dataclass(frozen=True)
+class OutputsRow(ArmRow):
+    """The answers of one arm, learning rate and epoch on one draw of demonstrations.
+
+    Attributes:
+        accuracy_vocabulary: Share right over the whole vocabulary.
+        accuracy_labels: Share right over the label set.
+        token_overlap: Share of the top K tokens in common with ICL, mean over queries; of ICL itself with other
+            orders of its demonstrations; NaN without ICL, or without another order.
+        token_overlap_std: Its population standard deviation over queries.
+        ocs: Overlap cosine similarity, likewise.
+        ocs_std: Its population standard deviation over queries.
+        queries: Queries asked.
+        top: The top K tokens of every query; None where finetuning diverged.
+    """
+
+    accuracy_vocabulary: float
+    accuracy_labels: float
+    token_overlap: float
+    token_overlap_std: float
+    ocs: float
+    ocs_std: float
+    queries: int
+    top: TopTokens | None = field(repr=False, compare=False)
+
+    def values(self) -> dict[str, Any]:
+        """Return the numbers and names, without the tokens."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "top"}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What is kept of the answers to all queries.
+
+    Attributes:
+        top: The most probable tokens, ``[N, K]``.
+        accuracy_labels: Share right over the label set.
+        accuracy_vocabulary: Share right over the vocabulary.
+    """
+
+    top: TopTokens
+    accuracy_labels: float
+    accuracy_vocabulary: float
+
+
+def keep_answers(batches: Iterable[tuple[Tensor, NextToken]], gold: Tensor, k: int) -> Answers:
+    """Keep the top tokens and the accuracy of each batch, in the order of the queries.
+
+    Args:
+        batches: Indices of queries, and what was said behind them.
+        gold: The right options, ``[N]``.
+        k: How many tokens.
+
+    Raises:
+        UserError: If the vocabulary has fewer.
+    """
+    parts: list[TopTokens] = []
+    places: list[Tensor] = []
+    labels = vocabulary = 0
+    for indices, said in batches:
+        if k > said.logprobs.shape[1]:
+            raise UserError(
+                f"the vocabulary has {said.logprobs.shape[1]} tokens: compare fewer than top_k={k}"
+            )
+        assert said.label_is_argmax is not None
+        right = gold[indices]
+        labels += int(correct_over_labels(said.prediction.cpu(), right).sum())
+        vocabulary += int(correct_over_vocabulary(said.label_is_argmax.cpu(), right).sum())
+        parts.append(top_tokens(said.logprobs, k))
+        places.append(indices)
+    order = torch.cat(places).argsort()
+    return Answers(TopTokens.concatenate(parts).select(order), labels / len(gold), vocabulary / len(gold))
+
+
+def measure_outputs(config: OutputsConfig, subject: Subject) -> list[OutputsRow]:
+    """Measure zero-shot, in-context learning and every arm of one model, for every number of shots and draw.
+
+    Zero-shot answers are given once for all, those in context once for all arms.
+
+    Args:
+        config: The study.
+        subject: The model and the task.
+
+    Raises:
+        UserError: If an arm cannot be run, or all of them diverge.
+    """
+    model = subject.model
+    arms = arms_of(config, model)
+    rows: list[OutputsRow] = []
+    shared: _Shared | None = None
+    with finetuning_bar(len(config.shots) * len(config.seeds) * len(arms), f"outputs of {model.name}") as bar:
+        for shots in config.shots:
+            settings = config.subject(model.name, shots)
+            rates = LearningRates(config, settings, model, subject.task)
+            for seed in config.seeds:
+                prepared = prepare_fitting_cell(settings, model, subject.task, seed)
+                shared = shared or _Shared(config, subject, settings, prepared.cell)
+                draw = _Draw(shared, settings, prepared)
+                rows += [draw.zero_shot(), *draw.in_context()]
+                tried: dict[tuple[str, float], bool] = {}
+                for arm in arms:
+                    for rate in rates.of(arm, prepared.cell):
+                        bar.set_postfix_str(f"{shots} shots, {arm.name}, {rate:g}")
+                        found = draw.finetuned(arm, rate)
+                        tried[arm.name, rate] = found[-1].top is not None
+                        rows += found
+                    bar.update()
+                require_some_rate(tried)
+    return rows
+
+
+class _Shared:
+    """What all draws and numbers of shots of one model have in common: the queries and the zero-shot answers."""
+
+    def __init__(self, config: OutputsConfig, subject: Subject, settings: SubjectConfig, cell: Cell) -> None:
+        self.config, self.subject = config, subject
+        self.queries = AskedQueries(settings, subject.model)
+        self.gold = torch.tensor(cell.prompts.zero_shot.gold)
+        self.zero_shot = self.answers(cell.prompts.zero_shot, "zero-shot")
+
+    def answers(self, prompts: PromptSet, progress: str | None = None) -> Answers:
+        batches = stream_next_token(
+            self.subject.model,
+            prompts,
+            batch_size=self.config.batch_size,
+            scoring=self.config.scoring,
+            progress=progress,
+        )
+        return keep_answers(batches, self.gold, self.config.top_k)
+
+
+class _Draw:
+    """One draw of demonstrations: its answers in context, and those of models finetuned on it."""
+
+    def __init__(self, shared: _Shared, settings: SubjectConfig, prepared: FittingCell) -> None:
+        self._shared, self._settings, self._prepared = shared, settings, prepared
+        self._icl = shared.answers(prepared.cell.prompts.icl, "icl") if prepared.fits else None
+
+    def zero_shot(self) -> OutputsRow:
+        """Return the zero-shot answers, compared with those in context."""
+        return self._row(ZERO_SHOT, self._shared.zero_shot, self._icl)
+
+    def in_context(self) -> list[OutputsRow]:
+        """Return the answers in context, compared with themselves in other orders; none where they do not fit."""
+        if self._icl is None:
+            return []
+        others = [
+            self._shared.answers(icl_prompts(self._prepared.cell, self._shared.subject, order)).top
+            for order in self._other_orders()
+        ]
+        return [self._row(ICL, self._icl, others)]
+
+    def finetuned(self, arm: Arm, rate: float) -> list[OutputsRow]:
+        """Finetune and return the answers of every epoch evaluated; of none where it diverges."""
+        shared, prompts = self._shared, self._prepared.cell.prompts
+        asked = shared.queries.of(prompts.zero_shot, arm.recipe)
+        answers: dict[int, Answers] = {}
+
+        def evaluate(epoch: int) -> None:
+            answers[epoch] = keep_answers(asked.ask(), shared.gold, shared.config.top_k)
+
+        well = run_arm(shared.subject.model, prompts.training, arm, rate, self._prepared.cell.seed, evaluate)
+        return [
+            self._row(arm.name, answers[epoch] if well else None, self._icl, arm, rate, epoch)
+            for epoch in arm.epochs()
+        ]
+
+    def _other_orders(self) -> tuple[tuple[int, ...], ...]:
+        n = len(self._prepared.cell.demonstrations)
+        if n < 2:
+            return ()
+        return distinct_orders(n, self._shared.config.icl_orders + 1, self._prepared.cell.seed)[1:]
+
+    def _row(
+        self,
+        name: str,
+        answers: Answers | None,
+        against: Answers | Sequence[TopTokens] | None,
+        arm: Arm | None = None,
+        rate: float | None = None,
+        epoch: int | None = None,
+    ) -> OutputsRow:
+        others = [] if against is None else [against.top] if isinstance(against, Answers) else list(against)
+        top = None if answers is None else answers.top
+        overlap, cosine = _compare(top, others, self._shared.config.overlap_norm)
+        subject = self._shared.subject
+        return OutputsRow(
+            model=subject.model.name,
+            task=subject.task.name,
+            shots=self._settings.shots,
+            seed=self._prepared.cell.seed,
+            arm=name,
+            layer=None if arm is None else arm.layer,
+            learning_rate=rate,
+            chosen=arm is not None and arm.chosen,
+            epoch=epoch,
+            accuracy_vocabulary=math.nan if answers is None else answers.accuracy_vocabulary,
+            accuracy_labels=math.nan if answers is None else answers.accuracy_labels,
+            token_overlap=float(overlap.mean()),
+            token_overlap_std=float(overlap.std(correction=0)),
+            ocs=float(cosine.mean()),
+            ocs_std=float(cosine.std(correction=0)),
+            queries=len(self._shared.gold),
+            top=top,
+        )
+
+
+def _compare(top: TopTokens | None, others: Sequence[TopTokens], norm: OverlapNorm) -> tuple[Tensor, Tensor]:
+    """Return token overlap and OCS of each query, mean over what it is compared with; NaN without anything."""
+    if top is None or not others:
+        undefined = torch.full((1,), math.nan, dtype=torch.float64)
+        return undefined, undefined
+    overlap = torch.stack([token_overlap(top, other) for other in others]).mean(dim=0)
+    cosine = torch.stack([overlap_cosine_similarity(top, other, norm) for other in others]).mean(dim=0)
+    return overlap, cosine

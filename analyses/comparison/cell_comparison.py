@@ -1,0 +1,70 @@
+"""One draw of demonstrations: a finetuned setting beside the pretrained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ...hooks.captured import Capture
+from ..cell import Cell
+from ..configuration import MeasuringConfig
+from ..subject import Subject
+from .draw import Draw, FinetunedSetting
+from .pretrained import Pretrained
+from .settings import answers_of, noise_of, reduce_finetuned
+
+
+def compare_cell(
+    config: MeasuringConfig,
+    subject: Subject,
+    cell: Cell,
+    pretrained: Pretrained,
+    finetuned: FinetunedSetting,
+    batches: Iterator[tuple[Tensor, Capture]],
+) -> Draw:
+    """Compare a finetuned setting, batch by batch, with the pretrained ones.
+
+    Args:
+        config: How they are compared.
+        subject: The model, which holds its own weights or the finetuned ones, and the task.
+        cell: The draw.
+        pretrained: Its zero-shot and in-context setting.
+        finetuned: Where the finetuned weights came from.
+        batches: The finetuned setting: indices of the queries and their capture.
+    """
+    task, zero_shot, icl = subject.task, pretrained.zero_shot.capture, pretrained.icl
+    gold = torch.tensor(cell.prompts.zero_shot.gold)
+    reduced = reduce_finetuned(config, batches, zero_shot, icl, gold, pretrained.gaussian, cell.seed)
+    return Draw(
+        seed=cell.seed,
+        layers=zero_shot.layers,
+        label_names=task.label_names,
+        query_indices=cell.queries,
+        queries=tuple(task.template.render(task.validation[index]) for index in cell.queries),
+        gold=gold,
+        answers={
+            "zsl": answers_of(zero_shot, gold),
+            "icl": answers_of(icl, gold),
+            "ft": reduced.answers,
+        },
+        sim_aou=reduced.sim_aou,
+        nulls=reduced.nulls,
+        sim_am_before=reduced.sim_am_before,
+        sim_am_after=reduced.sim_am_after,
+        sim_am_delta=reduced.sim_am_delta,
+        noise=noise_of(pretrained.zero_shot.noise_floor, reduced.sim_aou),
+        finetuned=finetuned,
+        demonstrations_used=cell.prompts.demonstrations_used,
+        demonstrations_asked=cell.prompts.demonstrations_asked,
+        queries_skipped=cell.prompts.queries_skipped,
+        records_left_out=subject.left_out,
+        separator_unknown=cell.prompts.separator_unknown,
+        manifest={"zsl": dict(zero_shot.manifest), "icl": dict(icl.manifest)},
+    )
+
+
+def whole(capture: Capture) -> Iterator[tuple[Tensor, Capture]]:
+    """Return a capture as one batch."""
+    return iter([(torch.arange(capture.n), capture)])

@@ -1,0 +1,131 @@
+"""Where the finetuned weights of a comparison come from: a recipe, or somebody else's model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ...hooks.batching import choose_batch_size
+from ...hooks.repeated_queries import RepeatedQueries
+from ...models.delta import Delta, delta_from_module
+from ...models.finetuning import finetune
+from ...models.loading import LanguageModel, load_model
+from ...models.parameters import first_trained_layer
+from ...models.recipe import Recipe, load_recipe
+from ...seeds import derive_seed
+from ...tasks.prompts import PromptSet
+from ...tasks.task import Task
+from ..cell import Cell
+from ..configuration import CompareConfig, SubjectConfig
+from ..learning_rates import learning_rate_for
+from .draw import Evaluation, FinetunedSetting
+from .finetuning_drift import finetuning_drift
+
+
+def finetune_cell(
+    config: CompareConfig, model: LanguageModel, task: Task, cell: Cell, batch_size: int
+) -> tuple[Delta, FinetunedSetting]:
+    """Finetune on the demonstrations of one draw, or take the finetuned model that was given.
+
+    Args:
+        config: The comparison.
+        model: The model; it is left as it was.
+        task: The task, whose training records choose the learning rate.
+        cell: The draw.
+        batch_size: Queries at once when the finetuned model is evaluated along the way.
+
+    Raises:
+        UserError: If the recipe cannot be used, or finetuning diverges.
+    """
+    if config.finetuned is not None:
+        delta, setting = _load_finetuned(config, model)
+    else:
+        delta, setting = _finetune(config, comparison_recipe(config), model, task, cell, batch_size)
+    return delta, replace(setting, drift=finetuning_drift(model, delta))
+
+
+def _finetune(
+    config: CompareConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
+) -> tuple[Delta, FinetunedSetting]:
+    rate, choice = learning_rate_for(config, recipe, model, task, cell)
+    seed = derive_seed("finetune", cell.seed)
+    evaluations: list[Evaluation] = []
+    queries = None
+    if recipe.evaluation_epochs is not None:
+        queries = RepeatedQueries(
+            model,
+            cell.prompts.zero_shot,
+            first_trained_layer=first_trained_layer(model, recipe, seed),
+            batch_size=batch_size,
+            scoring=config.scoring,
+        )
+
+    def evaluate(epoch: int) -> None:
+        if queries is not None:
+            evaluations.append(_evaluate(queries, torch.tensor(cell.prompts.zero_shot.gold), epoch))
+
+    steps = recipe.steps(len(cell.prompts.training))
+    with tqdm(total=steps, desc="finetune", unit="step", disable=None) as bar:
+        finetuning = finetune(
+            model,
+            cell.prompts.training,
+            recipe,
+            learning_rate=rate,
+            seed=seed,
+            evaluate=None if queries is None else evaluate,
+            progress=lambda step, total, loss: _advance(bar),
+        )
+    kept = replace(finetuning, delta=_in_main_memory(finetuning.delta))
+    setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))
+    return finetuning.delta, setting
+
+
+def _in_main_memory(delta: Delta) -> Delta:
+    """Return a delta for results, which hold no GPU memory."""
+    return Delta({name: tensor.cpu() for name, tensor in delta.tensors.items()})
+
+
+def _advance(bar: tqdm) -> None:
+    bar.update()
+
+
+def comparison_recipe(config: CompareConfig) -> Recipe:
+    """Return the recipe of a comparison, with the learning rate that the comparison puts in its place."""
+    recipe = load_recipe(config.recipe)
+    if config.learning_rate is None:
+        return recipe
+    return recipe.model_copy(update={"learning_rate": config.learning_rate})
+
+
+def _load_finetuned(config: CompareConfig, model: LanguageModel) -> tuple[Delta, FinetunedSetting]:
+    source = str(config.finetuned)
+    if (Path(source) / "adapter_config.json").exists():
+        # An adapter belongs on the model it was made from; merging changes that model, so load another.
+        other = load_model(
+            config.model, revision=config.revision, dtype=model.dtype, device=model.device, adapter=source
+        )
+    else:
+        other = load_model(source, dtype=model.dtype, device=model.device)
+    delta = delta_from_module(model, other)
+    return delta, FinetunedSetting(source, delta.n_parameters, None, None, ())
+
+
+def _evaluate(queries: RepeatedQueries, gold: Tensor, epoch: int) -> Evaluation:
+    right, likelihood = 0, 0.0
+    for indices, said in queries.ask():
+        assert said.label_logprobs is not None
+        right += int((said.prediction.cpu() == gold[indices]).sum())
+        likelihood += float(said.label_logprobs.cpu().gather(1, gold[indices][:, None]).sum())
+    return Evaluation(epoch, 100 * right / len(gold), likelihood / len(gold))
+
+
+def batch_size_for(config: SubjectConfig, model: LanguageModel, prompts: PromptSet) -> int:
+    """Choose one batch size for the zero-shot and the finetuned runs, whose batches must be the same."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    longest = max(len(ids) for ids in prompts.query_ids) + len(prompts.prefix_ids)
+    return choose_batch_size(model, longest, past=0)

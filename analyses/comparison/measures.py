@@ -1,0 +1,201 @@
+"""The numbers of a comparison: each with its interval, its counts and its name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ...probes import (
+    Agreement,
+    Ratio,
+    accuracy,
+    bootstrap_mean,
+    changed_predictions,
+    jaccard,
+    mean_and_std,
+    mean_over_layers,
+    rec2ftp,
+)
+from ...seeds import derive_seed
+from .draw import SETTINGS, Draw
+
+SETTING_NAMES = {"zsl": "zero-shot", "icl": "ICL", "ft": "finetuned"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number.
+
+    Attributes:
+        name: What it is.
+        unit: ``%`` or ``cosine``.
+        value: The number; NaN where a denominator is empty.
+        low: Lower end of the bootstrap interval over queries, for this draw of demonstrations.
+        high: Upper end.
+        numerator: What a percentage counts, else None.
+        denominator: Out of how many, else None.
+    """
+
+    name: str
+    unit: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    numerator: int | None = None
+    denominator: int | None = None
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How intervals are made.
+
+    Attributes:
+        resamples: Bootstrap resamples.
+        level: Coverage.
+    """
+
+    resamples: int
+    level: float
+
+
+def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple[Measure, ...]:
+    """Return every number of one draw, in the order of the table."""
+
+    def ratio(name: str, value: Ratio) -> Measure:
+        interval = value.interval(
+            seed=derive_seed("bootstrap", name), resamples=intervals.resamples, level=intervals.level
+        )
+        return Measure(
+            name,
+            "%",
+            value.percent,
+            float(interval.low),
+            float(interval.high),
+            value.numerator,
+            value.denominator,
+        )
+
+    def similarity(name: str, per_example: Tensor) -> Measure:
+        interval = bootstrap_mean(
+            per_example,
+            seed=derive_seed("bootstrap", name),
+            resamples=intervals.resamples,
+            level=intervals.level,
+            statistic=mean_over_layers,
+        )
+        return Measure(name, "cosine", float(interval.estimate), float(interval.low), float(interval.high))
+
+    answers = draw.answers
+    predictions = [answers[setting].prediction for setting in SETTINGS]
+    zsl, icl, ft = predictions
+    overlap = jaccard(zsl, icl, ft, draw.gold, agreement)
+    correct = [answers[setting].correct for setting in SETTINGS]
+    return (
+        *(ratio(f"accuracy, {SETTING_NAMES[s]}", accuracy(answers[s].correct)) for s in SETTINGS),
+        *(
+            ratio(
+                f"accuracy over the vocabulary, {SETTING_NAMES[s]}", accuracy(answers[s].correct_vocabulary)
+            )
+            for s in SETTINGS
+        ),
+        ratio("predictions changed by ICL", changed_predictions(predictions[0], predictions[1])),
+        ratio("predictions changed by finetuning", changed_predictions(predictions[0], predictions[2])),
+        similarity("SimAOU", draw.sim_aou.values),
+        *(similarity(f"SimAOU, null {kind}", null.values) for kind, null in draw.nulls.items()),
+        similarity("SimAM before finetuning", draw.sim_am_before.per_example),
+        similarity("SimAM after finetuning", draw.sim_am_after.per_example),
+        similarity("SimAM of the changes (delta)", draw.sim_am_delta.per_example),
+        ratio("Rec2FTP", rec2ftp(*correct)),
+        ratio("Jaccard, all changes", overlap.all),
+        ratio("Jaccard, correct changes", overlap.correct),
+        ratio("Jaccard, incorrect changes", overlap.incorrect),
+    )
+
+
+@dataclass(frozen=True)
+class LayerProfile:
+    """One measure by layer.
+
+    Attributes:
+        name: What it is.
+        value: Mean over examples, ``[L]``.
+        low: Lower end of the bootstrap interval, ``[L]``.
+        high: Upper end, ``[L]``.
+        defined: Examples (or example-head pairs) that have a value, ``[L]``.
+    """
+
+    name: str
+    value: Tensor
+    low: Tensor
+    high: Tensor
+    defined: Tensor
+
+
+def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, ...]:
+    """Return every measure that has a value in each layer, with intervals that resample queries jointly."""
+
+    def profile(name: str, per_example: Tensor, values: Tensor) -> LayerProfile:
+        interval = bootstrap_mean(
+            per_example,
+            seed=derive_seed("bootstrap", name),
+            resamples=intervals.resamples,
+            level=intervals.level,
+        )
+        axes = tuple(axis for axis in range(values.dim()) if axis != 1)
+        defined = (~values.isnan()).sum(dim=axes)
+        return LayerProfile(name, interval.estimate, interval.low, interval.high, defined)
+
+    maps = {
+        "SimAM before finetuning": draw.sim_am_before,
+        "SimAM after finetuning": draw.sim_am_after,
+        "SimAM of the changes (delta)": draw.sim_am_delta,
+    }
+    return (
+        profile("SimAOU", draw.sim_aou.values, draw.sim_aou.values),
+        *(profile(f"SimAOU, null {kind}", null.values, null.values) for kind, null in draw.nulls.items()),
+        *(profile(name, sim_am.per_example, sim_am.values) for name, sim_am in maps.items()),
+        profile("norm of the ICL update", draw.sim_aou.update_norms_icl, draw.sim_aou.update_norms_icl),
+        profile("norm of the finetuning update", draw.sim_aou.update_norms_ft, draw.sim_aou.update_norms_ft),
+    )
+
+
+def head_profiles_of(draw: Draw) -> dict[str, Tensor]:
+    """Return every measure that has a value in each layer and head, ``[L, H]``, mean over examples."""
+    return {
+        "SimAM before finetuning": draw.sim_am_before.head_profile,
+        "SimAM after finetuning": draw.sim_am_after.head_profile,
+        "SimAM of the changes (delta)": draw.sim_am_delta.head_profile,
+    }
+
+
+@dataclass(frozen=True)
+class MeasureOverDraws:
+    """One number over several draws of demonstrations.
+
+    Attributes:
+        name: What it is.
+        unit: ``%`` or ``cosine``.
+        mean: Mean over the draws in which it is defined.
+        std: Standard deviation (ddof 1); NaN with fewer than two.
+        draws: Draws in which it is defined.
+    """
+
+    name: str
+    unit: str
+    mean: float
+    std: float
+    draws: int
+
+
+def over_draws(measures: list[tuple[Measure, ...]]) -> tuple[MeasureOverDraws, ...]:
+    """Return mean and standard deviation of each measure over draws of demonstrations."""
+    return tuple(_over_draws(column) for column in zip(*measures, strict=True))
+
+
+def _over_draws(column: tuple[Measure, ...]) -> MeasureOverDraws:
+    result = mean_and_std(torch.tensor([measure.value for measure in column], dtype=torch.float64))
+    first = column[0]
+    return MeasureOverDraws(first.name, first.unit, float(result.mean), float(result.std), int(result.count))

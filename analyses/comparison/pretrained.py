@@ -1,0 +1,97 @@
+"""The settings of the pretrained model on one draw, recorded once for everything that is compared with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from ...hooks.captured import Capture
+from ...models.loading import LanguageModel
+from ...probes import NullSimilarity
+from ..cell import Cell
+from ..configuration import MeasuringConfig
+from .finetuned import batch_size_for
+from .settings import capture_setting, gaussian_null, measure_noise_floor
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroShot:
+    """The zero-shot setting, which draws share that ask the same queries.
+
+    Attributes:
+        capture: What was recorded.
+        batch_size: How many prompts ran at once; the finetuned run takes the same, for only equal batches give
+            equal roundings.
+        noise_floor: What repeating the run changes, in half precision, ``[L]``.
+    """
+
+    capture: Capture
+    batch_size: int
+    noise_floor: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pretrained:
+    """The zero-shot and the in-context setting of one draw.
+
+    Attributes:
+        zero_shot: The zero-shot setting.
+        icl: The in-context setting.
+        gaussian: The null of SimAOU that needs no finetuned output.
+    """
+
+    zero_shot: ZeroShot
+    icl: Capture
+    gaussian: NullSimilarity
+
+    def save(self, folder: Path) -> None:
+        """Write both captures into a folder that does not hold them yet."""
+        for name, capture in (("zsl", self.zero_shot.capture), ("icl", self.icl)):
+            path = folder / f"{name}.safetensors"
+            if not path.exists():
+                capture.save(path)
+
+
+def record_zero_shot(
+    config: MeasuringConfig,
+    model: LanguageModel,
+    cell: Cell,
+    *,
+    earlier: ZeroShot | None = None,
+    folder: Path | None = None,
+) -> ZeroShot:
+    """Record the zero-shot setting.
+
+    Args:
+        config: How it is compared.
+        model: The model.
+        cell: The draw.
+        earlier: A zero-shot setting of the same model, which is taken where the queries are the same.
+        folder: Where to keep the arrays; None is in memory.
+    """
+    prompts = cell.prompts.zero_shot
+    if earlier is not None and earlier.capture.manifest["prompts_sha256"] == prompts.digest():
+        return earlier
+    size = batch_size_for(config, model, prompts)
+    batched = config.model_copy(update={"batch_size": size})
+    capture = capture_setting(batched, model, prompts, "zsl", folder)
+    return ZeroShot(capture, size, measure_noise_floor(config, model, prompts, capture))
+
+
+def record_pretrained(
+    config: MeasuringConfig,
+    model: LanguageModel,
+    cell: Cell,
+    *,
+    earlier: ZeroShot | None = None,
+    folder: Path | None = None,
+) -> Pretrained:
+    """Record the zero-shot and the in-context setting; arguments are those of `record_zero_shot`."""
+    zero_shot = record_zero_shot(config, model, cell, earlier=earlier, folder=folder)
+    icl = capture_setting(config, model, cell.prompts.icl, "icl", folder)
+    pretrained = Pretrained(zero_shot, icl, gaussian_null(config, zero_shot.capture, icl, cell.seed))
+    if folder is not None:
+        pretrained.save(folder)
+    return pretrained

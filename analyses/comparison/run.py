@@ -1,0 +1,166 @@
+"""Running comparisons that share a model and a task: the pretrained settings of a draw once for all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import UserError
+from ...hooks.self_check import self_check
+from ..cell import Cell, prepare_cell
+from ..configuration import CompareConfig
+from ..provenance import provenance
+from ..subject import Subject, load_subject
+from .cell_comparison import compare_cell, whole
+from .draw import Draw
+from .estimate import estimate_comparisons
+from .finetuned import comparison_recipe, finetune_cell
+from .pretrained import Pretrained, ZeroShot, record_pretrained
+from .settings import capture_setting, require_comparable, stream_finetuned
+
+
+@dataclass(frozen=True)
+class ComparisonRun:
+    """What came out.
+
+    Attributes:
+        configs: What was asked, with the names of what was loaded.
+        draws: For each of them, one result a seed.
+        provenance: Where they came from.
+    """
+
+    configs: tuple[CompareConfig, ...]
+    draws: tuple[tuple[Draw, ...], ...]
+    provenance: Mapping[str, Any]
+
+
+def check_comparisons(configs: Sequence[CompareConfig]) -> None:
+    """Refuse what cannot be compared before anything is loaded.
+
+    Raises:
+        UserError: If a plan leaves out what is needed, or a recipe cannot be read.
+    """
+    for config in configs:
+        require_comparable(config)
+        comparison_recipe(config)
+
+
+def run_comparisons(
+    configs: Sequence[CompareConfig],
+    model: Any,
+    task: Any,
+    *,
+    folders: Sequence[Path | None],
+    say: Callable[[str], None],
+) -> ComparisonRun:
+    """Run comparisons that differ in shots and in what is finetuned, and in nothing else.
+
+    Args:
+        configs: The comparisons.
+        model: A model in memory, or None.
+        task: A task in memory, or None.
+        folders: The run directory of each, for captures.
+        say: Told what is about to happen.
+
+    Raises:
+        UserError: If something cannot be done.
+    """
+    start = time.perf_counter()
+    if any(config.save_captures for config in configs) and None in folders:
+        raise UserError("captures are kept in the run directory: give out=DIR (--out DIR) with save_captures")
+    subject = load_subject(configs[0], model, task)
+    configs = [subject.named(config) for config in configs]
+    cells = _cells(configs, subject)
+    checked = self_check(subject.model)
+    if not checked.held:
+        say("warning: the self-check failed; see iclprobe check")
+    say(_estimate(configs, subject, cells))
+    draws: list[list[Draw]] = [[] for _ in configs]
+    zero_shot: ZeroShot | None = None
+    for (shots, seed), cell in cells.items():
+        chosen = [index for index, config in enumerate(configs) if config.shots == shots]
+        captures = {index: _captures_folder(configs[index], folders[index], seed) for index in chosen}
+        pretrained = record_pretrained(
+            configs[chosen[0]], subject.model, cell, earlier=zero_shot, folder=captures[chosen[0]]
+        )
+        zero_shot = pretrained.zero_shot
+        for index in chosen:
+            with _told_apart(configs, index, seed):
+                draws[index].append(_draw(configs[index], subject, cell, pretrained, captures[index]))
+        del pretrained  # Or the next context would be recorded while this one is still in memory.
+    return ComparisonRun(
+        tuple(configs),
+        tuple(map(tuple, draws)),
+        provenance(
+            subject.model,
+            subject.task,
+            configs[0],
+            captures_manifest=dict(zero_shot.capture.manifest) if zero_shot else {},
+            self_check=checked.to_dict(),
+            seconds=time.perf_counter() - start,
+        ),
+    )
+
+
+def _cells(configs: Sequence[CompareConfig], subject: Subject) -> dict[tuple[int, int], Cell]:
+    """Prepare every draw, so that one that cannot be made is told before anything runs."""
+    by_shots = {config.shots: config for config in configs}
+    return {
+        (shots, seed): prepare_cell(config, subject.model, subject.task, seed)
+        for shots, config in by_shots.items()
+        for seed in config.seeds
+    }
+
+
+def _estimate(
+    configs: Sequence[CompareConfig], subject: Subject, cells: Mapping[tuple[int, int], Cell]
+) -> str:
+    seed = configs[0].seeds[0]
+    planned = [
+        (cell, [config for config in configs if config.shots == shots])
+        for (shots, drawn), cell in cells.items()
+        if drawn == seed
+    ]
+    return estimate_comparisons(subject.model, planned).describe()
+
+
+def _draw(
+    config: CompareConfig, subject: Subject, cell: Cell, pretrained: Pretrained, captures: Path | None
+) -> Draw:
+    size = pretrained.zero_shot.batch_size
+    delta, finetuned = finetune_cell(config, subject.model, subject.task, cell, size)
+    batched = config.model_copy(update={"batch_size": size})
+    prompts = cell.prompts.zero_shot
+    with delta.applied(subject.model):
+        if captures is None:
+            batches = stream_finetuned(batched, subject.model, prompts, "ft")
+        else:
+            pretrained.save(captures)
+            batches = whole(capture_setting(batched, subject.model, prompts, "ft", captures))
+        return compare_cell(config, subject, cell, pretrained, finetuned, batches)
+
+
+@contextmanager
+def _told_apart(configs: Sequence[CompareConfig], index: int, seed: int) -> Iterator[None]:
+    """Say of an error in one of several comparisons in which it was."""
+    try:
+        yield
+    except UserError as error:
+        if len(configs) == 1:
+            raise
+        config = configs[index]
+        name = comparison_recipe(config).name
+        raise UserError(f"with recipe {name!r}, {config.shots} shots and seed {seed}: {error}") from error
+
+
+def _captures_folder(config: CompareConfig, folder: Path | None, seed: int) -> Path | None:
+    if not config.save_captures or folder is None:
+        return None
+    name = "captures" if len(config.seeds) == 1 else f"captures/seed{seed}"
+    captures = folder / name
+    captures.mkdir(parents=True)
+    return captures

@@ -1,0 +1,1 @@
+"""The same comparison where there is nothing to find."""

@@ -1,0 +1,1 @@
+"""What attention weights look like, and how they move over checkpoints."""

@@ -1,0 +1,116 @@
+"""The numbers of a comparison, against values worked out by hand and by plain loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from made_draws import answers, made_draw
+
+from iclprobe.analyses.comparison.draw import Draw
+from iclprobe.analyses.comparison.measures import (
+    Intervals,
+    Measure,
+    head_profiles_of,
+    layer_profiles_of,
+    measures_of,
+    over_draws,
+)
+from iclprobe.probes import SimAOU
+
+INTERVALS = Intervals(resamples=200, level=0.9)
+
+GOLD = [1, 1, 1, 0, 0, 0]
+PREDICTIONS = {"zsl": [0, 0, 0, 0, 0, 1], "icl": [1, 1, 0, 0, 0, 0], "ft": [1, 0, 1, 0, 1, 1]}
+
+
+def hand_made_draw() -> Draw:
+    """Six queries whose predictions are written down above; the vocabulary agrees on the first three."""
+    gold = torch.tensor(GOLD)
+    reached = torch.tensor([True, True, True, False, False, False])
+    return replace(
+        made_draw(n=6),
+        gold=gold,
+        answers={
+            setting: answers(torch.nn.functional.one_hot(torch.tensor(labels), 2).float(), gold, reached)
+            for setting, labels in PREDICTIONS.items()
+        },
+    )
+
+
+def by_name(draw: Draw, agreement: str = "same_label") -> dict[str, Measure]:
+    return {measure.name: measure for measure in measures_of(draw, agreement, INTERVALS)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "numerator", "denominator"),
+    [
+        ("accuracy, zero-shot", 2, 6),
+        ("accuracy, ICL", 5, 6),
+        ("accuracy, finetuned", 3, 6),
+        ("accuracy over the vocabulary, zero-shot", 0, 6),
+        ("accuracy over the vocabulary, ICL", 2, 6),
+        ("accuracy over the vocabulary, finetuned", 2, 6),
+        ("predictions changed by ICL", 3, 6),
+        ("predictions changed by finetuning", 3, 6),
+        ("Rec2FTP", 1, 2),
+        ("Jaccard, all changes", 1, 5),
+        ("Jaccard, correct changes", 1, 4),
+        ("Jaccard, incorrect changes", 0, 1),
+    ],
+)
+def test_ratios_are_those_counted_by_hand(name: str, numerator: int, denominator: int) -> None:
+    measure = by_name(hand_made_draw())[name]
+    assert (measure.numerator, measure.denominator) == (numerator, denominator)
+    assert measure.value == pytest.approx(100 * numerator / denominator)
+    assert measure.unit == "%"
+
+
+def test_similarities_are_means_over_examples_then_layers_without_what_is_undefined() -> None:
+    values = torch.tensor([[0.1, math.nan, 0.5], [0.3, math.nan, math.nan]], dtype=torch.float64)
+    norms = torch.ones_like(values)
+    draw = replace(made_draw(n=2), sim_aou=SimAOU(values, norms, norms))
+    # Layer 0: (0.1 + 0.3) / 2 = 0.2; layer 1: undefined; layer 2: 0.5; mean over layers: 0.35.
+    assert by_name(draw)["SimAOU"].value == pytest.approx(0.35)
+    profile = {profile.name: profile for profile in layer_profiles_of(draw, INTERVALS)}["SimAOU"]
+    assert profile.value.tolist() == pytest.approx([0.2, math.nan, 0.5], nan_ok=True)
+    assert profile.defined.tolist() == [2, 0, 1]
+
+
+def test_sim_am_is_the_mean_over_heads_then_examples_then_layers() -> None:
+    draw = made_draw(n=5, layers=(0, 1), heads=3)
+    total = 0.0
+    for layer in range(2):
+        per_example = [sum(heads) / 3 for heads in draw.sim_am_after.values[:, layer].tolist()]
+        total += sum(per_example) / 5 / 2
+    assert by_name(draw)["SimAM after finetuning"].value == pytest.approx(total)
+    head = head_profiles_of(draw)["SimAM after finetuning"][1, 2]
+    assert float(head) == pytest.approx(sum(draw.sim_am_after.values[:, 1, 2].tolist()) / 5)
+
+
+def test_intervals_hold_the_value_and_are_the_same_each_time() -> None:
+    draw = made_draw(n=30)
+    for first, second in zip(by_name(draw).values(), by_name(draw).values(), strict=True):
+        assert first == second
+        assert first.low <= first.value <= first.high
+
+
+def test_without_a_change_what_divides_by_it_is_undefined() -> None:
+    measures = by_name(made_draw(finetuning_changes=False))
+    assert measures["predictions changed by finetuning"].numerator == 0
+    assert math.isnan(measures["Rec2FTP"].value)
+    assert measures["Rec2FTP"].denominator == 0
+
+
+def test_over_draws_gives_mean_and_sample_deviation_of_the_draws_that_have_a_value() -> None:
+    def column(value: float) -> tuple[Measure, ...]:
+        return (Measure("Rec2FTP", "%", value),)
+
+    (result,) = over_draws([column(10.0), column(math.nan), column(30.0)])
+    assert (result.mean, result.draws) == (20.0, 2)
+    assert result.std == pytest.approx(math.sqrt(200.0))
+    (single,) = over_draws([column(10.0)])
+    assert single.mean == 10.0
+    assert math.isnan(single.std)

@@ -1,0 +1,170 @@
+"""Drift over checkpoints: exact zeros, literal numbers, each tensor read once, broken series named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_checkpoint
+import tiny_families
+import torch
+
+import iclprobe.analyses.weights.drift_measurement as drift_module
+from iclprobe.analyses.run_directory import is_complete
+from iclprobe.analyses.weights.checkpoints import (
+    Checkpoint,
+    checkpoints_at,
+    checkpoints_by_step,
+    checkpoints_matching,
+)
+from iclprobe.analyses.weights.drift import drift
+from iclprobe.errors import UserError
+from iclprobe.models.projection_file import ProjectionFile
+
+PLACES = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four states of one model: the weights take a step, stand still, and take the step back."""
+    folder = tmp_path_factory.mktemp("series")
+    model: Any = tiny_families.fresh("llama")
+    generator = torch.Generator().manual_seed(0)
+    step = {
+        name: 0.01 * torch.randn(parameter.shape, generator=generator)
+        for name, parameter in model.named_parameters()
+    }
+    start = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    for number, sign in ((0, 0.0), (100, 1.0), (200, 1.0), (1000, 0.0)):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(start[name] + sign * step[name])
+        model.save_pretrained(folder / f"checkpoint-{number}")
+    return folder
+
+
+def weight(folder: Path, layer: int, matrix: str) -> torch.Tensor:
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    return tensors[f"model.layers.{layer}.self_attn.{PLACES[matrix]}.weight"].double()
+
+
+def test_numbers_are_literal_differences_of_the_files(series: Path) -> None:
+    study = drift(checkpoints_matching(str(series / "checkpoint-*")))
+    folders = [series / f"checkpoint-{number}" for number in (0, 100, 200, 1000)]
+    assert study.labels == ("0", "100", "200", "1000")
+    for row in study.rows:
+        other = {"previous": row.checkpoint - 1, "first": 0, "last": 3}[row.against]
+        pair = sorted((other, row.checkpoint))
+        before, after = (weight(folders[index], row.layer, row.matrix) for index in pair)
+        assert row.drift.mean_absolute == pytest.approx(float((after - before).abs().mean()), rel=1e-12)
+        relative = float((after - before).norm() / before.norm())
+        assert row.drift.relative_frobenius == pytest.approx(relative, rel=1e-12)
+        assert row.step_gap == abs((0, 100, 200, 1000)[other] - (0, 100, 200, 1000)[row.checkpoint])
+    assert len(study.rows) == 3 * 3 * (3 + 3 + 3)
+    back = [row for row in study.rows if row.checkpoint == 3 and row.against == "first"]
+    assert all(row.drift.mean_absolute < 1e-7 for row in back)
+    gaps = study.parameter_gap("previous")
+    assert torch.isnan(gaps[0]) and gaps[2] == 0.0 and gaps[1] > 0.005
+
+
+def test_successive_updates_have_a_cosine_where_both_moved(series: Path) -> None:
+    folders = [series / f"checkpoint-{number}" for number in (0, 100, 1000)]
+    rows = drift([str(folder) for folder in folders]).rows
+    cosines = [row.update_cosine for row in rows if row.checkpoint == 2 and row.against == "previous"]
+    assert cosines == pytest.approx([-1.0] * len(cosines), abs=1e-6)
+
+
+def test_two_checkpoints_are_compared_once_and_stand_in_every_row(series: Path) -> None:
+    rows = drift([str(series / "checkpoint-0"), str(series / "checkpoint-100")], layers=(1,)).rows
+    assert [(row.matrix, row.checkpoint, row.against) for row in rows] == [
+        (matrix, checkpoint, against)
+        for matrix in PLACES
+        for checkpoint, against in ((0, "last"), (1, "previous"), (1, "first"))
+    ]
+    assert all(rows[place].drift == rows[place + 1].drift == rows[place + 2].drift for place in (0, 3, 6))
+    assert len({row.drift for row in rows}) == 3
+
+
+def test_identical_checkpoints_do_not_drift_at_all(series: Path) -> None:
+    place = str(series / "checkpoint-0")
+    study = drift([place, place, place])
+    assert all(
+        (row.drift.mean_absolute, row.drift.rms, row.drift.relative_frobenius) == (0.0, 0.0, 0.0)
+        for row in study.rows
+    )
+    assert torch.equal(study.pairwise, torch.zeros(3, 3, dtype=torch.float64))
+
+
+def test_the_pairwise_table_agrees_with_the_gaps(series: Path) -> None:
+    study = drift(checkpoints_matching(str(series / "checkpoint-*")))
+    torch.testing.assert_close(study.pairwise[0, 1:], study.parameter_gap("first")[1:], atol=1e-12, rtol=0)
+    assert torch.equal(study.pairwise, study.pairwise.T)
+
+
+def test_each_tensor_is_read_once_and_few_are_kept(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[tuple[str, int, str]] = []
+    original = ProjectionFile.read
+
+    def read(self: ProjectionFile, layer: int, matrix: Any) -> Any:
+        reads.append((self.label, layer, matrix))
+        return original(self, layer, matrix)
+
+    monkeypatch.setattr(ProjectionFile, "read", read)
+    drift(checkpoints_matching(str(series / "checkpoint-*")))
+    assert len(reads) == len(set(reads)) == 4 * 3 * 3
+    layers = [layer for _, layer, _ in reads]
+    assert layers == sorted(layers)
+
+
+def test_a_large_matrix_is_sampled_alike_at_every_checkpoint(
+    series: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift_module, "_SAMPLED_ENTRIES", 200)
+    study = drift(checkpoints_matching(str(series / "checkpoint-*")))
+    assert float(study.pairwise[1, 2]) == 0.0
+    assert float(study.pairwise[0, 1]) == pytest.approx(float(study.parameter_gap("first")[1]), rel=0.2)
+
+
+def test_tasks_run_at_every_checkpoint(tmp_path: Path) -> None:
+    places = [str(tiny_checkpoint.write_checkpoint(tmp_path / f"step{seed}", seed=seed)) for seed in (1, 2)]
+    study = drift(
+        places, icl=("pocket-tone",), shots=4, seeds=(0, 1), limit=8, layers=(0,), out=tmp_path / "run"
+    )
+    assert [(entry.checkpoint, entry.seed, entry.queries) for entry in study.accuracies] == [
+        (label, seed, 8) for label in ("1", "2") for seed in (0, 1)
+    ]
+    assert "pocket-tone (ICL %)" in study.table()
+    assert is_complete(tmp_path / "run") and (tmp_path / "run" / "accuracy.csv").exists()
+
+
+def test_checkpoints_of_different_models_are_refused(series: Path, tmp_path: Path) -> None:
+    first = str(series / "checkpoint-0")
+    tiny_families.build("qwen2").save_pretrained(tmp_path / "qwen2")
+    with pytest.raises(UserError, match=r"is a llama and .* a qwen2"):
+        drift([first, str(tmp_path / "qwen2")])
+    wider = tiny_checkpoint.write_checkpoint(tmp_path / "other", layers=5)
+    with pytest.raises(UserError, match=r"9 matrices and .* 15"):
+        drift([first, str(wider)])
+    model: Any = tiny_families.build("llama_bias")
+    model.save_pretrained(tmp_path / "shapes")
+    with pytest.raises(UserError, match=r"query weights of layer 0 have shape \(32, 32\).*\(48, 32\)"):
+        drift([first, str(tmp_path / "shapes")])
+    with pytest.raises(UserError, match="checkpoints"):
+        drift([first])
+
+
+def test_a_series_is_named_in_several_ways(series: Path) -> None:
+    assert [entry.step for entry in checkpoints_matching(str(series / "*"))] == [0, 100, 200, 1000]
+    assert checkpoints_by_step("a/b", (512, 0)) == (
+        Checkpoint("a/b", "step0", 0),
+        Checkpoint("a/b", "step512", 512),
+    )
+    assert checkpoints_by_step("pocket", (3,))[0].revision == "3"
+    assert checkpoints_at(["a/b@main", "c/final"]) == (Checkpoint("a/b", "main"), Checkpoint("c/final"))
+    with pytest.raises(UserError, match="no path matches"):
+        checkpoints_matching("/no/such/place-*")
+    with pytest.raises(UserError, match=r"\{step\}"):
+        checkpoints_by_step("a/b", (1,), "main")
