@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import UserError
-from .clipping import ClipKind
+from .clipping import CLIP_NAMES, ClipKind
 
 LossTokens = Literal["label", "all"]
 LossVocabulary = Literal["full", "labels"]
@@ -124,6 +124,16 @@ class Recipe(BaseModel):
     def steps(self, n_sequences: int) -> int:
         """Return how many steps so many demonstrations take."""
         return self.epochs * math.ceil(n_sequences / self.batch_size_of(n_sequences))
+
+    def describe(self) -> str:
+        """Say in a line how it finetunes: what of, by what, how often, and on which loss."""
+        parts = [self.optimizer, "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"]
+        if self.schedule == "layer_causal":
+            parts.append(f"layer-causal ({self.layer_updates}, {self.layer_reduction} over layers)")
+        if self.clip is not None:
+            parts.append(f"gradients clipped: {CLIP_NAMES[self.clip]} at most {self.clip_value:g}")
+        loss = f"loss on {self.loss_tokens} tokens"
+        return ", ".join([*parts, f"{loss} among the labels" if self.loss_vocabulary == "labels" else loss])
 
     def is_evaluated(self, epoch: int) -> bool:
         """Return whether an epoch, counted from 1, is followed by an evaluation."""

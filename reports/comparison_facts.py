@@ -95,12 +95,8 @@ def _finetuning(settings: Sequence[FinetunedSetting]) -> str:
     if not runs:
         return f"{setting.source}, finetuned elsewhere; {changed} differ"
     recipe = runs[0].recipe
-    epochs = "1 epoch" if runs[0].epochs == 1 else f"{runs[0].epochs} epochs"
     losses = _each(f"{run.losses[0]:.3f} → {run.final_loss:.3f}" for run in runs)
-    return (
-        f"{setting.source}: {recipe.parameters} ({changed}), {recipe.optimizer}, {epochs}, "
-        f"loss on {recipe.loss_tokens} tokens {losses}"
-    )
+    return f"{setting.source}: {recipe.parameters} ({changed}), {recipe.describe()} {losses}"
 
 
 def _learning_rate(config: CompareConfig, settings: Sequence[FinetunedSetting]) -> str:

@@ -89,8 +89,5 @@ def _rates(draws: Sequence[Draw]) -> str:
 def _recipe(grid: ComparisonGrid, name: str) -> str:
     comparison = next(run for (recipe, _), run in grid.comparisons.items() if recipe == name)
     recipe = load_recipe(comparison.config.recipe)
-    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs} epochs"
     trained = f"{comparison.draws[0].finetuned.trained_parameters:,} parameters"
-    schedule = "" if recipe.schedule == "joint" else ", layer-causal"
-    loss = f"loss on {recipe.loss_tokens} tokens{schedule}"
-    return f"{recipe.parameters} ({trained}), {recipe.optimizer}, {epochs}, {loss}"
+    return f"{recipe.parameters} ({trained}), {recipe.describe()}"

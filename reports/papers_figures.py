@@ -30,7 +30,7 @@ _PARTITION_COLOURS: Mapping[str, str] = {
 _ROW_COLOURS: tuple[tuple[str, str], ...] = (
     ("random", "#c9c9c9"),
     ("clipped", "#cc79a7"),
-    ("layer-causal", "#009e73"),
+    ("layer-causal", style.RECIPE_COLOURS["barnatan_lcft"]),
     ("ZSL", style.SETTING_COLOURS["zsl"]),
     ("ICL", style.SETTING_COLOURS["icl"]),
     ("FT", style.SETTING_COLOURS["ft"]),

@@ -35,7 +35,8 @@ FOOTNOTES: Mapping[str, str] = {
     "code's (R9); the "
     "text's is layer_updates: sequential in a recipe.",
     "D7": "The text projects each layer into the label space; the code takes the whole vocabulary and "
-    "all tokens (R9).",
+    "all tokens (R9). Here: the code's; the text's is loss_vocabulary: labels with loss_tokens: label in a "
+    "recipe.",
     "D8": "The state of the code that fits the layer-causal numbers trains only the last layer in "
     "standard finetuning; "
     "the paper's standard numbers come from a state without that bug. Here: without it.",

@@ -128,3 +128,13 @@ def test_a_learning_rate_that_was_never_published_is_refused():
         UserError, match="'custom' has no published learning rates, only dai and barnatan_lcft have"
     ):
         published_learning_rate("custom", "sst2")
+
+
+def test_a_recipe_says_in_a_line_what_it_does_and_which_clipping_is_whose():
+    assert load_recipe("dai").describe() == "sgd, 1 epoch, loss on all tokens"
+    clipped = load_recipe({"preset": "barnatan_lcft", "clip": "global_l2", "clip_value": 12})
+    assert clipped.describe() == (
+        "sgd, 1 epoch, layer-causal (simultaneous, sum over layers), gradients clipped: joint L2 norm of all layers "
+        "(the paper's code; its text says l_inf) at most 12, loss on all tokens"
+    )
+    assert "1 epoch" not in load_recipe("shen").describe()
