@@ -8,30 +8,48 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, numbers, pairs, read_config, say
+from .options import (
+    BalancedOption,
+    ColumnsOption,
+    ConfigOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    LabelWordsOption,
+    MaxRecordTokensOption,
+    ModelOption,
+    OutOption,
+    OverwriteOption,
+    RateOption,
+    RevisionOption,
+    SeparatorOption,
+    TaskOption,
+    TemplateOption,
+    number_or_word,
+    numbers,
+    pairs,
+    read_config,
+    say,
+)
 
 
 def compare(
     model: ModelOption = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")] = None,
+    revision: RevisionOption = None,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter to merge into the model first.")] = None,
-    task: Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
-    label_words: Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")] = None,
-    separator: Annotated[str | None, typer.Option(help="What stands between demonstrations.")] = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    columns: ColumnsOption = None,
+    template: TemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
     shots: Annotated[
         str | None, typer.Option(help="Demonstrations; several numbers, 1,2,4, make a grid. [default: 8]")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw of demonstrations. [default: 0]")] = None,
     seeds: Annotated[str | None, typer.Option(help="Several draws: 0,1,2.")] = None,
     order: Annotated[int | None, typer.Option(help="Seed of another order of the demonstrations.")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")] = False,
+    balanced: BalancedOption = False,
     strict_shots: Annotated[
         bool, typer.Option("--strict-shots", help="Refuse to leave out demonstrations that do not fit.")
     ] = False,
@@ -40,7 +58,7 @@ def compare(
         typer.Option("--all-demonstrations", help="Finetune also on demonstrations that did not fit."),
     ] = False,
     limit: Annotated[int | None, typer.Option(help="Queries at most. [default: all]")] = None,
-    max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
+    max_record_tokens: MaxRecordTokensOption = None,
     recipe: Annotated[
         str | None,
         typer.Option(
@@ -48,9 +66,7 @@ def compare(
             "[default: dai]"
         ),
     ] = None,
-    lr: Annotated[
-        str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")
-    ] = None,
+    lr: RateOption = None,
     finetuned: Annotated[
         str | None, typer.Option(help="A finetuned model or adapter, in place of a recipe.")
     ] = None,
@@ -76,9 +92,9 @@ def compare(
     save_captures: Annotated[
         bool, typer.Option("--save-captures", help="Keep the recorded arrays in the run directory.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Run a task zero-shot, in context and finetuned on the same demonstrations, and compare the three.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import read_config, say
+from .options import ConfigOption, OutOption, OverwriteOption, RevisionOption, read_config, say
 
 
 def construction(
@@ -30,14 +30,14 @@ def construction(
     model: Annotated[
         str | None, typer.Option(help="A pretrained model whose weights stand beside. [default: pocket]")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")] = None,
+    revision: RevisionOption = None,
     no_model: Annotated[bool, typer.Option("--no-model", help="Leave out pretrained weights.")] = False,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")] = None,
+    config: ConfigOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every number as JSON in place of the table.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Train a linear self-attention layer for in-context regression and compare it with gradient descent."""
     import json

@@ -7,33 +7,48 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, pairs, read_config, say
+from .options import (
+    BalancedOption,
+    ColumnsOption,
+    ConfigOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    LabelWordsOption,
+    MaxRecordTokensOption,
+    ModelOption,
+    OutOption,
+    OverwriteOption,
+    RateOption,
+    RevisionOption,
+    SeparatorOption,
+    TaskOption,
+    TemplateOption,
+    number_or_word,
+    pairs,
+    read_config,
+    say,
+)
 
 
 def controls(
     model: ModelOption = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")] = None,
-    task: Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
-    label_words: Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")] = None,
-    separator: Annotated[str | None, typer.Option(help="What stands between demonstrations.")] = None,
+    revision: RevisionOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    columns: ColumnsOption = None,
+    template: TemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: Annotated[str | None, typer.Option(help="Draws of demonstrations: 0,1,2. [default: 0]")] = None,
-    balanced: Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")] = False,
+    balanced: BalancedOption = False,
     limit: Annotated[int | None, typer.Option(help="Queries at most. [default: all]")] = None,
-    max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
+    max_record_tokens: MaxRecordTokensOption = None,
     recipe: Annotated[
         str | None, typer.Option(help="dai, barnatan_lcft, shen, or a YAML file. [default: dai]")
     ] = None,
-    lr: Annotated[
-        str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")
-    ] = None,
+    lr: RateOption = None,
     only: Annotated[
         str | None,
         typer.Option(
@@ -53,9 +68,9 @@ def controls(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     batch_size: Annotated[str | None, typer.Option(help="auto or a number. [default: auto]")] = None,
-    config: Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Compare in-context learning with finetuning again under controls.
 

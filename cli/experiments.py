@@ -8,21 +8,32 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, pairs, read_config, say
+from .options import (
+    BalancedOption,
+    ColumnsOption,
+    ConfigOption,
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    LabelWordsOption,
+    MaxRecordTokensOption,
+    ModelOption,
+    OutOption,
+    OverwriteOption,
+    RevisionOption,
+    SeparatorOption,
+    TaskOption,
+    TemplateOption,
+    number_or_word,
+    pairs,
+    read_config,
+    say,
+)
 
 _Models = Annotated[str | None, typer.Option(help="Several models, one after another: pocket,pocket-small.")]
-_Revision = Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")]
-_Task = Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")]
-_Data = Annotated[str | None, typer.Option(help="Records: a folder with train and validation, or a file.")]
-_Columns = Annotated[str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")]
-_Template = Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")]
-_LabelWords = Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")]
-_Separator = Annotated[str | None, typer.Option(help="What stands between demonstrations.")]
 _Seeds = Annotated[str | None, typer.Option(help="Draws of demonstrations. [default: 0,1,2]")]
-_Balanced = Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")]
 _Strict = Annotated[bool, typer.Option("--strict-shots", help="Refuse demonstrations that do not fit.")]
 _Limit = Annotated[int | None, typer.Option(help="Queries at most. [default: 64]")]
-_MaxTokens = Annotated[int | None, typer.Option(help="Leave out longer records.")]
 _Rates = Annotated[
     str | None,
     typer.Option(help="auto, numbers for all arms (1e-3,1e-2), or by arm: 'GD=0.1;Adam=1e-4,1e-3'."),
@@ -33,27 +44,24 @@ _Evaluate = Annotated[int | None, typer.Option("--every", help="Evaluate after e
 _DrawLayers = Annotated[int | None, typer.Option(help="Layers drawn for deep and middle. [default: 4]")]
 _Scoring = Annotated[str | None, typer.Option(help="Label words of several tokens: mean, sum or first.")]
 _BatchSize = Annotated[str | None, typer.Option(help="Queries at once: auto or a number. [default: auto]")]
-_Config = Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")]
-_Out = Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")]
 
 
 def order(
     model: ModelOption = None,
     models: _Models = None,
-    revision: _Revision = None,
-    task: _Task = None,
-    data: _Data = None,
-    columns: _Columns = None,
-    template: _Template = None,
-    label_words: _LabelWords = None,
-    separator: _Separator = None,
+    revision: RevisionOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    columns: ColumnsOption = None,
+    template: TemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: _Seeds = None,
-    balanced: _Balanced = False,
+    balanced: BalancedOption = False,
     strict_shots: _Strict = False,
     limit: _Limit = None,
-    max_record_tokens: _MaxTokens = None,
+    max_record_tokens: MaxRecordTokensOption = None,
     orders: Annotated[int | None, typer.Option(help="Orders of the demonstrations. [default: 10]")] = None,
     arms: Annotated[
         str | None,
@@ -74,9 +82,9 @@ def order(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     batch_size: _BatchSize = None,
-    config: _Config = None,
-    out: _Out = None,
-    overwrite: _Overwrite = False,
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure how much the order of demonstrations matters, in context and finetuned (Shen et al. section 4).
 
@@ -123,19 +131,19 @@ def order(
 def outputs(
     model: ModelOption = None,
     models: _Models = None,
-    revision: _Revision = None,
-    task: _Task = None,
-    data: _Data = None,
-    columns: _Columns = None,
-    template: _Template = None,
-    label_words: _LabelWords = None,
-    separator: _Separator = None,
+    revision: RevisionOption = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    columns: ColumnsOption = None,
+    template: TemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations. [default: 1,2,4,8]")] = None,
     seeds: _Seeds = None,
-    balanced: _Balanced = False,
+    balanced: BalancedOption = False,
     strict_shots: _Strict = False,
     limit: _Limit = None,
-    max_record_tokens: _MaxTokens = None,
+    max_record_tokens: MaxRecordTokensOption = None,
     arms: Annotated[
         str | None,
         typer.Option(help="Presets or YAML files. [default: shen,shen_deep,shen_middle, 60 epochs]"),
@@ -158,9 +166,9 @@ def outputs(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     batch_size: _BatchSize = None,
-    config: _Config = None,
-    out: _Out = None,
-    overwrite: _Overwrite = False,
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Compare what finetuned models answer with what is answered in context (Shen et al. section 5).
 

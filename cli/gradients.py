@@ -7,16 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import DeviceOption, DtypeOption, ModelOption, number_or_word, numbers, say
+from .options import (
+    DataOption,
+    DeviceOption,
+    DtypeOption,
+    MaxRecordTokensOption,
+    ModelOption,
+    OverwriteOption,
+    TaskOption,
+    TemplateOption,
+    number_or_word,
+    numbers,
+    say,
+)
 
 
 def gradients(
     model: ModelOption = None,
-    task: Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
-    ] = None,
-    template: Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")] = None,
+    task: TaskOption = None,
+    data: DataOption = None,
+    template: TemplateOption = None,
     shots: Annotated[int, typer.Option(help="Demonstrations.")] = 32,
     seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0",
     recipe: Annotated[
@@ -38,14 +48,14 @@ def gradients(
         ),
     ] = False,
     loss_scale: Annotated[float, typer.Option(help="A factor on the loss; the reference has 4.")] = 1.0,
-    max_record_tokens: Annotated[int | None, typer.Option(help="Leave out longer records.")] = None,
+    max_record_tokens: MaxRecordTokensOption = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write a run directory: table, figure, every number.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Record how large each layer's gradient is at each step of finetuning (Bar Natan et al. Fig. 3)."""
     import json

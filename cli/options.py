@@ -14,6 +14,23 @@ DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0 
 DtypeOption = Annotated[
     str | None, typer.Option(help="auto, float32, float16, bfloat16. [default: the checkpoint's on a GPU]")
 ]
+RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")]
+TaskOption = Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")]
+DataOption = Annotated[
+    str | None, typer.Option(help="Records: a folder with train and validation, or a file.")
+]
+ColumnsOption = Annotated[
+    str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")
+]
+TemplateOption = Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")]
+LabelWordsOption = Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")]
+SeparatorOption = Annotated[str | None, typer.Option(help="What stands between demonstrations.")]
+BalancedOption = Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")]
+MaxRecordTokensOption = Annotated[int | None, typer.Option(help="Leave out longer records.")]
+RateOption = Annotated[str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")]
+ConfigOption = Annotated[Path | None, typer.Option(help="A config.yaml; options override it.")]
+OutOption = Annotated[Path | None, typer.Option(help="The run directory. [default: runs/…]")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")]
 
 
 def pairs(text: str | None, option: str, example: str) -> dict[str, str] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import numbers, pairs, say
+from .options import OverwriteOption, RevisionOption, numbers, pairs, say
 
 _Layers = Annotated[str | None, typer.Option(help="Layers: 0,5,-1. [default: all]")]
 _Matrices = Annotated[str, typer.Option(help="Of q, k, v and o (W_Q, W_K, W_V, W_O).")]
@@ -25,14 +25,13 @@ _AllowUndefined = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print every number as JSON in place of the table.")]
 _Out = Annotated[Path | None, typer.Option(help="Write a run directory: tables, figures, every number.")]
-_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")]
 
 _MATRICES = {"q": "query", "k": "key", "v": "value", "o": "output"}
 
 
 def sparsity(
     model: Annotated[str, typer.Argument(help="Hub id, directory, file, address, or pocket.")] = "pocket",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")] = None,
+    revision: RevisionOption = None,
     threshold: Annotated[
         str | None, typer.Option(help="Thresholds δ. [default: 1e-2,1e-3,1e-4,1e-5,1e-6]")
     ] = None,
@@ -48,7 +47,7 @@ def sparsity(
     allow_undefined: _AllowUndefined = False,
     as_json: _Json = False,
     out: _Out = None,
-    overwrite: _Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure how many entries of W_Q, W_K and W_V are near zero, layer by layer, without loading a model."""
     from ..analyses.weights.sparsity import sparsity as run
@@ -99,7 +98,7 @@ def drift(
     allow_undefined: _AllowUndefined = False,
     as_json: _Json = False,
     out: _Out = None,
-    overwrite: _Overwrite = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Measure how far W_Q, W_K and W_V move over a series of checkpoints, without loading a model.
 
