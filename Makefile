@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-fast lint format bench pocket wheel clean
+.PHONY: install demo test test-fast real-models lint format bench pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -32,6 +32,10 @@ test: $(VENV)/.dev
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m 'not slow'
+
+# Two real pretrained models (Llama and Gemma 3 type, 0.8 GB) for the tests marked `real`, into an ignored folder.
+real-models: $(VENV)/.dev
+	$(BIN)/python ../shared/tools/real_models.py .real-models
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

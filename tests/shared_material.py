@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+REAL_MODELS = Path(__file__).resolve().parent.parent / ".real-models"
 
 TOKENIZERS = ("stories260k", "babyllama-tok105", "gpt2-tokenizer")
 """SentencePiece with byte fallback; single characters, no newline; byte-level, no begin-of-sequence."""
@@ -22,6 +23,14 @@ def shared(path: str) -> Path:
     found = SHARED / path
     if not found.exists():
         pytest.skip(f"{path} is not in {SHARED}")
+    return found
+
+
+def real_model(name: str) -> Path:
+    """The folder of a real pretrained model that `make real-models` fetched; skips the test where it is absent."""
+    found = REAL_MODELS / name
+    if not found.is_dir():
+        pytest.skip(f"{name} is not in {REAL_MODELS}: make real-models fetches it")
     return found
 
 
