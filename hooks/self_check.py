@@ -244,7 +244,8 @@ def _unlike_call(pattern: Tensor, call: AttentionCall | None) -> float:
         return _largest((pattern - own).abs() / own.amax(dim=-1, keepdim=True))
     assert call.values is not None and call.output is not None
     values = repeat(call.values, "kv k d -> (kv group) k d", group=pattern.shape[1] // len(call.values))
-    found = einsum(pattern, values, "s h k, h k d -> s h d")
+    with torch.autocast("cpu", enabled=False):
+        found = einsum(pattern, values, "s h k, h k d -> s h d")
     # A head's output may nearly cancel: it is judged by the values that it mixes.
     size = values.abs().amax(dim=(1, 2))[None, :, None]
     return _largest((found - call.output).abs() / size)
