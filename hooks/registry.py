@@ -14,8 +14,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import UserError
 
-# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments. What it returns,
-# if anything, is told afterwards of the values and of the call's result.
+# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments. What it
+# returns, if anything, is told afterwards of the values and of the call's result.
 AfterCall = Callable[[Tensor, Any], None]
 Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], AfterCall | None]
 
