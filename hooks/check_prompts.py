@@ -1,4 +1,4 @@
-"""The random prompts of a self-check: on both sides of each length at which attention changes, where that is cheap."""
+"""The random prompts of a self-check, on both sides of each length at which attention changes if that is cheap."""
 
 from __future__ import annotations
 

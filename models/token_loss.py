@@ -147,7 +147,9 @@ def sequence_nll(
     sums: dict[int, Tensor] = {}
     for places in forward_groups(model, [len(sequence.ids) for sequence in sequences], len(sequences)):
         batch = loss_batch(model, [sequences[place] for place in places], loss_tokens)
-        sums.update(zip(places, nll_of_logits(model.module(**batch.inputs).logits, batch), strict=True))
+        with fresh_rotation(model.module):
+            logits = model.module(**batch.inputs).logits
+        sums.update(zip(places, nll_of_logits(logits, batch), strict=True))
     return torch.stack([sums[place] for place in range(len(sequences))])
 
 

@@ -21,35 +21,35 @@ VOCABULARY = 97
 PREFIX = tuple(range(3, 20))
 QUERIES = ((40, 41, 42, 43, 44), (50, 51), (60, 61, 62, 63, 64, 65, 66), (70, 71))
 OPTIONS = ((5, 6, 7), (5, 6, 8), (5,), (9, 6, 7, 8))
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "mamba_d_ssm": 32,
+    "mamba_n_heads": 4,
+    "mamba_d_head": 8,
+    "mamba_n_groups": 1,
+    "mamba_d_state": 8,
+    "mamba_d_conv": 4,
+    "mamba_chunk_size": 8,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 @pytest.fixture
 def model() -> Iterator[Any]:
     """A Falcon-H1, whose layers have attention and a state-space mixer side by side, registered as users do."""
     iclprobe.register_family(iclprobe.Family("falcon_h1", mlp_output="feed_forward.down_proj"))
-    config = FalconH1Config(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=128,
-        mamba_d_ssm=32,
-        mamba_n_heads=4,
-        mamba_d_head=8,
-        mamba_n_groups=1,
-        mamba_d_state=8,
-        mamba_d_conv=4,
-        mamba_chunk_size=8,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = FalconH1ForCausalLM(config).eval()
+        module = FalconH1ForCausalLM(FalconH1Config(**_SIZES)).eval()
     with torch.no_grad():
         for parameter in module.parameters():
             if parameter.dim() > 1:
