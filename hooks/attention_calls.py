@@ -1,4 +1,4 @@
-"""What a model's own attention calls return, kept beside a tap for the self-check."""
+"""What a model's own attention calls return, kept for the self-check."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ..models.loading import LanguageModel
+from .registry import Listener, listen_to_attention
 
 _SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 
@@ -34,7 +35,7 @@ class AttentionCall:
 
 @contextmanager
 def watch_attention(model: LanguageModel, calls: dict[int, AttentionCall]) -> Iterator[None]:
-    """Keep what a model's attention calls return while it runs one prompt; a tap must be open.
+    """Keep what a model's attention calls return while it runs one prompt.
 
     Args:
         model: The model.
@@ -42,7 +43,8 @@ def watch_attention(model: LanguageModel, calls: dict[int, AttentionCall]) -> It
     """
     layers = {part.attention: part.index for part in model.parts}
     if model.family.route == "registry":
-        with _watching_registry(model.attention_implementation, layers, calls):
+        listeners = {module: _keeping_result(calls, layer) for module, layer in layers.items()}
+        with listen_to_attention(model.attention_implementation, listeners):
             yield
         return
     watcher = _Watcher(calls)
@@ -54,28 +56,11 @@ def watch_attention(model: LanguageModel, calls: dict[int, AttentionCall]) -> It
         yield
 
 
-@contextmanager
-def _watching_registry(
-    implementation: str, layers: dict[torch.nn.Module, int], calls: dict[int, AttentionCall]
-) -> Iterator[None]:
-    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+def _keeping_result(calls: dict[int, AttentionCall], layer: int) -> Listener:
+    def keep(value: Tensor, result: Any) -> None:
+        calls[layer] = AttentionCall(values=_kept(value[0]), output=_kept(result[0][0]))
 
-    # While a tap is open the registry always has an entry of this name.
-    tapped = ALL_ATTENTION_FUNCTIONS[implementation]
-
-    def attend(
-        module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kw: Any
-    ) -> Any:
-        result = tapped(module, query, key, value, *args, **kw)
-        if module in layers:
-            calls[layers[module]] = AttentionCall(values=_kept(value[0]), output=_kept(result[0][0]))
-        return result
-
-    ALL_ATTENTION_FUNCTIONS[implementation] = attend
-    try:
-        yield
-    finally:
-        ALL_ATTENTION_FUNCTIONS[implementation] = tapped
+    return lambda *_: keep
 
 
 class _Watcher(TorchFunctionMode):

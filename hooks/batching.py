@@ -10,7 +10,7 @@ import torch
 from ..models.loading import LanguageModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
 # More prompts at once than this gain nothing: the cores are busy, and caches overflow. On a CPU small models are
 # busy only with larger batches: this many numbers of hidden states.
@@ -67,7 +67,11 @@ def choose_batch_size(model: LanguageModel, tokens: int, past: int) -> int:
 
 
 def make_batches(
-    lengths: Sequence[int], batch_size: int, *, equal_lengths: bool = False
+    lengths: Sequence[int],
+    batch_size: int,
+    *,
+    equal_lengths: bool = False,
+    kinds: Sequence[Hashable] | None = None,
 ) -> list[torch.Tensor]:
     """Group prompts of similar length, longest first, so that a lack of memory shows at once.
 
@@ -75,12 +79,13 @@ def make_batches(
         lengths: Tokens of each prompt.
         batch_size: Prompts in a batch at most.
         equal_lengths: Never pad: put only prompts of one length together.
+        kinds: Put only prompts of one kind together.
 
     Returns:
         Indices of the prompts of each batch.
     """
-    order = torch.tensor(lengths).argsort(descending=True, stable=True)
-    if not equal_lengths:
-        return list(order.split(batch_size))
-    sizes = torch.tensor(lengths)[order].unique_consecutive(return_counts=True)[1]
-    return [batch for group in order.split(sizes.tolist()) for batch in group.split(batch_size)]
+    groups: dict[Hashable, list[int]] = {}
+    for index in torch.tensor(lengths).argsort(descending=True, stable=True).tolist():
+        key = (kinds[index] if kinds else None, lengths[index] if equal_lengths else None)
+        groups.setdefault(key, []).append(index)
+    return [batch for group in groups.values() for batch in torch.tensor(group).split(batch_size)]

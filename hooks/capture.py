@@ -12,12 +12,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import UserError
+from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
 from ..tasks.prompts import PromptSet
 from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
 from .captured import Capture, capture_from
+from .forward import computing_dtype
 from .label_scores import Scoring
 from .plan import CapturePlan, resolve_plan
 from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
@@ -61,35 +63,36 @@ def capture(
         progress: Show a progress bar of this name.
 
     Raises:
-        UserError: If the plan does not fit the model, a prompt does not fit the context window, or the arrays
-            do not fit into memory.
+        UserError: If the plan does not fit the model, a prompt does not fit the context window or has a token that
+            the model does not know, the arrays do not fit into memory, or another thread uses the model.
     """
     model = load_model(model)
-    prompt_set = as_prompt_set(model, prompts)
-    resolved = resolve_plan(plan, model)
-    shapes = array_shapes(resolved, prompt_set, top_k)
-    batches = stream(
-        model,
-        prompt_set,
-        resolved.plan,
-        batch_size=batch_size,
-        share_prefix=share_prefix,
-        scoring=scoring,
-        top_k=top_k,
-        progress=progress,
-    )
-    # Closed even when storing fails, or the tap would stay until the traceback is forgotten.
-    with closing(batches):
-        if file is not None:
-            return fill_file(Path(file), shapes, batches, resolved.layers)
-        available = free_memory(torch.device("cpu"))
-        if total_bytes(shapes) > available * 0.9:
-            raise UserError(
-                f"this capture takes {total_bytes(shapes) / 1e9:.1f} GB and {available / 1e9:.1f} GB of memory "
-                "are free: keep it in a file (capture(…, file=…), --save-captures), or ask for fewer layers or "
-                "queries"
-            )
-        return fill(allocate(shapes), batches, resolved.layers)
+    with exclusive(model.module, "a capture"):
+        prompt_set = as_prompt_set(model, prompts)
+        resolved = resolve_plan(plan, model)
+        shapes = array_shapes(resolved, prompt_set, top_k)
+        batches = stream(
+            model,
+            prompt_set,
+            resolved.plan,
+            batch_size=batch_size,
+            share_prefix=share_prefix,
+            scoring=scoring,
+            top_k=top_k,
+            progress=progress,
+        )
+        # Closed even when storing fails, or the tap would stay until the traceback is forgotten.
+        with closing(batches):
+            if file is not None:
+                return fill_file(Path(file), shapes, batches, resolved.layers)
+            available = free_memory(torch.device("cpu"))
+            if total_bytes(shapes) > available * 0.9:
+                raise UserError(
+                    f"this capture takes {total_bytes(shapes) / 1e9:.1f} GB and {available / 1e9:.1f} GB of memory "
+                    "are free: keep it in a file (capture(…, file=…), --save-captures), or ask for fewer layers or "
+                    "queries"
+                )
+            return fill(allocate(shapes), batches, resolved.layers)
 
 
 def stream(
@@ -108,12 +111,14 @@ def stream(
     Arguments and errors are those of `capture`.
     """
     model = load_model(model)
-    prompt_set = as_prompt_set(model, prompts)
-    resolved = resolve_plan(plan, model)
-    first_label = resolved.plan.positions == "first_label_token"
-    if first_label and not prompt_set.label_ids:
-        raise UserError("position first_label_token needs prompts with label words: build them from a task")
-    with evaluation_mode(model.module):
+    with exclusive(model.module, "a capture"), evaluation_mode(model.module):
+        prompt_set = as_prompt_set(model, prompts)
+        resolved = resolve_plan(plan, model)
+        first_label = resolved.plan.positions == "first_label_token"
+        if first_label and not prompt_set.label_ids:
+            raise UserError(
+                "position first_label_token needs prompts with label words: build them from a task"
+            )
         run = prepare_run(
             model, prompt_set, share_prefix=share_prefix, scoring=scoring, first_label=first_label
         )
@@ -168,7 +173,7 @@ def _manifest(run: PromptRun, plan: CapturePlan) -> dict[str, Any]:
         "revision": model.revision,
         "family": model.family.name,
         "attention_implementation": model.attention_implementation,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": str(computing_dtype(model)).removeprefix("torch."),
         "device": str(model.device),
         "score_space": plan.score_space,
         "positions": plan.positions,

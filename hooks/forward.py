@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,3 +52,20 @@ def run_forward(
     if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
         output.logits = output.logits[:, keep_logits.to(output.logits.device)]
     return output
+
+
+def computing_dtype(model: LanguageModel) -> torch.dtype:
+    """Return the dtype of the model's matrix products here and now: autocast's where it is on."""
+    kind = model.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
+
+
+def pad(sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    """Pad on the right; return tokens and which of them are real, ``[B, S]``."""
+    longest = max(len(ids) for ids in sequences)
+    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
+    exists = torch.zeros_like(tokens, dtype=torch.bool)
+    for row, ids in enumerate(sequences):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+        exists[row, : len(ids)] = True
+    return tokens, exists

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,13 @@ _SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 _PRODUCT = functional.scaled_dot_product_attention
 
 
+class _Running(threading.local):
+    """Whose attention runs now, in each thread by itself, as the stack of modes is."""
+
+    listener: tuple[SoftmaxListener, ProductListener] | None = None
+    mask: Tensor | None = None
+
+
 class _ReadAttention(TorchFunctionMode):
     """Reads the arguments of attention calls, active only while one of the given modules runs.
 
@@ -31,19 +39,18 @@ class _ReadAttention(TorchFunctionMode):
     def __init__(self, listeners: Mapping[torch.nn.Module, tuple[SoftmaxListener, ProductListener]]) -> None:
         super().__init__()
         self.listeners = listeners
-        self.running: tuple[SoftmaxListener, ProductListener] | None = None
-        self.mask: Tensor | None = None
+        self.now = _Running()
 
     def enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Remember whose attention runs now, and the mask it was given."""
         bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        self.running, self.mask = self.listeners[module], bound.get("attention_mask")
+        self.now.listener, self.now.mask = self.listeners[module], bound.get("attention_mask")
         self.__enter__()
 
     def leave(self, *_: Any) -> None:
         """Forget it; also called when the module raised, or a hook before `enter`."""
-        if self.running is not None:
-            self.running = self.mask = None
+        if self.now.listener is not None:
+            self.now.listener = self.now.mask = None
             self.__exit__(None, None, None)
 
     def __torch_function__(
@@ -51,10 +58,10 @@ class _ReadAttention(TorchFunctionMode):
     ) -> Any:
         """Tell the running module's listener, then do what was asked for."""
         kwargs = kwargs or {}
-        if self.running is not None and (func in _SOFTMAXES or func is _PRODUCT):
+        if self.now.listener is not None and (func in _SOFTMAXES or func is _PRODUCT):
             # What a listener computes itself must not reach another tap on the same module.
             with torch._C.DisableTorchFunction():
-                self._tell(func, args, kwargs, *self.running)
+                self._tell(func, args, kwargs, *self.now.listener)
         return func(*args, **kwargs)
 
     def _tell(
@@ -66,7 +73,7 @@ class _ReadAttention(TorchFunctionMode):
         on_product: ProductListener,
     ) -> None:
         if func in _SOFTMAXES:
-            on_softmax(args[0] if args else kwargs["input"], self.mask)
+            on_softmax(args[0] if args else kwargs["input"], self.now.mask)
         else:
             bound = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
             on_product(bound["query"], bound["key"], bound.get("attn_mask"), bound.get("scale"))

@@ -9,9 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from ..models.loading import LanguageModel
-from .forward import run_forward
+from ..models.rotation import rotation_of
+from ..tasks.prompt_set import TokenIds
+from .batching import choose_batch_size, make_batches
+from .forward import pad, run_forward
 from .prefix import fork
 
 Scoring = Literal["mean", "sum", "first"]
@@ -34,18 +36,24 @@ class LabelScores:
 def score_labels(
     model: LanguageModel,
     next_token: Tensor,
-    labels: Sequence[Sequence[tuple[int, ...]]],
+    labels: Sequence[Sequence[TokenIds]],
+    prompts: Sequence[TokenIds],
     cache: Any,
     exists: Tensor,
     scoring: Scoring = "mean",
 ) -> LabelScores:
-    """Score every option by the log-probability of its continuation, reusing the prompt's keys and values.
+    """Score every option by the log-probability of its continuation.
+
+    The prompt's keys and values are used again where that gives what the whole text gives. It does not where the
+    model keeps more of a prompt than these, or rotates it otherwise once the label stands behind it; then prompt and
+    label run as one text.
 
     Args:
         model: The model.
         next_token: Log-probabilities behind the prompt, ``[B, V]``.
         labels: For each prompt the token ids of each option, ``B x C``.
-        cache: The prompts' keys and values; None if all options are single tokens or only the first counts.
+        prompts: The whole prompts, ``B``.
+        cache: The prompts' keys and values; None where they cannot be used again.
         exists: Which cached tokens are real, ``[B, T]``.
         scoring: ``mean`` per token as in the reference code, ``sum``, or the ``first`` token alone.
     """
@@ -56,10 +64,13 @@ def score_labels(
         logprob = next_token.gather(1, first[:, None])[:, 0]
         is_argmax = first == best
         if max(len(ids) for ids in option) > 1:
-            following, following_is_argmax = _score_continuation(model, option, cache, exists)
-            is_argmax = is_argmax & following_is_argmax
+            if cache is not None and _rotated_alike(model, prompts, option):
+                following, following_is_argmax = _score_continuation(model, option, cache, exists)
+                total, is_argmax = logprob + following, is_argmax & following_is_argmax
+            else:
+                total, is_argmax = _score_whole(model, prompts, option)
             if scoring != "first":
-                logprob = logprob + following
+                logprob = total
             if scoring == "mean":
                 logprob = logprob / torch.tensor([len(ids) for ids in option], device=logprob.device)
         columns.append((logprob.cpu(), is_argmax.cpu()))
@@ -69,25 +80,61 @@ def score_labels(
     )
 
 
+def _rotated_alike(model: LanguageModel, prompts: Sequence[TokenIds], option: Sequence[TokenIds]) -> bool:
+    rotation = rotation_of(model)
+    return all(
+        rotation.alike([len(prompt), len(prompt) + len(ids)])
+        for prompt, ids in zip(prompts, option, strict=True)
+    )
+
+
 def _score_continuation(
-    model: LanguageModel, option: tuple[tuple[int, ...], ...], cache: Any, exists: Tensor
+    model: LanguageModel, option: Sequence[TokenIds], cache: Any, exists: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the summed log-probability of an option's second to last tokens, and whether all are argmax."""
-    if cache is None:
-        raise UserError(
-            f"model {model.name!r} keeps no keys and values to score label words of several tokens with: "
-            "use label words of one token"
-        )
-    longest = max(len(ids) for ids in option)
-    tokens = torch.zeros(len(option), longest - 1, dtype=torch.long)
-    targets = torch.zeros_like(tokens)
-    counts = torch.zeros_like(tokens, dtype=torch.bool)
-    for row, ids in enumerate(option):
-        tokens[row, : len(ids) - 1] = torch.tensor(ids[:-1])
-        targets[row, : len(ids) - 1] = torch.tensor(ids[1:])
-        counts[row, : len(ids) - 1] = True
+    tokens, counts = pad([ids[:-1] for ids in option])
     output = run_forward(model, tokens, torch.cat([exists, counts], dim=1), cache=fork(cache))
-    logits = output.logits.float()
+    return _sum_up(output.logits, pad([ids[1:] for ids in option])[0], counts)
+
+
+def _score_whole(
+    model: LanguageModel, prompts: Sequence[TokenIds], option: Sequence[TokenIds]
+) -> tuple[Tensor, Tensor]:
+    """Return the summed log-probability of an option's tokens, and whether all are argmax, in whole texts."""
+    texts = [prompt + ids for prompt, ids in zip(prompts, option, strict=True)]
+    lengths = [len(text) for text in texts]
+    rotation = rotation_of(model)
+    sums: dict[int, tuple[Tensor, Tensor]] = {}
+    for batch in make_batches(
+        lengths,
+        choose_batch_size(model, max(lengths), 0),
+        equal_lengths=not model.family.pads,
+        kinds=[rotation.regime(length) for length in lengths],
+    ):
+        chosen = batch.tolist()
+        targets, counts = pad([option[index] for index in chosen])
+        steps = torch.arange(targets.shape[1])
+        # Padding of a shorter option looks at the last place that there is.
+        places = torch.stack(
+            [(len(prompts[index]) - 1 + steps).clamp(max=lengths[index] - 1) for index in chosen]
+        )
+        kept, place = places.unique(return_inverse=True)
+        output = run_forward(model, *pad([texts[index] for index in chosen]), keep_logits=kept)
+        logits = output.logits[torch.arange(len(chosen))[:, None], place.to(output.logits.device)]
+        sums.update(zip(chosen, zip(*_sum_up(logits, targets, counts), strict=True), strict=True))
+    ordered = [sums[index] for index in range(len(texts))]
+    return torch.stack([total for total, _ in ordered]), torch.stack([hit for _, hit in ordered])
+
+
+def _sum_up(logits: Tensor, targets: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed log-probability of the tokens that count, and whether each of them is the argmax.
+
+    Args:
+        logits: ``[B, S, V]``.
+        targets: What is said there, ``[B, S]``.
+        counts: Which of it counts, ``[B, S]``.
+    """
+    logits = logits.float()
     targets, counts = targets.to(logits.device), counts.to(logits.device)
     logprobs = torch.log_softmax(logits, dim=-1).gather(2, targets[..., None])[..., 0]
     hits = (logits.argmax(dim=-1) == targets) | ~counts

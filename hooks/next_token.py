@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 from tqdm import tqdm
 
+from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
 from .label_scores import Scoring
@@ -44,11 +45,12 @@ def stream_next_token(
         progress: Show a progress bar of this name.
 
     Raises:
-        UserError: If a prompt does not fit the context window.
+        UserError: If a prompt does not fit the context window or has a token that the model does not know, or another
+            thread uses the model.
     """
     model = load_model(model)
     prompt_set = as_prompt_set(model, prompts)
-    with evaluation_mode(model.module):
+    with exclusive(model.module, "asking for next tokens"), evaluation_mode(model.module):
         run = prepare_run(model, prompt_set, share_prefix=share_prefix, scoring=scoring)
         batches = batches_of(run, batch_size)
         with tqdm(

@@ -6,14 +6,13 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from ..models.loading import LanguageModel
 
 
 def encode_prefix(model: LanguageModel, ids: tuple[int, ...]) -> DynamicCache | None:
-    """Run a prefix once and return its keys and values, or None where the model keeps no such cache.
+    """Run a prefix once and return its keys and values, or None where that is not all the model keeps of it.
 
     Args:
         model: The model.
@@ -25,10 +24,18 @@ def encode_prefix(model: LanguageModel, ids: tuple[int, ...]) -> DynamicCache | 
             input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=True
         )
     cache = getattr(output, "past_key_values", None)
-    shareable = isinstance(cache, DynamicCache) and all(
+    return cache if can_fork(cache) else None
+
+
+def can_fork(cache: Any) -> bool:
+    """Tell whether a cache holds keys and values alone, which grow into new tensors.
+
+    A recurrent or convolution state (Falcon-H1 and other hybrids) is overwritten by whatever runs next, and of a
+    class that is not known here nothing is known: what stands behind such a prompt has to run with all of it.
+    """
+    return type(cache) is DynamicCache and all(
         type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in cache.layers
     )
-    return cache if shareable else None
 
 
 def fork(cache: Any, batch: int | None = None) -> Any:
@@ -50,12 +57,4 @@ def _fork_layer(layer: Any, batch: int | None) -> Any:
     if batch is not None:
         forked.keys = layer.keys.expand(batch, -1, -1, -1)
         forked.values = layer.values.expand(batch, -1, -1, -1)
-    return forked
-
-
-def keep_prompts(cache: Any, indices: Tensor) -> Any:
-    """Return a fork of a cache that holds some of its prompts."""
-    forked = fork(cache)
-    for layer in forked.layers:
-        layer.keys, layer.values = layer.keys[indices], layer.values[indices]
     return forked

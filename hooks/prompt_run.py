@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -12,11 +13,13 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.loading import LanguageModel
+from ..models.rotation import rotation_of
+from ..models.token_ids import require_known_tokens
 from ..tasks.prompts import PromptSet
 from .batching import choose_batch_size, make_batches
-from .forward import run_forward
-from .label_scores import LabelScores, Scoring, score_labels
-from .prefix import encode_prefix, fork
+from .forward import pad, run_forward
+from .label_scores import Scoring, score_labels
+from .prefix import can_fork, encode_prefix, fork
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def prepare_run(
     """Run the shared prefix, if there is one worth sharing.
 
     Raises:
-        UserError: If a prompt does not fit the model's context window.
+        UserError: If a prompt does not fit the model's context window, or has a token that the model does not know.
     """
     limit = model.context_length
     if limit is not None and prompts.longest > limit:
@@ -122,8 +125,15 @@ def prepare_run(
             f"a prompt of {prompts.longest} tokens does not fit the context window of {model.name!r} ({limit} "
             "tokens): use fewer shots, or leave out long records with --max-record-tokens"
         )
+    present = {*prompts.prefix_ids, *chain(*prompts.query_ids), *chain(*chain(*prompts.label_ids))}
+    require_known_tokens(model, present, "a prompt, or a label word,")
     # A lone begin-of-sequence token is not worth a cache, and zero-shot prompts stay plain forwards.
     shared = share_prefix and len(prompts.prefix_ids) > prompts.bos_length
+    if shared:
+        # Keys that were rotated for a short text do not serve in a long one.
+        own = [len(prompts.full_ids(index)) for index in range(prompts.n)]
+        running = [length + first_label for length in own]
+        shared = rotation_of(model).alike([len(prompts.prefix_ids), *own, *running])
     cache = encode_prefix(model, prompts.prefix_ids) if shared else None
     return PromptRun(model, prompts, cache, scoring, first_label)
 
@@ -143,7 +153,12 @@ def batches_of(run: PromptRun, batch_size: int | str) -> list[Tensor]:
         raise UserError(f"batch size {batch_size} is below 1")
     # Behind a padded prompt a window that counts cached tokens would lose real ones.
     equal = not run.model.family.pads or (run.continues and has_window(run.model))
-    return make_batches(lengths, batch_size, equal_lengths=equal)
+    rotation = rotation_of(run.model)
+    kinds = [
+        (rotation.regime(run.past + length), rotation.regime(run.past + length + run.first_label))
+        for length in lengths
+    ]
+    return make_batches(lengths, batch_size, equal_lengths=equal, kinds=kinds)
 
 
 def has_window(model: LanguageModel) -> bool:
@@ -174,55 +189,50 @@ def answer_batch(
         batch: A batch of it.
         pause: Open while further tokens of label words run, which a recorder must not see.
     """
-    cache = None if run.prefix_cache is None else fork(run.prefix_cache, len(batch.indices))
-    kept, place = batch.last.unique(return_inverse=True)
-    output = run_forward(
-        run.model,
-        batch.tokens,
-        batch.everything,
-        cache=cache,
-        use_cache=run.continues and not run.first_label,
-        keep_logits=kept,
-    )
+    output, exists = _run_prompts(run, batch.tokens, batch.everything, batch.last), batch.everything
+    if run.first_label and (run.continues or not _rotated_as_alone(run, batch)):
+        # The forward held a label token; what comes next stands behind the prompt without it.
+        tokens, own = pad([run.tokens_of(int(index), with_label=False) for index in batch.indices])
+        exists = _behind_prefix(run, own)
+        with pause():
+            output = _run_prompts(run, tokens, exists, batch.last)
+    place = batch.last.unique(return_inverse=True)[1]
     logits = output.logits[torch.arange(len(batch.indices)), place.to(output.logits.device)].float()
     logprobs = torch.log_softmax(logits, dim=-1)
-    scores = _label_scores(run, batch, logprobs, output, pause)
-    if scores is None:
+    if not run.prompts.label_ids:
         return NextToken(logprobs)
+    cache = getattr(output, "past_key_values", None)
+    indices = batch.indices.tolist()
+    with pause():
+        scores = score_labels(
+            run.model,
+            logprobs,
+            [run.prompts.label_ids[index] for index in indices],
+            [run.prompts.full_ids(index) for index in indices],
+            cache if can_fork(cache) else None,
+            exists,
+            run.scoring,
+        )
     return NextToken(logprobs, scores.logprobs, scores.is_argmax)
 
 
-def _label_scores(
-    run: PromptRun,
-    batch: PromptBatch,
-    logprobs: Tensor,
-    output: Any,
-    pause: Callable[[], AbstractContextManager[None]],
-) -> LabelScores | None:
-    if not run.prompts.label_ids:
-        return None
-    labels = [run.prompts.label_ids[int(index)] for index in batch.indices]
-    cache, exists = getattr(output, "past_key_values", None), batch.everything
-    with pause():
-        if run.continues and run.first_label:
-            # The forward held a label token; options continue from the prompt without it.
-            tokens, own = pad([run.tokens_of(int(index), with_label=False) for index in batch.indices])
-            exists = _behind_prefix(run, own)
-            start = None if run.prefix_cache is None else fork(run.prefix_cache, len(batch.indices))
-            cache = run_forward(run.model, tokens, exists, cache=start, use_cache=True).past_key_values
-        return score_labels(run.model, logprobs, labels, cache, exists, run.scoring)
+def _run_prompts(run: PromptRun, tokens: Tensor, everything: Tensor, last: Tensor) -> Any:
+    """Run prompts behind the shared prefix and return what the model returns, with logits at the last tokens."""
+    return run_forward(
+        run.model,
+        tokens,
+        everything,
+        cache=None if run.prefix_cache is None else fork(run.prefix_cache, len(tokens)),
+        use_cache=run.continues,
+        keep_logits=last.unique(),
+    )
+
+
+def _rotated_as_alone(run: PromptRun, batch: PromptBatch) -> bool:
+    """Tell whether prompts with a label token behind them are rotated as they are without it."""
+    rotation = rotation_of(run.model)
+    return all(rotation.alike([length - 1, length]) for length in batch.everything.sum(dim=1).tolist())
 
 
 def _behind_prefix(run: PromptRun, exists: Tensor) -> Tensor:
     return torch.cat([torch.ones(len(exists), run.past, dtype=torch.bool), exists], dim=1)
-
-
-def pad(sequences: list[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
-    """Pad on the right; return tokens and which of them are real, ``[B, S]``."""
-    longest = max(len(ids) for ids in sequences)
-    tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
-    exists = torch.zeros_like(tokens, dtype=torch.bool)
-    for row, ids in enumerate(sequences):
-        tokens[row, : len(ids)] = torch.tensor(ids)
-        exists[row, : len(ids)] = True
-    return tokens, exists

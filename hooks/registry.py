@@ -14,8 +14,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import UserError
 
-# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments.
-Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], None]
+# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments. What it
+# returns, if anything, is told afterwards of the values and of the call's result.
+AfterCall = Callable[[Tensor, Any], None]
+Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], AfterCall | None]
 
 _lock = threading.Lock()
 _listeners: dict[str, list[Mapping[torch.nn.Module, Listener]]] = {}
@@ -62,11 +64,17 @@ def _swap_in(implementation: str) -> None:
     def attend(
         module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *args: Any, **kw: Any
     ) -> Any:
-        for listeners in tuple(_listeners[implementation]):
-            if module in listeners:
-                listeners[module](module, query, key, mask, kw)
+        told = [
+            listeners[module](module, query, key, mask, kw)
+            for listeners in tuple(_listeners[implementation])
+            if module in listeners
+        ]
         function = original or _own_eager_function(module)
-        return function(module, query, key, value, mask, *args, **kw)
+        result = function(module, query, key, value, mask, *args, **kw)
+        for after in told:
+            if after is not None:
+                after(value, result)
+        return result
 
     ALL_ATTENTION_FUNCTIONS[implementation] = attend
 

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel
 from ..models.partial_forward import PartialForward
 from ..models.token_loss import evaluation_mode
@@ -62,7 +63,8 @@ class RepeatedQueries:
 
     def ask(self) -> Iterator[tuple[Tensor, NextToken]]:
         """Yield what the model, as it now is, says next, with the indices of the prompts of each batch ``[B]``."""
-        with evaluation_mode(self._run.model.module), torch.no_grad():
+        module = self._run.model.module
+        with exclusive(module, "asking queries"), evaluation_mode(module), torch.no_grad():
             for place, batch in enumerate(self._batches):
                 with self._lower_layers(place):
                     said = answer_batch(self._run, batch)

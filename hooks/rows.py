@@ -104,7 +104,8 @@ def score_rows(
     indices = torch.arange(batch, device=query.device)[:, None]
     taken = query[indices, :, rows].float()
     taken = rearrange(taken, "b p (kv group) d -> b p kv group d", kv=key.shape[1])
-    scores = einsum(taken, key.float(), "b p kv group d, b kv k d -> b p kv group k")
+    with torch.autocast(query.device.type, enabled=False):
+        scores = einsum(taken, key.float(), "b p kv group d, b kv k d -> b p kv group k")
     scores = rearrange(scores, "b p kv group k -> b p (kv group) k")
     if space != "raw":
         scores = scores * (width**-0.5 if scaling is None else scaling)

@@ -7,8 +7,6 @@ attention calls, and captures against captures that must equal them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +15,17 @@ from einops import einsum, repeat
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
-from ..seeds import derive_seed
+from ..models.token_loss import evaluation_mode
 from ..tasks.prompts import PromptSet
 from .attention_calls import AttentionCall, watch_attention
 from .capture import Prompts, capture
 from .captured import Capture
-from .forward import run_forward
+from .check_prompts import check_prompts
+from .forward import computing_dtype, run_forward
 from .plan import CapturePlan, resolve_plan
-from .tap import Recorder
+from .tap import Recorder, Recording
 from .text_prompts import as_prompt_set
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 # Relative to the largest entry of a row. Half precision keeps 11 (float16) or 8 (bfloat16) bits of scores.
 _TOLERANCES = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 _EVERYTHING = CapturePlan(sites=("attention_output", "scores", "pattern"), positions="all", columns="all")
-_TOKENS, _MOST_TOKENS = 64, 192
 
 
 @dataclass(frozen=True)
@@ -101,21 +100,29 @@ def self_check(model: LanguageModel | PreTrainedModel, prompts: Prompts | None =
 
     Args:
         model: The model.
-        prompts: What to run; by default three prompts of random tokens behind a shared prefix, longer than the
-            sliding window where that is at most 176 tokens and the context allows.
+        prompts: What to run; by default three prompts of random tokens behind a shared prefix. Where the model has a
+            sliding window, or rotates long texts otherwise, some are longer and some are shorter than that, if the
+            context and a few seconds allow; a note says which such lengths no prompt exceeds.
 
     Returns:
         The properties and how far each was from holding exactly.
+
+    Raises:
+        UserError: If another thread uses the model.
     """
     model = load_model(model)
-    note = ""
-    if prompts is None:
-        prompt_set, note = _random_prompts(model)
-    else:
-        prompt_set = as_prompt_set(model, prompts)
-    tolerance = _TOLERANCES.get(model.dtype, 1e-4)
+    with exclusive(model.module, "a self-check"), evaluation_mode(model.module):
+        return _self_check(model, prompts)
+
+
+def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
+    drawn = check_prompts(model) if prompts is None else None
+    note = drawn.note if drawn else ""
+    prompt_set = drawn.short if drawn else as_prompt_set(model, prompts)
+    dtype = computing_dtype(model)
+    tolerance = _TOLERANCES.get(dtype, 1e-4)
     checks: list[Check] = []
-    for name, measure, limit, remark in (
+    measures = [
         ("every layer records every site once", _missing_layers, 0.0, ""),
         ("the tap changes no logit", _changed_logits, 0.0, ""),
         ("captured rows give the attention the model used", _unlike_attention, tolerance, note),
@@ -126,35 +133,22 @@ def self_check(model: LanguageModel | PreTrainedModel, prompts: Prompts | None =
             tolerance,
             _prefix_note(prompt_set),
         ),
-    ):
+    ]
+    given = [prompt_set] * len(measures)
+    if drawn is not None and drawn.long is not None:
+        name = f"all of this holds on both sides of {drawn.edge} tokens"
+        measures.append((name, _unlike_alone, tolerance, ""))
+        given.append(drawn.long)
+    for (name, measure, limit, remark), these in zip(measures, given, strict=True):
         try:
-            checks.append(Check(name, measure(model, prompt_set), limit, remark))
+            checks.append(Check(name, measure(model, these), limit, remark))
         except UserError as error:
             checks.append(Check(name, math.inf, limit, str(error)))
-    return SelfCheck(model.name, str(model.dtype).removeprefix("torch."), tuple(checks))
+    return SelfCheck(model.name, str(dtype).removeprefix("torch."), tuple(checks))
 
 
 def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _random_prompts(model: LanguageModel) -> tuple[PromptSet, str]:
-    config = model.module.config.get_text_config()
-    windows = (getattr(config, name, None) for name in ("sliding_window", "window_size"))
-    window = next((int(size) for size in windows if size), 0)
-    context = model.context_length or _MOST_TOKENS
-    total = min(context, max(_TOKENS, window + 16 if window + 16 <= _MOST_TOKENS else 0))
-    note = f"prompts of {total} tokens do not exceed the window of {window}" if window >= total else ""
-    # Prefix and longest query together fill the total; the other queries are shorter, so batches are padded.
-    prefix = total // 2
-    longest = total - prefix
-    lengths = [longest, max(1, longest * 2 // 3), max(1, longest // 3)]
-    generator = torch.Generator().manual_seed(derive_seed("self-check", config.vocab_size, total))
-
-    def draw(count: int) -> tuple[int, ...]:
-        return tuple(torch.randint(config.vocab_size, (count,), generator=generator).tolist())
-
-    return PromptSet(draw(prefix), tuple(draw(length) for length in lengths)), note
 
 
 def _padding_note(model: LanguageModel) -> str:
@@ -169,9 +163,9 @@ def _full_prompts(prompts: PromptSet) -> PromptSet:
     return PromptSet((), tuple(prompts.full_ids(index) for index in range(prompts.n)))
 
 
-def _batch(prompts: PromptSet) -> tuple[Tensor, Tensor]:
-    """Return the first prompt, without padding: token ids and which are real, ``[1, S]``."""
-    tokens = torch.tensor([prompts.full_ids(0)])
+def _alone(prompts: PromptSet, index: int = 0) -> tuple[Tensor, Tensor]:
+    """Return one whole prompt, without padding: token ids and which are real, ``[1, S]``."""
+    tokens = torch.tensor([prompts.full_ids(index)])
     return tokens, torch.ones_like(tokens, dtype=torch.bool)
 
 
@@ -185,11 +179,10 @@ def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
 
 
 def _changed_logits(model: LanguageModel, prompts: PromptSet) -> float:
-    tokens, exists = _batch(prompts)
-    with _evaluating(model):
-        without = run_forward(model, tokens, exists).logits
-        with Recorder(resolve_plan(_EVERYTHING, model)).attached():
-            with_tap = run_forward(model, tokens, exists).logits
+    tokens, exists = _alone(prompts)
+    without = run_forward(model, tokens, exists).logits
+    with Recorder(resolve_plan(_EVERYTHING, model)).attached():
+        with_tap = run_forward(model, tokens, exists).logits
     return _largest((without.float() - with_tap.float()).abs())
 
 
@@ -220,46 +213,67 @@ def _difference(one: Capture, other: Capture) -> float:
         real = exists if name == "scores" else exists[..., 0]
         largest = want.abs().amax(dim=-1, keepdim=True).clamp(min=1e-3 * _largest(want.abs()))
         worst.append(_largest(((want - got).abs() / largest).masked_fill(~real, 0.0)))
-    return max(worst)
+    return _worst(worst)
 
 
 def _unlike_attention(model: LanguageModel, prompts: PromptSet) -> float:
     """Hold captured patterns against what the model's own attention calls returned."""
-    tokens, exists = _batch(prompts)
-    recorder = Recorder(resolve_plan(_EVERYTHING, model))
+    return _record_alone(model, prompts, 0, _EVERYTHING)[1]
+
+
+def _unlike_alone(model: LanguageModel, prompts: PromptSet) -> float:
+    """Hold the last rows of prompts that run together against those of each alone, and these against attention."""
+    plan = _EVERYTHING.model_copy(update={"positions": "last_prompt_token"})
+    together = capture(model, prompts, plan)
+    worst = []
+    for index in range(prompts.n):
+        alone, unlike = _record_alone(model, prompts, index, plan)
+        width = len(prompts.full_ids(index))
+        got = [getattr(together, name)[index] for name in ("attention_output", "scores")]
+        want = [alone["attention_output"][0, :, 0], alone["scores"][0, :, 0]]
+        worst += [unlike, _relative(want[0], got[0]), _relative(want[1], got[1][..., :width])]
+    return _worst(worst)
+
+
+def _record_alone(
+    model: LanguageModel, prompts: PromptSet, index: int, plan: CapturePlan
+) -> tuple[Recording, float]:
+    """Run one whole prompt; return what was recorded and how unlike the model's own attention calls it is."""
+    recorder = Recorder(resolve_plan(plan, model))
     calls: dict[int, AttentionCall] = {}
-    with _evaluating(model), recorder.attached(), watch_attention(model, calls):
-        run_forward(model, tokens, exists)
-    patterns = recorder.take()["pattern"]
+    with recorder.attached(), watch_attention(model, calls):
+        run_forward(model, *_alone(prompts, index), keep_logits=torch.tensor([0]))
+    recording = recorder.take()
+    patterns = recording["pattern"]
     worst = [_unlike_call(patterns[0, layer], calls.get(layer)) for layer in range(model.n_layers)]
-    return math.nan if any(math.isnan(value) for value in worst) else max(worst)
+    return recording, _worst(worst)
+
+
+def _relative(want: Tensor, got: Tensor) -> float:
+    """The worst entry of rows, relative to the largest of its row."""
+    largest = want.abs().amax(dim=-1, keepdim=True).clamp(min=1e-3 * _largest(want.abs()))
+    return _largest((want - got).abs() / largest)
 
 
 def _unlike_call(pattern: Tensor, call: AttentionCall | None) -> float:
-    """The worst deviation of one layer's captured pattern ``[S, H, K]``."""
+    """The worst deviation of one layer's captured pattern ``[P, H, K]``, the last P rows of the call."""
     if call is None:
         return math.nan
     if call.pattern is not None:
-        own = call.pattern.transpose(0, 1)[..., : pattern.shape[-1]]
+        own = call.pattern.transpose(0, 1)[-len(pattern) :, ..., : pattern.shape[-1]]
         return _largest((pattern - own).abs() / own.amax(dim=-1, keepdim=True))
     assert call.values is not None and call.output is not None
     values = repeat(call.values, "kv k d -> (kv group) k d", group=pattern.shape[1] // len(call.values))
-    found = einsum(pattern, values, "s h k, h k d -> s h d")
+    with torch.autocast("cpu", enabled=False):
+        found = einsum(pattern, values, "s h k, h k d -> s h d")
     # A head's output may nearly cancel: it is judged by the values that it mixes.
     size = values.abs().amax(dim=(1, 2))[None, :, None]
-    return _largest((found - call.output).abs() / size)
+    return _largest((found - call.output[-len(pattern) :]).abs() / size)
+
+
+def _worst(values: list[float]) -> float:
+    return math.nan if any(map(math.isnan, values)) else max(values)
 
 
 def _largest(values: Tensor) -> float:
     return values.max().item()
-
-
-@contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
-    modes = {module: module.training for module in model.module.modules()}
-    model.module.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.exclusive_use import exclusive
 from ..models.families import LayerParts
 from ..models.loading import LanguageModel, load_model
 from .functional import listen_to_softmax
@@ -43,10 +45,11 @@ class Recorder:
         self._layers: dict[tuple[str, int], Tensor] = {}
         self._axes: Recording = {}
         self._paused = False
+        self._thread = threading.get_ident()
 
     def expect(self, wanted: Wanted) -> None:
-        """Say which rows of the next forward are wanted, instead of reading it off its attention mask."""
-        self._expected = wanted
+        """Say which rows of this thread's next forward are wanted, instead of reading it off its attention mask."""
+        self._expected, self._thread = wanted, threading.get_ident()
 
     def take(self) -> Recording:
         """Return and forget the recording of the latest forward."""
@@ -67,8 +70,19 @@ class Recorder:
         finally:
             self._paused = False
 
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether the forward that runs is another thread's."""
+        return self._thread != threading.get_ident()
+
+    @property
+    def _wanted_here(self) -> Wanted | None:
+        return None if self._elsewhere else self._wanted
+
     def begin(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note what a forward brings; called by a hook before the model runs."""
+        if self._elsewhere:
+            return
         self._layers.clear()
         self._axes = {}
         if self._paused:
@@ -82,7 +96,7 @@ class Recorder:
 
     def finish(self, *_: Any) -> None:
         """Check that every site fired once in every layer, and keep the recording."""
-        if self._paused:
+        if self._paused or self._elsewhere:
             return
         wanted_names = [*self.resolved.plan.sites]
         if {"scores", "pattern"} & set(wanted_names):
@@ -104,6 +118,8 @@ class Recorder:
 
     def end(self, *_: Any) -> None:
         """Forget the forward, also one that raised."""
+        if self._elsewhere:
+            return
         self._layers.clear()
         self._wanted = None
 
@@ -132,23 +148,24 @@ class Recorder:
         def listen(
             module: torch.nn.Module, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]
         ) -> None:
-            if self._wanted is None:
+            wanted = self._wanted_here
+            if wanted is None:
                 return
             refuse_unread_options(part, mask, options)
             # A cache of fixed size has room for tokens behind the newest.
-            key = key[..., : self._wanted.total, :]
+            key = key[..., : wanted.total, :]
             if isinstance(mask, Tensor):
                 mask = mask[..., : key.shape[-2]]
             if "pattern" not in self.resolved.plan.sites:
                 # Only the wanted columns are computed; the pattern alone needs every key.
-                key = key[..., -min(self._wanted.width, key.shape[-2]) :, :]
+                key = key[..., -min(wanted.width, key.shape[-2]) :, :]
             self._keep_rows(
                 part,
                 score_rows(
                     query,
                     key,
                     mask,
-                    self._wanted,
+                    wanted,
                     scaling=options.get("scaling"),
                     softcap=options.get("softcap"),
                     window=options.get("sliding_window"),
@@ -164,10 +181,10 @@ class Recorder:
 
         @torch.no_grad()
         def listen(scores: Tensor, mask: Tensor | None) -> None:
-            if self._wanted is not None:
+            if (wanted := self._wanted_here) is not None:
                 if space == "raw" and self.resolved.model.family.name == "falcon":
                     raise UserError("Falcon gives raw scores only when loaded with attention='sdpa'")
-                self._keep_rows(part, softmax_rows(scores, mask, self._wanted))
+                self._keep_rows(part, softmax_rows(scores, mask, wanted))
 
         return listen
 
@@ -176,19 +193,19 @@ class Recorder:
 
         @torch.no_grad()
         def listen(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
-            if self._wanted is not None:
-                self._keep_rows(part, score_rows(query, key, mask, self._wanted, scaling=scale, space=space))
+            if (wanted := self._wanted_here) is not None:
+                self._keep_rows(part, score_rows(query, key, mask, wanted, scaling=scale, space=space))
 
         return listen
 
     def _on_output(self, name: str, part: LayerParts) -> Callable[..., None]:
         @torch.no_grad()
         def listen(module: torch.nn.Module, args: Any, output: Any) -> None:
-            if self._wanted is not None:
+            if (wanted := self._wanted_here) is not None:
                 tensor = output[0] if isinstance(output, tuple) else output
                 # OPT's MLP sees all tokens of the batch in one axis.
-                tensor = tensor.view(len(self._wanted.rows), -1, tensor.shape[-1])
-                self._keep(name, part, take_rows(tensor, self._wanted.rows))
+                tensor = tensor.view(len(wanted.rows), -1, tensor.shape[-1])
+                self._keep(name, part, take_rows(tensor, wanted.rows))
 
         return listen
 
@@ -197,7 +214,9 @@ class Recorder:
         """Attach to the model: its own hooks only, all removed on leaving, whatever happened."""
         resolved, module = self.resolved, self.resolved.model.module
         handles = []
+        self._thread = threading.get_ident()
         with ExitStack() as stack:
+            stack.enter_context(exclusive(module, "a tap"))
             try:
                 handles.append(module.register_forward_pre_hook(self.begin, with_kwargs=True))
                 for part in resolved.parts:
@@ -316,9 +335,9 @@ def rows_at(positions: str | tuple[int, ...], exists: Tensor, first: int = 0) ->
 
 @contextmanager
 def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None) -> Iterator[Recorder]:
-    """Record what a plan asks for in every forward of a model that runs inside the ``with``.
+    """Record what a plan asks for in every forward of a model that runs inside the ``with``, in this thread.
 
-    The model's output is bit for bit what it is without the tap. Other models are untouched.
+    The model's output is bit for bit what it is without the tap. Other models and other threads are untouched.
 
     Example:
         >>> with tap(model) as recorder:
@@ -330,7 +349,8 @@ def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None)
         plan: What to record; by default attention outputs and scores at the last prompt token, all columns.
 
     Raises:
-        UserError: On leaving a forward in which a requested site did not fire exactly once in a layer.
+        UserError: On leaving a forward in which a requested site did not fire exactly once in a layer, or if another
+            thread uses the model.
     """
     recorder = Recorder(resolve_plan(plan, load_model(model)))
     with recorder.attached():

@@ -18,7 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .exclusive_use import exclusive
 from .loading import LanguageModel
+from .rotation import remembers_texts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,21 +118,25 @@ def swapped(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[
     Raises:
         UserError: If parameters of this module are swapped already.
     """
-    if module in _changed_modules:
-        raise UserError(
-            f"this {type(module).__name__} already holds finetuned tensors: leave that delta's context first"
-        )
-    parameters = [(module.get_parameter(name), tensor.detach()) for name, tensor in tensors.items()]
-    originals = [(parameter, parameter.data) for parameter, _ in parameters]
-    _changed_modules.add(module)
-    try:
-        for parameter, tensor in parameters:
-            parameter.data = tensor
-        yield
-    finally:
-        for parameter, original in originals:
-            parameter.data = original
-        _changed_modules.discard(module)
+    with exclusive(module, "holding finetuned weights"):
+        if module in _changed_modules:
+            raise UserError(
+                f"this {type(module).__name__} already holds finetuned tensors: leave that delta's context first"
+            )
+        parameters = [(module.get_parameter(name), tensor.detach()) for name, tensor in tensors.items()]
+        originals = [(parameter, parameter.data) for parameter, _ in parameters]
+        _changed_modules.add(module)
+        try:
+            for parameter, tensor in parameters:
+                parameter.data = tensor
+            # Autocast would go on with its copies of the weights that were there before.
+            torch.clear_autocast_cache()
+            yield
+        finally:
+            for parameter, original in originals:
+                parameter.data = original
+            torch.clear_autocast_cache()
+            _changed_modules.discard(module)
 
 
 def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageModel) -> Delta:
@@ -145,30 +151,31 @@ def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageMode
         UserError: If it is not the same architecture, its tensors cannot be told from their names, or nothing
             differs.
     """
-    module = _module(other)
-    theirs = dict(module.named_parameters(remove_duplicate=False))
-    ours = dict(base.module.named_parameters(remove_duplicate=False))
-    _check_same_architecture(base, module, ours, theirs)
-    differing: dict[str, Tensor] = {}
-    first_names: dict[int, str] = {}
-    for name, parameter in ours.items():
-        new = theirs[name].detach().to(parameter.device, parameter.dtype)
-        changed = not torch.equal(new, parameter.detach())
-        first_name = first_names.setdefault(id(parameter), name)
-        if first_name == name:
-            if changed:
-                differing[name] = new.clone() if new.data_ptr() == theirs[name].data_ptr() else new
-        elif not torch.equal(new, differing.get(first_name, parameter.detach())):
+    with exclusive(base.module, "comparing weights"):
+        module = _module(other)
+        theirs = dict(module.named_parameters(remove_duplicate=False))
+        ours = dict(base.module.named_parameters(remove_duplicate=False))
+        _check_same_architecture(base, module, ours, theirs)
+        differing: dict[str, Tensor] = {}
+        first_names: dict[int, str] = {}
+        for name, parameter in ours.items():
+            new = theirs[name].detach().to(parameter.device, parameter.dtype)
+            changed = not torch.equal(new, parameter.detach())
+            first_name = first_names.setdefault(id(parameter), name)
+            if first_name == name:
+                if changed:
+                    differing[name] = new.clone() if new.data_ptr() == theirs[name].data_ptr() else new
+            elif not torch.equal(new, differing.get(first_name, parameter.detach())):
+                raise UserError(
+                    f"{first_name} and {name} are one tensor in {base.name!r} and two in the finetuned model: "
+                    "load the base with untied embeddings (tie_word_embeddings=False)"
+                )
+        if not differing:
             raise UserError(
-                f"{first_name} and {name} are one tensor in {base.name!r} and two in the finetuned model: "
-                "load the base with untied embeddings (tie_word_embeddings=False)"
+                f"the finetuned model has the same weights as {base.name!r}: give the model or adapter after "
+                "finetuning"
             )
-    if not differing:
-        raise UserError(
-            f"the finetuned model has the same weights as {base.name!r}: give the model or adapter after "
-            "finetuning"
-        )
-    return Delta(differing)
+        return Delta(differing)
 
 
 def _check_same_architecture(
@@ -183,6 +190,8 @@ def _check_same_architecture(
             )
     buffers = dict(other.named_buffers())
     for name, buffer in base.module.named_buffers():
+        if remembers_texts(base.module, name):
+            continue
         there = buffers.get(name)
         if there is None or not torch.equal(there.to(buffer.device, buffer.dtype), buffer):
             raise UserError(

@@ -20,6 +20,7 @@ from ..seeds import derive_seed
 from ..tasks.prompt_set import TrainingSequence
 from .clipping import clip_gradients
 from .delta import Delta, swapped
+from .exclusive_use import exclusive
 from .joint_loss import JointLoss, all_finite
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
@@ -129,9 +130,9 @@ def finetune(
     check_sequences(model, training)
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning rate {learning_rate!r} is no positive number: give one such as 1e-4")
-    selected = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
     evaluations: list[int] = []
     with (
+        _selected(model, recipe, seed) as selected,
         torch.inference_mode(False),
         torch.enable_grad(),
         evaluation_mode(model.module),
@@ -248,6 +249,13 @@ def _evaluate(evaluate: Callable[[int], None], epoch: int, evaluations: list[int
     with torch.no_grad():
         evaluate(epoch)
     evaluations.append(epoch)
+
+
+@contextmanager
+def _selected(model: LanguageModel, recipe: Recipe, seed: int) -> Iterator[tuple[TrainedSlice, ...]]:
+    """Yield what a recipe trains, and keep the model from other threads while the context lasts."""
+    with exclusive(model.module, "finetuning"):
+        yield select_parameters(model, recipe.parameters, recipe.include_bias, seed)
 
 
 @contextmanager

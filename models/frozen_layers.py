@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -12,7 +12,7 @@ from ..tasks.prompt_set import TrainingSequence
 from .loading import LanguageModel
 from .partial_forward import PartialForward
 from .recipe import Recipe
-from .token_loss import LossBatch, loss_batch
+from .token_loss import LossBatch, forward_groups, loss_batch
 
 # Padded batches of a few sequences are small; shuffled epochs could make any number of them.
 _MOST_BATCHES = 256
@@ -40,6 +40,11 @@ class FrozenLayers:
         self._model, self._recipe = model, recipe
         self._batches: dict[tuple[TrainingSequence, ...], LossBatch] = {}
         self._states: dict[TrainingSequence, Tensor] = {}
+
+    def batches(self, sequences: Sequence[TrainingSequence], size: int) -> Iterator[LossBatch]:
+        """Yield sequences as padded batches of at most so many, each rotated as its sequences are alone."""
+        for places in forward_groups(self._model, [len(sequence.ids) for sequence in sequences], size):
+            yield self.batch([sequences[place] for place in places])
 
     def batch(self, sequences: Sequence[TrainingSequence]) -> LossBatch:
         """Return sequences as a padded batch, the same one for the same sequences."""

@@ -14,7 +14,7 @@ from .frozen_layers import FrozenLayers
 from .loading import LanguageModel
 from .parameters import TrainedSlice, lowest_layer
 from .recipe import Recipe
-from .token_loss import batches, loss_token_count, nll_of_logits
+from .token_loss import loss_token_count, nll_of_logits
 from .trained_copies import TrainedCopies
 
 # Takes indices of slices, their gradients and the loss that they are of, and makes the step.
@@ -69,8 +69,7 @@ class JointLoss:
         """Return the loss as the model now is."""
         sums = []
         with torch.no_grad():
-            for part in batches(demonstrations, self._forward_size):
-                batch = self._frozen.batch(part)
+            for batch in self._frozen.batches(demonstrations, self._forward_size):
                 with self._frozen.running(batch):
                     logits = self._model.module(**batch.inputs).logits
                 sums.append(nll_of_logits(logits, batch).sum().item())
@@ -85,8 +84,7 @@ class JointLoss:
         sums: list[Tensor] = []
         others: dict[str, Tensor] = {}
         parameters = [*self._trained.parameters, *self._watched_parameters]
-        for part in batches(demonstrations, self._forward_size):
-            batch = self._frozen.batch(part)
+        for batch in self._frozen.batches(demonstrations, self._forward_size):
             with self._frozen.running(batch):
                 logits = self._model.module(**batch.inputs).logits
             part_loss = nll_of_logits(logits, batch).sum() / n_tokens

@@ -23,7 +23,7 @@ from .loading import LanguageModel
 from .parameters import TrainedSlice, layers_of, lowest_layer
 from .partial_forward import LayerCall
 from .recipe import Recipe
-from .token_loss import LossBatch, batches, loss_token_count, nll_of_logits
+from .token_loss import LossBatch, loss_token_count, nll_of_logits
 from .trained_copies import TrainedCopies
 
 
@@ -179,8 +179,7 @@ class LayerCausalLoss:
 
     def _parts(self, demonstrations: Sequence[TrainingSequence]) -> list[_Part]:
         parts = []
-        for sequences in batches(demonstrations, self._forward_size):
-            batch = self._frozen.batch(sequences)
+        for batch in self._frozen.batches(demonstrations, self._forward_size):
             _, calls = self._frozen.partial.calls(batch.inputs)
             parts.append(_Part(batch, self._frozen.entering(batch), calls))
         return parts

@@ -13,6 +13,7 @@ import torch
 from ..errors import UserError
 from .families import Family, LayerParts, layer_parts, resolve_family
 from .projections import HeadGeometry
+from .rotation import stretched_context
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -75,7 +76,7 @@ class LanguageModel:
         """How many tokens fit, or None where the architecture sets no limit."""
         config = self.module.config.get_text_config()
         lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-        return next((int(length) for length in lengths if length), None)
+        return next((stretched_context(config, int(length)) for length in lengths if length), None)
 
     @property
     def attention_implementation(self) -> str:

@@ -33,7 +33,7 @@ class Adapters:
     def merged(self) -> dict[str, Tensor]:
         """Return every adapted weight with its adapter added, in fp32 and then in the weight's dtype."""
         merged = {}
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(self.layers[0][1].weight.device.type, enabled=False):
             for name, layer in self.layers:
                 weight = layer.base_layer.weight
                 added = weight.float() + layer.get_delta_weight("default").float()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .exclusive_use import exclusive
 from .loading import LanguageModel
 
 
@@ -41,7 +42,8 @@ class PartialForward:
         """
         self._model = model
         self._layers = [part.layer for part in model.parts]
-        self._lengths = _output_lengths(model, self._layers)
+        with exclusive(model.module, "looking at the layers"):
+            self._lengths = _output_lengths(model, self._layers)
 
     @contextmanager
     def from_layer(self, layer: int, hidden: Tensor) -> Iterator[None]:
@@ -116,18 +118,19 @@ class PartialForward:
     def _passing(self, indices: range, give: Callable[[int, Tensor, LayerCall], Tensor]) -> Iterator[None]:
         """Replace the forward of some layers by a function of their input."""
         changed: list[tuple[torch.nn.Module, Any]] = []
-        try:
-            for index in indices:
-                module = self._layers[index]
-                changed.append((module, module.__dict__.get("forward")))
-                module.forward = self._forward_giving(index, give)
-            yield
-        finally:
-            for module, earlier in changed:
-                if earlier is None:
-                    del module.forward
-                else:
-                    module.forward = earlier
+        with exclusive(self._model.module, "running some layers alone"):
+            try:
+                for index in indices:
+                    module = self._layers[index]
+                    changed.append((module, module.__dict__.get("forward")))
+                    module.forward = self._forward_giving(index, give)
+                yield
+            finally:
+                for module, earlier in changed:
+                    if earlier is None:
+                        del module.forward
+                    else:
+                        module.forward = earlier
 
     def _forward_giving(
         self, index: int, give: Callable[[int, Tensor, LayerCall], Tensor]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..seeds import derive_seed
 from .delta import Delta
+from .exclusive_use import exclusive
 from .loading import LanguageModel
 
 
@@ -22,14 +23,17 @@ def random_update(model: LanguageModel, delta: Delta, seed: int) -> Delta:
         delta: What finetuning changed.
         seed: Seed of the changes; the same on every device.
     """
-    return Delta(
-        {
-            name: _changed_at_random(
-                model.module.get_parameter(name).detach(), tensor, derive_seed("random update", seed, name)
-            )
-            for name, tensor in delta.tensors.items()
-        }
-    )
+    with exclusive(model.module, "drawing a random update"):
+        return Delta(
+            {
+                name: _changed_at_random(
+                    model.module.get_parameter(name).detach(),
+                    tensor,
+                    derive_seed("random update", seed, name),
+                )
+                for name, tensor in delta.tensors.items()
+            }
+        )
 
 
 def _changed_at_random(original: Tensor, finetuned: Tensor, seed: int) -> Tensor:

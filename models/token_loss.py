@@ -13,8 +13,11 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
+from .exclusive_use import exclusive
 from .loading import LanguageModel
 from .recipe import LossTokens, LossVocabulary
+from .rotation import Regime, fresh_rotation, rotation_of
+from .token_ids import require_known_tokens
 
 
 def loss_token_count(sequence: TrainingSequence, loss_tokens: LossTokens) -> int:
@@ -122,13 +125,16 @@ def nll_of_logits(logits: Tensor, batch: LossBatch) -> Tensor:
     token_nll = torch.nn.functional.cross_entropy(chosen, batch.targets.to(device), reduction="none")
     # A product with a constant matrix, for index_add sums in no fixed order on a GPU.
     membership = torch.nn.functional.one_hot(rows, len(batch.sequences)).to(token_nll.dtype)
-    return token_nll @ membership
+    with torch.autocast(device.type, enabled=False):
+        return token_nll @ membership
 
 
 def sequence_nll(
     model: LanguageModel, sequences: Sequence[TrainingSequence], loss_tokens: LossTokens
 ) -> Tensor:
-    """Return the summed negative log-likelihood of each sequence's loss tokens, in one padded forward.
+    """Return the summed negative log-likelihood of each sequence's loss tokens.
+
+    Sequences are padded into one forward where the model's rotation allows it, see `forward_groups`.
 
     Args:
         model: The model; it runs as it stands, with whatever gradients are switched on.
@@ -138,8 +144,13 @@ def sequence_nll(
     Returns:
         ``[B]`` fp32 (fp64 for a model in fp64), in nats, differentiable.
     """
-    batch = loss_batch(model, sequences, loss_tokens)
-    return nll_of_logits(model.module(**batch.inputs).logits, batch)
+    sums: dict[int, Tensor] = {}
+    for places in forward_groups(model, [len(sequence.ids) for sequence in sequences], len(sequences)):
+        batch = loss_batch(model, [sequences[place] for place in places], loss_tokens)
+        with fresh_rotation(model.module):
+            logits = model.module(**batch.inputs).logits
+        sums.update(zip(places, nll_of_logits(logits, batch), strict=True))
+    return torch.stack([sums[place] for place in range(len(sequences))])
 
 
 def label_nll(model: LanguageModel, sequences: Sequence[TrainingSequence], batch_size: int = 8) -> float:
@@ -158,7 +169,7 @@ def label_nll(model: LanguageModel, sequences: Sequence[TrainingSequence], batch
     check_sequences(model, sequences)
     by_length = sorted(sequences, key=lambda sequence: len(sequence.ids))
     means = []
-    with evaluation_mode(model.module), torch.no_grad():
+    with exclusive(model.module, "a label loss"), evaluation_mode(model.module), torch.no_grad():
         for batch in batches(by_length, batch_size if model.family.pads else 1):
             sums = sequence_nll(model, batch, "label").tolist()
             means += [
@@ -172,6 +183,23 @@ def batches(sequences: Sequence[TrainingSequence], size: int) -> Iterator[Sequen
     """Yield consecutive runs of so many sequences; the last may be shorter."""
     for start in range(0, len(sequences), size):
         yield sequences[start : start + size]
+
+
+def forward_groups(model: LanguageModel, lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield which sequences run in one forward: consecutive runs of those that the model rotates alike.
+
+    Args:
+        model: The model.
+        lengths: Tokens of each sequence.
+        size: Sequences per forward at most.
+    """
+    rotation = rotation_of(model)
+    regimes: dict[Regime, list[int]] = {}
+    for place, length in enumerate(lengths):
+        regimes.setdefault(rotation.regime(length), []).append(place)
+    for places in regimes.values():
+        for start in range(0, len(places), size):
+            yield places[start : start + size]
 
 
 def check_sequences(model: LanguageModel, sequences: Sequence[TrainingSequence]) -> None:
@@ -188,22 +216,19 @@ def check_sequences(model: LanguageModel, sequences: Sequence[TrainingSequence])
             f"a training sequence has {longest} tokens and {model.name!r} takes {model.context_length}: "
             "leave long records out (--max-record-tokens)"
         )
-    vocabulary = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    highest = max(max(sequence.ids) for sequence in sequences)
-    if highest >= vocabulary:  # type: ignore[operator]
-        raise UserError(
-            f"a training sequence has the token {highest} and {model.name!r} knows {vocabulary} tokens: "
-            "tokenise with the model's own tokenizer"
-        )
+    require_known_tokens(
+        model, (token for sequence in sequences for token in sequence.ids), "a training sequence"
+    )
 
 
 @contextmanager
 def evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off while the context lasts; every submodule gets its own mode back."""
+    """Switch dropout off, and let no forward know of those before it; every submodule gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield
+        with fresh_rotation(module):
+            yield
     finally:
         for part, training in modes:
             part.training = training

@@ -54,6 +54,8 @@ class TrainedCopies:
         self._optimizer.step()
         for index in indices:
             self.slices[index].write(self.copies[self.slices[index].name], self._masters[index])
+        # Autocast would go on with its copies of the weights as they were.
+        torch.clear_autocast_cache()
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 
 from ..errors import UserError
 from ..seeds import derive_seed
+from .exclusive_use import exclusive
 from .loading import LanguageModel
 
 _RANGE_NAMES = ("initializer_range", "init_std")
@@ -37,7 +38,8 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
                 f"{name} of {model.name!r} is offloaded or quantised, so there is no untrained copy of it: load "
                 "the model unquantised on devices that hold it whole, or leave this control out"
             )
-    module = copy.deepcopy(model.module)
+    with exclusive(model.module, "copying"):
+        module = copy.deepcopy(model.module)
     spread = initializer_range(model)
     with torch.no_grad():
         for name, _ in wanted:

@@ -10,7 +10,6 @@ import tiny_families
 import torch
 from tiny_families import FAMILIES
 
-from iclprobe.errors import UserError
 from iclprobe.hooks.capture import capture
 from iclprobe.hooks.label_scores import score_labels
 from iclprobe.hooks.plan import CapturePlan
@@ -98,7 +97,16 @@ def test_the_most_probable_next_tokens(name: str) -> None:
     assert capture(model, prompts, top_k=1000).top_ids.shape == (4, tiny_families.VOCABULARY)  # type: ignore[union-attr]
 
 
-def test_label_words_of_several_tokens_need_a_cache() -> None:
-    model = load_model(tiny_families.build("gpt2"))
-    with pytest.raises(UserError, match="label words of one token"):
-        score_labels(model, torch.zeros(1, 97), [((3, 4), (5,))], None, torch.ones(1, 4).bool())
+@pytest.mark.parametrize("name", ["gpt2", "gemma2", "mpt", "falcon_alibi"])
+def test_prompt_and_label_run_as_one_text_where_no_cache_can_be_used(name: str) -> None:
+    model: Any = tiny_families.build(name)
+    prompts = labelled(name, single=False)
+    texts = [prompts.full_ids(index) for index in range(prompts.n)]
+    said = torch.stack([torch.log_softmax(eager_oracle.logits(model, list(text))[-1], -1) for text in texts])
+    exists = torch.ones(prompts.n, max(map(len, texts)), dtype=torch.bool)
+    scores = score_labels(load_model(model), said, prompts.label_ids, texts, None, exists, "sum")
+    for index, options in enumerate(prompts.label_ids):
+        for option, ids in enumerate(options):
+            each, is_argmax = literal(model, list(texts[index]), ids)
+            assert scores.logprobs[index, option].item() == pytest.approx(sum(each), rel=1e-4, abs=2e-4)
+            assert scores.is_argmax[index, option].item() is is_argmax

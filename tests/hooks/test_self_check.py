@@ -10,6 +10,7 @@ import pytest
 import tiny_families
 import torch
 from tiny_families import FAMILIES
+from transformers import AutoModelForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import iclprobe.hooks.prompt_run
@@ -57,6 +58,29 @@ def test_a_window_that_is_not_exceeded_is_said() -> None:
     assert result.held
     assert "do not exceed the window of 4096" in result.checks[ATTENTION].note
     assert self_check(tiny_families.build("mistral")).checks[ATTENTION].note == ""
+
+
+def test_a_distant_window_is_exceeded_by_two_prompts_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: Any = FAMILIES["mistral"]()
+    config.sliding_window, config.max_position_embeddings = 300, 1024
+    model = AutoModelForCausalLM.from_config(config).eval()
+    result = self_check(model)
+    assert result.held, result.lines()
+    assert result.checks[-1].name == "all of this holds on both sides of 300 tokens"
+    original = iclprobe.hooks.rows.visible_keys
+
+    def causal(mask: Any, wanted: Any, keys: int, window: Any, device: Any) -> Any:
+        return original(None, wanted, keys, None, device)
+
+    monkeypatch.setattr(iclprobe.hooks.rows, "visible_keys", causal)
+    assert held(model) == [True, True, True, True, True, False]
+
+
+def test_weights_that_are_not_numbers_are_noticed() -> None:
+    model: Any = tiny_families.fresh("llama")
+    with torch.no_grad():
+        model.model.layers[2].self_attn.q_proj.weight.fill_(float("nan"))
+    assert not any(held(model)[2:])
 
 
 def test_a_short_context_is_respected() -> None:
