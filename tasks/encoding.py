@@ -28,17 +28,24 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[Tok
     return [tuple(ids) for ids in encoded]
 
 
-def begin_of_sequence(tokenizer: PreTrainedTokenizerBase, text: str) -> TokenIds:
-    """What the tokenizer puts in front of `text` by itself: the begin-of-sequence token, or nothing.
+def begin_of_sequence(tokenizer: PreTrainedTokenizerBase, text: str = "") -> TokenIds:
+    """What the tokenizer puts in front of texts by itself: the begin-of-sequence token, or nothing.
 
-    Found by comparing the text's tokens with and without special tokens, because tokenizers have a
+    Found by comparing a text's tokens with and without special tokens, because tokenizers have a
     begin-of-sequence token that they do not add, or add one that is called something else. What a tokenizer
     adds at the end is left out.
+
+    Args:
+        tokenizer: The model's own.
+        text: The text to look at. One that is empty, or begins with a special token that is written out,
+            tells nothing: then a piece of the vocabulary serves.
 
     Raises:
         UserError: When it adds several tokens in front, or changes the text's own tokens.
     """
     plain = encode(tokenizer, [text])[0]
+    if not plain or plain[0] in _added_ids(tokenizer):
+        text, plain = _ordinary_piece(tokenizer)
     full = tuple(tokenizer(text, add_special_tokens=True, verbose=False)["input_ids"])
     for start in range(len(full) - len(plain) + 1):
         if full[start : start + len(plain)] == plain:
@@ -54,6 +61,33 @@ def begin_of_sequence(tokenizer: PreTrainedTokenizerBase, text: str) -> TokenIds
             f"({_tokens(tokenizer, full[:start])}): only one begin-of-sequence token is supported."
         )
     return full[:start]
+
+
+def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[list[TokenIds], TokenIds]:
+    """Token ids of texts as whole prompts, and the begin-of-sequence token that stands in front of each.
+
+    Texts that begin with it written out, as a rendered chat template does, get no second one. What the
+    tokenizer adds at the end is left out: it would stand behind the last token of the prompt.
+    """
+    bos = begin_of_sequence(tokenizer, texts[0])
+    encoded = encode(tokenizer, texts)
+    return [ids if bos and ids[: len(bos)] == bos else bos + ids for ids in encoded], bos
+
+
+def _added_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """The ids of special tokens and of others that are read as a whole wherever a text holds them."""
+    return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+
+
+def _ordinary_piece(tokenizer: PreTrainedTokenizerBase) -> tuple[str, TokenIds]:
+    """A text made of the first piece of the vocabulary that is no special token, and its tokens."""
+    added = _added_ids(tokenizer)
+    for piece in range(len(tokenizer)):
+        text = "" if piece in added else str(tokenizer.decode([piece]))
+        ids = encode(tokenizer, [text])[0] if text else ()
+        if ids and ids[0] not in added:
+            return text, ids
+    raise UserError("The vocabulary of this tokenizer has no piece but special tokens: use the model's own.")
 
 
 def continuations(
