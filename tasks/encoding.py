@@ -52,7 +52,7 @@ def begin_of_sequence(tokenizer: PreTrainedTokenizerBase, text: str = "") -> Tok
             break
     else:
         raise UserError(
-            f"The tokenizer changes the tokens of {_shown(text)} when it adds special tokens: use the "
+            f"The tokenizer changes the tokens of {shown_text(text)} when it adds special tokens: use the "
             "model's own tokenizer, or one that only adds tokens in front."
         )
     if start > 1:
@@ -106,7 +106,7 @@ def continuations(
     for text, more, ids, longer in zip(texts, added, text_ids, joined, strict=True):
         if longer[: len(ids)] != ids or len(longer) == len(ids):
             raise UserError(
-                f"The tokens of {_shown(text)} are {_tokens(tokenizer, ids[-4:])} at its end, and with "
+                f"The tokens of {shown_text(text)} are {_tokens(tokenizer, ids[-4:])} at its end, and with "
                 f"{more!r} after it they become {_tokens(tokenizer, longer[max(0, len(ids) - 4) :])}, so "
                 f"{more!r} has no tokens of its own: let the template end, or the label begin, where this "
                 "tokenizer splits (usually at a space that belongs to the label)."
@@ -116,13 +116,25 @@ def continuations(
 
 
 def separator_ids(
-    tokenizer: PreTrainedTokenizerBase, separator: str, text: str, text_ids: TokenIds
+    tokenizer: PreTrainedTokenizerBase,
+    separator: str,
+    text: str,
+    text_ids: TokenIds,
+    following: tuple[str, TokenIds] = ("", ()),
 ) -> TokenIds:
     """The tokens of `separator` as they stand after `text`.
 
     `END_OF_SEQUENCE` is the tokenizer's end-of-sequence token. Literal text is what it adds to the tokens of
     `text`; where it would change those, its own tokens, because a demonstration's tokens never depend on what
     follows.
+
+    Args:
+        tokenizer: The model's own.
+        separator: Literal text, or `END_OF_SEQUENCE`.
+        text: What stands before it.
+        text_ids: The tokens of that.
+        following: A text that stands behind it, with its tokens: then the separator is what stands between the two
+            (byte-level vocabularies split a blank line that text follows, and not one at the end).
     """
     if separator == END_OF_SEQUENCE:
         end = cast("int | None", tokenizer.eos_token_id)
@@ -134,9 +146,25 @@ def separator_ids(
         return (end,)
     if not separator:
         return ()
-    joined, alone = encode(tokenizer, [text + separator, separator])
-    added = joined[len(text_ids) :]
-    return added if joined[: len(text_ids)] == text_ids and added else alone
+    behind, behind_ids = following
+    between, joined, alone = encode(tokenizer, [text + separator + behind, text + separator, separator])
+    for ids, end in ((between, behind_ids), (joined, ())):
+        stop = len(ids) - len(end)
+        if ids[: len(text_ids)] == text_ids and ids[stop:] == end and stop > len(text_ids):
+            return ids[len(text_ids) : stop]
+    return alone
+
+
+def vanishes(tokenizer: PreTrainedTokenizerBase, separator: str, ids: TokenIds) -> bool:
+    """Whether nothing is left of a separator but spaces that it did not consist of.
+
+    SentencePiece tokenizers that fold white space (`nmt_nfkc`, as XGLM's) make every run of it one space and
+    drop it at the end of a text.
+    """
+    if not separator or separator == END_OF_SEQUENCE or is_unknown(tokenizer, ids):
+        return False
+    written = str(tokenizer.decode(list(ids), skip_special_tokens=False)) if ids else ""
+    return not ids or (bool(separator.strip(" ")) and not written.strip(" "))
 
 
 def is_unknown(tokenizer: PreTrainedTokenizerBase, ids: TokenIds) -> bool:
@@ -149,5 +177,8 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     return " ".join(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))) or "nothing"
 
 
-def _shown(text: str) -> str:
-    return repr(text) if len(text) <= 60 else "..." + repr(text[-60:])
+def shown_text(text: str, *, start: bool = False) -> str:
+    """A text in quotation marks for a message; of a long one its end, or its start."""
+    if len(text) <= 60:
+        return repr(text)
+    return repr(text[:60]) + "..." if start else "..." + repr(text[-60:])

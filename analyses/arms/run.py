@@ -10,7 +10,7 @@ from ...errors import UserError
 from ...models.loading import LanguageModel
 from ...tasks.task import Task
 from ..provenance import provenance
-from ..subject import Subject, load_subject
+from ..subject import Subject, load_subject, named_task
 from .config import ArmsConfig
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run_models(
         subject = load_subject(named, model if in_memory else None, task)
         rows += measure(named, subject)
         origins.append(provenance(subject.model, subject.task, named))
-        config = config.model_copy(update={"task": subject.task.name})
+        config = config.model_copy(update=named_task(subject.task))
         if in_memory:
             config = config.model_copy(update={"model": subject.model.name})
     return ModelsRun(config, rows, tuple(origins))

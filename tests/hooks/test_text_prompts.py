@@ -23,7 +23,12 @@ def model_with(tokenizer: Any, **config: Any) -> Any:
     """A tiny Llama whose configuration names token 1 as its begin-of-sequence, whatever the tokenizer does."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    settings = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    settings: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     module = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **(settings | config))).eval()
     return load_model(module, tokenizer=tokenizer)
 
