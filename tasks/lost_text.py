@@ -22,8 +22,8 @@ class LostText:
 
     Attributes:
         separator_unknown: Whether the separator holds the tokenizer's unknown token.
-        notes: What else is lost, in sentences for a table.
-        warnings: All of it, in sentences for the user.
+        notes: What is lost, in sentences for a table.
+        warnings: The same for the user, with the next step.
     """
 
     separator_unknown: bool
@@ -48,6 +48,7 @@ def lost_text(
     unknown = any(is_unknown(tokenizer, each.separator_ids) for each in shown)
     warnings, notes = [], []
     if unknown:
+        notes.append("the separator between demonstrations is an unknown token to this tokenizer")
         warnings.append(
             f"The separator {separator!r} is (or holds) the unknown token of this tokenizer, so the "
             "model has never seen what stands between the demonstrations: choose another separator."
@@ -60,12 +61,16 @@ def lost_text(
                 "(--separator ' ; '), or this one to go on without."
             )
         notes.append(
-            f"the separator {separator!r} vanishes in this tokenizer: demonstrations follow each other bare"
+            f"the separator {separator!r} vanishes in this tokenizer: nothing stands between demonstrations"
+        )
+        warnings.append(
+            f"The separator {separator!r} vanishes in this tokenizer, which folds white space, so nothing stands "
+            "between demonstrations: choose another separator."
         )
     lost = _line_breaks(tokenizer, template)
     if lost:
         notes.append(f"the line breaks of the template reach the model as {lost}")
-    warnings += [f"{note[0].upper()}{note[1:]}." for note in notes]
+        warnings.append(f"The line breaks of the template {template.name!r} reach the model as {lost}.")
     return LostText(unknown, tuple(notes), tuple(warnings))
 
 
