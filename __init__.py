@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .analyses.gradients import GradientsConfig, GradientsStudy, gradients
     from .analyses.papers.every import reproduce_all
     from .analyses.papers.reproduction import Reproduction, reproduce
+    from .analyses.prompt import PromptConfig, PromptView, show_prompt
     from .analyses.weights.drift import DriftStudy, drift
     from .analyses.weights.sparsity import Sparsity, sparsity
     from .errors import UserError
@@ -74,7 +75,9 @@ _PLACES = {
     "OutputsConfig": "analyses.arms.outputs",
     "OutputsStudy": "analyses.arms.outputs",
     "ProjectionFile": "models.weights",
+    "PromptConfig": "analyses.prompt",
     "PromptSet": "tasks.prompts",
+    "PromptView": "analyses.prompt",
     "Recipe": "models.recipe",
     "Record": "tasks.task",
     "RepeatedQueries": "hooks.repeated_queries",
@@ -108,6 +111,7 @@ _PLACES = {
     "reproduce": "analyses.papers.reproduction",
     "reproduce_all": "analyses.papers.every",
     "self_check": "hooks.self_check",
+    "show_prompt": "analyses.prompt",
     "sparsity": "analyses.weights.sparsity",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
@@ -140,7 +144,9 @@ __all__ = [
     "OutputsConfig",
     "OutputsStudy",
     "ProjectionFile",
+    "PromptConfig",
     "PromptSet",
+    "PromptView",
     "Recipe",
     "Record",
     "RepeatedQueries",
@@ -174,6 +180,7 @@ __all__ = [
     "reproduce",
     "reproduce_all",
     "self_check",
+    "show_prompt",
     "sparsity",
     "stream",
     "stream_next_token",

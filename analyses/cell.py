@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..models.loading import LanguageModel
+from ..models.loading import LanguageModel, PromptingModel
 from ..tasks.demonstrations import choose_queries, draw_demonstrations
 from ..tasks.label_words import check_label_words
 from ..tasks.prompts import TaskPrompts, build_prompts
@@ -30,14 +30,18 @@ class Cell:
     prompts: TaskPrompts
 
 
-def prepare_cell(config: SubjectConfig, model: LanguageModel, task: Task, seed: int) -> Cell:
+def prepare_cell(config: SubjectConfig, model: LanguageModel | PromptingModel, task: Task, seed: int) -> Cell:
     """Draw demonstrations and build the prompts of all settings."""
     demonstrations = draw_demonstrations(task, config.shots, seed, config.balanced, config.order)
     return cell_of(config, model, task, seed, demonstrations)
 
 
 def cell_of(
-    config: SubjectConfig, model: LanguageModel, task: Task, seed: int, demonstrations: Sequence[Record]
+    config: SubjectConfig,
+    model: LanguageModel | PromptingModel,
+    task: Task,
+    seed: int,
+    demonstrations: Sequence[Record],
 ) -> Cell:
     """Build the prompts of all settings from demonstrations.
 

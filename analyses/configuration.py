@@ -14,6 +14,7 @@ from ..hooks.plan import CapturePlan
 from ..models.recipe import Recipe
 from ..probes import Agreement, ScoreVariant
 from ..tasks.catalogue import DEFAULT_TASK
+from ..tasks.task import ChatTemplate
 
 LearningRate = float | Literal["auto", "published"]
 
@@ -23,6 +24,11 @@ def numbers(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
     return (value,) if isinstance(value, int) else value
+
+
+def _yaml_off(value: Any) -> Any:
+    """Read the ``off`` that YAML takes for false."""
+    return "off" if value is False else value
 
 
 def several(value: Any) -> tuple[Any, ...]:
@@ -42,6 +48,8 @@ class SubjectConfig(BaseModel):
         template: A template variant such as ``dai`` or ``shen``, or a template's text.
         label_words: Label words in the order of the labels, in place of the template's.
         separator: What stands between demonstrations, in place of the template's.
+        chat_template: ``user_turn`` puts demonstrations and query into one user turn, as the tokenizer's chat
+            template writes it, and the label where the assistant answers; ``off`` is plain text.
         data: Where the records are, in place of the hub.
         columns: How the data's columns map to the template's fields.
         shots: Demonstrations.
@@ -70,6 +78,7 @@ class SubjectConfig(BaseModel):
     template: str | None = None
     label_words: tuple[str, ...] | None = None
     separator: str | None = None
+    chat_template: Annotated[ChatTemplate, BeforeValidator(_yaml_off)] = "off"
     data: str | None = None
     columns: dict[str, str] = {}
     shots: int = Field(default=8, ge=1)

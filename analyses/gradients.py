@@ -29,6 +29,7 @@ from ..seeds import derive_seed
 from .cell import Cell, prepare_cell
 from .configuration import LearningRate, SubjectConfig, make_config, several
 from .learning_rates import learning_rate_for
+from .prompt import PromptView, view_prompt
 from .provenance import surroundings, weights_sha256
 from .run_directory import run_directory
 from .study_files import write_study
@@ -97,11 +98,13 @@ class GradientsStudy:
         config: What was asked for.
         runs: One for each recipe and seed.
         provenance: Versions, device, weights.
+        prompt: The prompts of one query of the first draw.
     """
 
     config: GradientsConfig
     runs: tuple[RecipeGradients, ...]
     provenance: Mapping[str, Any]
+    prompt: PromptView | None = None
 
     @property
     def recipes(self) -> tuple[str, ...]:
@@ -156,6 +159,7 @@ class GradientsStudy:
             "accumulate": self.config.accumulate,
             "loss_scale": self.config.loss_scale,
             "layers": list(self.layers),
+            "prompt": None if self.prompt is None else self.prompt.to_dict(),
             "runs": [
                 {
                     "recipe": run.recipe,
@@ -222,13 +226,8 @@ def gradients(
     with nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite) as folder:
         subject = load_subject(settings, model, task)
         settings = subject.named(settings)
-        runs = [
-            run
-            for seed in settings.seeds
-            for run in _runs(
-                settings, subject, recipes, prepare_cell(settings, subject.model, subject.task, seed)
-            )
-        ]
+        cells = [prepare_cell(settings, subject.model, subject.task, seed) for seed in settings.seeds]
+        runs = [run for cell in cells for run in _runs(settings, subject, recipes, cell)]
         study = GradientsStudy(
             settings,
             tuple(runs),
@@ -237,6 +236,7 @@ def gradients(
                 "weights_sha256": weights_sha256(subject.model.module),
                 "records_sha256": subject.task.digest(),
             },
+            view_prompt(subject.model, subject.task, cells[0]),
         )
         if folder is not None:
             write_study(

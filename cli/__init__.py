@@ -14,6 +14,7 @@ from .experiments import order, outputs
 from .gradients import gradients
 from .look import check, families, tasks
 from .options import say
+from .prompt import prompt
 from .reproduce import reproduce
 from .weights import drift, sparsity
 
@@ -33,6 +34,7 @@ for command in (
     construction,
     order,
     outputs,
+    prompt,
     check,
     tasks,
     families,

@@ -10,6 +10,7 @@ import typer
 from ..errors import UserError
 from .options import (
     BalancedOption,
+    ChatTemplateOption,
     ColumnsOption,
     ConfigOption,
     DataOption,
@@ -43,6 +44,7 @@ def compare(
     template: TemplateOption = None,
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
+    chat_template: ChatTemplateOption = None,
     shots: Annotated[
         str | None, typer.Option(help="Demonstrations; several numbers, 1,2,4, make a grid. [default: 8]")
     ] = None,
@@ -119,6 +121,7 @@ def compare(
         "template": template,
         "label_words": None if label_words is None else [word.strip() for word in label_words.split(",")],
         "separator": separator,
+        "chat_template": chat_template,
         "shots": numbers(shots, "--shots", int),
         "seeds": seeds if seeds is not None else seed,
         "order": order,

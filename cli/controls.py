@@ -9,6 +9,7 @@ import typer
 
 from .options import (
     BalancedOption,
+    ChatTemplateOption,
     ColumnsOption,
     ConfigOption,
     DataOption,
@@ -40,6 +41,7 @@ def controls(
     template: TemplateOption = None,
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
+    chat_template: ChatTemplateOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: Annotated[str | None, typer.Option(help="Draws of demonstrations: 0,1,2. [default: 0]")] = None,
     balanced: BalancedOption = False,
@@ -92,6 +94,7 @@ def controls(
         "template": template,
         "label_words": words,
         "separator": separator,
+        "chat_template": chat_template,
         "shots": shots,
         "seeds": seeds,
         "balanced": balanced or None,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .options import (
+    ChatTemplateOption,
     DataOption,
     DeviceOption,
     DtypeOption,
@@ -27,6 +28,7 @@ def gradients(
     task: TaskOption = None,
     data: DataOption = None,
     template: TemplateOption = None,
+    chat_template: ChatTemplateOption = None,
     shots: Annotated[int, typer.Option(help="Demonstrations.")] = 32,
     seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0",
     recipe: Annotated[
@@ -68,6 +70,7 @@ def gradients(
         "task": task,
         "data": data,
         "template": template,
+        "chat_template": chat_template,
         "learning_rate": number_or_word(lr),
         "max_record_tokens": max_record_tokens,
         "device": device,

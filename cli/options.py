@@ -25,6 +25,9 @@ ColumnsOption = Annotated[
 TemplateOption = Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")]
 LabelWordsOption = Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")]
 SeparatorOption = Annotated[str | None, typer.Option(help="What stands between demonstrations.")]
+ChatTemplateOption = Annotated[
+    str | None, typer.Option(help="off, or user_turn: prompts as one turn of a chat. [default: off]")
+]
 BalancedOption = Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")]
 MaxRecordTokensOption = Annotated[int | None, typer.Option(help="Leave out longer records.")]
 RateOption = Annotated[str | None, typer.Option(help="auto, published, or a number. [default: the recipe's]")]

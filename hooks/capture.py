@@ -26,7 +26,7 @@ from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt
 from .rows import Wanted
 from .storage import allocate, total_bytes
 from .tap import Recorder, rows_at
-from .text_prompts import as_prompt_set
+from .text_prompts import as_prompt_set, begin_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -125,13 +125,14 @@ def stream(
         batches = batches_of(run, batch_size)
         bar = tqdm(total=prompt_set.n, desc=progress, unit="prompt", disable=None if progress else True)
         recorder = Recorder(resolved)
+        begin = None if prompt_set.prefix_ids else begin_token(model)
         with bar, recorder.attached():
             for indices in batches:
-                yield indices, _run_batch(run, recorder, indices, top_k)
+                yield indices, _run_batch(run, recorder, indices, top_k, begin)
                 bar.update(len(indices))
 
 
-def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int) -> Capture:
+def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int, begin: int | None) -> Capture:
     batch = prompt_batch(run, indices)
     plan = recorder.resolved.plan
     wanted, rows = _wanted(run, plan, batch.exists)
@@ -140,6 +141,9 @@ def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int) 
     recording = recorder.take()
     top = said.logprobs.topk(min(top_k, said.logprobs.shape[-1]), dim=-1)
     recording["columns"] = _columns(run, plan, batch.everything)
+    if begin is not None:
+        # Prompts of which only some begin with it share no prefix.
+        recording["columns"][:, 0] &= batch.tokens[:, 0].cpu() != begin
     recording["rows"] = rows
     return capture_from(
         recorder.resolved,

@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ from .functional import listen_to_softmax
 from .plan import CapturePlan, ResolvedPlan, resolve_plan
 from .registry import listen_to_attention
 from .rows import Rows, Wanted, keep_columns, score_rows, softmax_rows, take_rows
+from .text_prompts import begin_token
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,6 +48,10 @@ class Recorder:
         self._axes: Recording = {}
         self._paused = False
         self._thread = threading.get_ident()
+
+    @cached_property
+    def _begin_token(self) -> int | None:
+        return begin_token(self.resolved.model)
 
     def expect(self, wanted: Wanted) -> None:
         """Say which rows of this thread's next forward are wanted, instead of reading it off its attention mask."""
@@ -91,7 +97,8 @@ class Recorder:
         self._wanted, self._expected = self._expected, None
         if self._wanted is None:
             inputs = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-            self._wanted, columns, rows = wanted_from_inputs(self.resolved, inputs | inputs.get("kwargs", {}))
+            inputs |= inputs.get("kwargs", {})
+            self._wanted, columns, rows = wanted_from_inputs(self.resolved, inputs, self._begin_token)
             self._axes = {"columns": columns, "rows": rows}
 
     def finish(self, *_: Any) -> None:
@@ -264,8 +271,15 @@ def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any]) 
         )
 
 
-def wanted_from_inputs(resolved: ResolvedPlan, inputs: Mapping[str, Any]) -> tuple[Wanted, Tensor, Tensor]:
+def wanted_from_inputs(
+    resolved: ResolvedPlan, inputs: Mapping[str, Any], begin: int | None
+) -> tuple[Wanted, Tensor, Tensor]:
     """Read off a forward's inputs, by name, which rows the plan wants.
+
+    Args:
+        resolved: The plan.
+        inputs: The forward's inputs.
+        begin: The begin-of-sequence token, which is no column where a prompt begins with it; see `begin_token`.
 
     Returns:
         The rows wanted, which columns hold a token ``[B, W]`` (begin-of-sequence excluded), and which of the
@@ -293,10 +307,9 @@ def wanted_from_inputs(resolved: ResolvedPlan, inputs: Mapping[str, Any]) -> tup
         raise UserError("first_label_token needs label words: use capture(model, prompt_set, plan)")
     rows, existing = rows_at(positions, here)
     columns = exists.clone()
-    bos = resolved.model.module.config.get_text_config().bos_token_id
-    if tokens is not None and past == 0 and bos is not None:
+    if tokens is not None and past == 0 and begin is not None:
         first = exists.int().argmax(dim=1)
-        starts = tokens.cpu().gather(1, first[:, None])[:, 0] == bos
+        starts = tokens.cpu().gather(1, first[:, None])[:, 0] == begin
         columns[starts, first[starts]] = False
     return Wanted(rows, past, length, first_column=0), columns, existing
 

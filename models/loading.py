@@ -74,9 +74,7 @@ class LanguageModel:
     @property
     def context_length(self) -> int | None:
         """How many tokens fit, or None where the architecture sets no limit."""
-        config = self.module.config.get_text_config()
-        lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-        return next((stretched_context(config, int(length)) for length in lengths if length), None)
+        return context_length_of(self.module.config)
 
     @property
     def attention_implementation(self) -> str:
@@ -173,6 +171,47 @@ def _wrap_module(module: Any, tokenizer: Any, adapter: str | Path | None) -> Lan
         tokenizer = _load_tokenizer(tokenizer, None)
     name = module.config.name_or_path or type(module).__name__
     return LanguageModel(module, resolve_family(module.config), tokenizer, name)
+
+
+def context_length_of(config: Any) -> int | None:
+    """Return how many tokens fit into a model of a configuration, or None where the architecture sets no limit."""
+    config = config.get_text_config()
+    lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
+    return next((stretched_context(config, int(length)) for length in lengths if length), None)
+
+
+@dataclass(frozen=True)
+class PromptingModel:
+    """What it takes to build a model's prompts: everything but its weights.
+
+    Attributes:
+        name: What it was loaded from.
+        tokenizer: Its tokenizer.
+        context_length: How many tokens fit, or None where the architecture sets no limit.
+    """
+
+    name: str
+    tokenizer: PreTrainedTokenizerBase
+    context_length: int | None
+
+    def require_tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer."""
+        return self.tokenizer
+
+
+def load_prompting_model(name: str, *, revision: str | None = None) -> PromptingModel:
+    """Load the configuration and the tokenizer of a model, and no weights.
+
+    Args:
+        name: A hub id, a local directory, or an embedded model.
+        revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
+
+    Raises:
+        UserError: If there is no such model or it has no tokenizer.
+    """
+    place, place_revision = place_of(name, revision)
+    config = _load_config(place, place_revision, trust_remote_code=False)
+    return PromptingModel(name, _load_tokenizer(place, place_revision), context_length_of(config))
 
 
 def place_of(name: str, revision: str | None) -> tuple[str, str | None]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..analyses.comparison.draw import Draw, FinetunedSetting
 from ..analyses.configuration import CompareConfig
+from .prompt_text import prompt_fact
 from .style import MATRIX_NAMES
 
 
@@ -34,6 +35,7 @@ def facts_of(config: CompareConfig, draws: Sequence[Draw]) -> tuple[tuple[str, s
     facts = [
         ("model", _model(config, draws[0])),
         ("task", _task(config, draws[0])),
+        *(("prompt", prompt_fact(draw.prompt)) for draw in draws[:1] if draw.prompt is not None),
         ("demonstrations", _demonstrations(config, draws)),
         ("queries", _queries(draws)),
         ("finetuning", _finetuning([draw.finetuned for draw in draws])),
@@ -158,4 +160,5 @@ def warnings_of(draws: Sequence[Draw]) -> tuple[str, ...]:
     ]
     if any(draw.separator_unknown for draw in draws):
         warnings.append("the separator between demonstrations is an unknown token to this tokenizer")
-    return tuple(warnings)
+    warnings += draws[0].prompt.notes if draws[0].prompt is not None else ()
+    return tuple(dict.fromkeys(warnings))

@@ -10,6 +10,7 @@ from ..analyses.gradients import GradientsStudy
 from . import style
 from .heatmap import draw_heatmap, layer_ticks
 from .plain_table import aligned, number
+from .prompt_text import prompt_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,6 +46,7 @@ def gradients_text(study: GradientsStudy) -> str:
             f"{recipe}: learning rate {rates}; the first layer's gradient is "
             f"{number(float(means[0] / means[-1]))} times the last layer's"
         )
+    lines += prompt_lines([study.prompt] if study.prompt is not None else [])
     return "\n".join(lines)
 
 

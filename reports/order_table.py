@@ -9,6 +9,7 @@ import numpy as np
 from ..analyses.arms.order import OrderStudy
 from ..analyses.arms.series import ICL, Series
 from .plain_table import aligned, number
+from .prompt_text import prompt_lines
 
 _WORDS = {
     "sum_std": "standard deviation of each token's probability over orders, summed over tokens",
@@ -39,7 +40,7 @@ def order_text(study: OrderStudy) -> str:
             "over vocabulary %",
         ]
         lines += [_title(study, model), "", *aligned(header, rows), ""]
-    return "\n".join([*lines, *_notes(study, sensitivity)])
+    return "\n".join([*lines, *_notes(study, sensitivity), *prompt_lines(study.prompts)])
 
 
 def spread(values: np.ndarray, form: str = ".3g", scale: float = 1.0) -> str:

@@ -10,6 +10,7 @@ from ..analyses.arms.outputs import OutputsStudy
 from ..analyses.arms.series import Series
 from .order_table import diverged_note, draws, spread
 from .plain_table import aligned
+from .prompt_text import prompt_lines
 
 _READINGS = {
     "sqrt_k_minus_o": "Eq. 6 with K - |O| inside the root",
@@ -39,7 +40,8 @@ def outputs_text(study: OutputsStudy) -> str:
         first = next(row for row in study.rows if row.model == model)
         lines += [f"{model} · {first.task} · {plural(shots)} · {first.queries} queries", ""]
         lines += [*aligned(header, rows), ""]
-    return "\n".join([*lines, *_notes(study, [entry[0] for entry in grouped])])
+    notes = _notes(study, [entry[0] for entry in grouped])
+    return "\n".join([*lines, *notes, *prompt_lines(study.prompts)])
 
 
 def plural(shots: int) -> str:

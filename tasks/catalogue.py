@@ -100,7 +100,7 @@ def _template(
         chosen = entry.template(template)
     if words is not None:
         chosen = replace(chosen, label_words=words)
-    return chosen if separator is None else replace(chosen, separator=separator)
+    return chosen if separator is None else replace(chosen, separator=separator, separator_given=True)
 
 
 def _pools(entry: TaskEntry, template: Template, data: Any, columns: Mapping[str, str]) -> RecordPools:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import UserError
+from .task import ChatTemplate
 
 TokenIds = tuple[int, ...]
 
@@ -17,7 +18,8 @@ class PromptSet:
     """N queries behind one shared prefix.
 
     Attributes:
-        prefix_ids: Begin-of-sequence (if any) and demonstrations; shared by all queries; may be empty.
+        prefix_ids: Begin-of-sequence (if any), or the head of a chat's user turn, and demonstrations; shared by
+            all queries; may be empty.
         query_ids: `[N]` the queries, each with at least one token.
         label_ids: `[N][C]` the tokens of every label option after each query, each with at least one token;
             empty when the prompts carry no labels.
@@ -101,6 +103,8 @@ class PromptSet:
 class TrainingSequence:
     """One demonstration to finetune on: begin-of-sequence (if any), input, label; no separator.
 
+    Behind a chat template the input is a whole user turn and the label what the assistant says.
+
     Attributes:
         ids: All tokens.
         label_start: Where the label begins; its tokens are `ids[label_start:]`.
@@ -128,11 +132,32 @@ class TrainingSequence:
 
 
 @dataclass(frozen=True)
+class Demonstration:
+    """One demonstration as it stands in the context.
+
+    Attributes:
+        input_ids: Its text.
+        label_ids: Its label.
+        separator_ids: What follows it.
+    """
+
+    input_ids: TokenIds
+    label_ids: TokenIds
+    separator_ids: TokenIds
+
+    @property
+    def ids(self) -> TokenIds:
+        """All of it."""
+        return self.input_ids + self.label_ids + self.separator_ids
+
+
+@dataclass(frozen=True)
 class TaskPrompts:
     """A task as one tokenizer sees it, in all settings.
 
     Attributes:
-        zero_shot: Begin-of-sequence and the queries; also what the finetuned model is given.
+        zero_shot: Begin-of-sequence, or the head of the user turn, and the queries; also what the finetuned model
+            is given.
         icl: The same queries behind the demonstrations.
         training: The demonstrations to finetune on, in the order in which they are shown.
         demonstrations_used: How many demonstrations the in-context prompt holds.
@@ -140,6 +165,12 @@ class TaskPrompts:
         query_indices: Index of each kept query in the given list.
         queries_skipped: How many queries are too long on their own.
         separator_unknown: Whether the separator contains the tokenizer's unknown token.
+        shown: The demonstrations that the in-context prompt holds, in order.
+        tail_ids: With which every query ends: the end of the user turn and the head of the assistant's; empty
+            without a chat template.
+        chat_template: Whether the prompts are a chat's user turn.
+        separator: What follows each demonstration, as text.
+        notes: Sentences about what the tokenizer does not show of the template.
     """
 
     zero_shot: PromptSet
@@ -150,6 +181,11 @@ class TaskPrompts:
     query_indices: tuple[int, ...]
     queries_skipped: int
     separator_unknown: bool
+    shown: tuple[Demonstration, ...] = ()
+    tail_ids: TokenIds = ()
+    chat_template: ChatTemplate = "off"
+    separator: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the settings differ in the demonstrations and in nothing else."""
@@ -160,7 +196,8 @@ class TaskPrompts:
             icl.gold,
         ):
             raise UserError("The zero-shot and the in-context prompts have different queries or labels.")
-        if zero_shot.prefix_ids != icl.prefix_ids[: icl.bos_length] or zero_shot.bos_length != icl.bos_length:
+        front = zero_shot.prefix_ids
+        if front != icl.prefix_ids[: len(front)] or zero_shot.bos_length != icl.bos_length:
             raise UserError("The zero-shot and the in-context prompts begin differently.")
         if len(self.query_indices) != zero_shot.n:
             raise UserError(f"{zero_shot.n} queries have {len(self.query_indices)} indices.")

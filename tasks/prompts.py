@@ -9,43 +9,42 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .encoding import TokenIds, begin_of_sequence, continuations, encode, is_unknown, separator_ids
+from .encoding import TokenIds, continuations, encode, separator_ids
+from .frame import Frame, check_turns, frame_of
 from .label_words import check_label_words
-from .prompt_set import PromptSet, TaskPrompts, TrainingSequence
+from .lost_text import lost_text
+from .prompt_set import Demonstration, PromptSet, TaskPrompts, TrainingSequence
 from .task import Record, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["PromptSet", "TaskPrompts", "TrainingSequence", "build_prompts", "training_sequences"]
+__all__ = [
+    "PromptSet",
+    "TaskPrompts",
+    "TrainingSequence",
+    "build_prompts",
+    "shown_demonstrations",
+    "training_sequences",
+]
 
 
 @dataclass(frozen=True)
-class _Demonstration:
-    input_ids: TokenIds
-    label_ids: TokenIds
-    separator_ids: TokenIds
-    options: tuple[TokenIds, ...]
+class _Question:
+    """A record as a whole prompt, with every label option behind it."""
 
-    @property
-    def shown_ids(self) -> TokenIds:
-        return self.input_ids + self.label_ids + self.separator_ids
-
-
-@dataclass(frozen=True)
-class _Query:
-    index: int
+    prompt: str
     ids: TokenIds
-    label_ids: tuple[TokenIds, ...]
+    options: tuple[TokenIds, ...]
     gold: int
 
     @property
     def length(self) -> int:
-        return len(self.ids) + max(map(len, self.label_ids))
+        return len(self.ids) + max(map(len, self.options))
 
 
 def build_prompts(
@@ -81,14 +80,20 @@ def build_prompts(
         UserError: When no query can be used, no demonstration fits, label words collide, or the tokenizer
             merges a label with the text before it.
     """
-    kept, skipped, bos = _queries(tokenizer, template, queries, context_length)
-    shown = _demonstrations(tokenizer, template, demonstrations)
-    _check_begin(tokenizer, bos, [query.ids for query in kept] + [each.shown_ids for each in shown], template)
-    longest_query = len(bos) + max(query.length for query in kept)
-    prefix, used = _prefix(bos, shown, longest_query, context_length)
+    if not queries:
+        raise UserError("There is no query to ask: give at least one record.")
+    frame = frame_of(tokenizer, template, template.render(queries[0]))
+    asked = _questions(tokenizer, template, frame, queries, "Query")
+    check_label_words([each.options for each in asked], label_words=template.label_words)
+    kept = _fitting(frame, asked, context_length)
+    trained = _questions(tokenizer, template, frame, demonstrations, "Demonstration")
+    shown = _shown(tokenizer, template, frame, demonstrations, trained, asked[0])
+    _check_begin(tokenizer, frame, [each.ids for each in (*asked, *trained)], template)
+    longest_query = frame.bos_length + max(asked[index].length for index in kept)
+    used = _fitting_demonstrations(frame, shown, longest_query, context_length)
     if shown and not used:
         raise UserError(
-            f"No demonstration fits: the first has {len(shown[0].shown_ids)} tokens, the longest query "
+            f"No demonstration fits: the first has {len(shown[0].ids)} tokens, the longest query "
             f"{longest_query}, and the context of the model holds {context_length}; leave out long records "
             "with --max-record-tokens N."
         )
@@ -99,22 +104,30 @@ def build_prompts(
             "--max-record-tokens N, or allow fewer than asked."
         )
     zero_shot = PromptSet(
-        prefix_ids=bos,
-        query_ids=tuple(query.ids for query in kept),
-        label_ids=tuple(query.label_ids for query in kept),
-        gold=tuple(query.gold for query in kept),
-        bos_length=len(bos),
+        prefix_ids=frame.ids,
+        query_ids=tuple(asked[index].ids for index in kept),
+        label_ids=tuple(asked[index].options for index in kept),
+        gold=tuple(asked[index].gold for index in kept),
+        bos_length=frame.bos_length,
     )
-    icl = PromptSet(prefix, zero_shot.query_ids, zero_shot.label_ids, zero_shot.gold, len(bos))
+    prefix = sum((each.ids for each in shown[:used]), frame.ids)
+    lost = lost_text(tokenizer, template, frame.separator(template), shown)
+    for sentence in lost.warnings:
+        warnings.warn(sentence, UserWarning, stacklevel=2)
     return TaskPrompts(
         zero_shot=zero_shot,
-        icl=icl,
-        training=_training(bos, shown[:used] if match_demonstrations else shown, context_length),
+        icl=replace(zero_shot, prefix_ids=prefix),
+        training=_training(frame, trained[:used] if match_demonstrations else trained, context_length),
         demonstrations_used=used,
         demonstrations_asked=len(shown),
-        query_indices=tuple(query.index for query in kept),
-        queries_skipped=skipped,
-        separator_unknown=_warn_unknown_separator(tokenizer, template, shown),
+        query_indices=tuple(kept),
+        queries_skipped=len(asked) - len(kept),
+        separator_unknown=lost.separator_unknown,
+        shown=tuple(shown[:used]),
+        tail_ids=_tail(tokenizer, frame, asked[kept[0]]),
+        chat_template=frame.chat_template,
+        separator=frame.separator(template),
+        notes=lost.notes,
     )
 
 
@@ -135,101 +148,146 @@ def training_sequences(
     Raises:
         UserError: When no record fits.
     """
-    texts = [template.render(record) for record in records]
-    bos = begin_of_sequence(tokenizer, texts[0])
-    shown = _demonstrations(tokenizer, template, records)
+    frame = frame_of(tokenizer, template, template.render(records[0]))
+    asked = _questions(tokenizer, template, frame, records, "Record")
     limit = context_length if context_length is not None else float("inf")
-    fitting = [each for each in shown if len(bos) + len(each.input_ids) + len(each.label_ids) <= limit]
+    fitting = [
+        each for each in asked if len(frame.ids) + len(each.ids) + len(each.options[each.gold]) <= limit
+    ]
     if not fitting:
         raise UserError(
             f"None of {len(records)} training records fits the context of {context_length} tokens: use a model "
             "with a longer context, or records that are shorter."
         )
-    return _training(bos, fitting, context_length)
+    return _training(frame, fitting, context_length)
 
 
-def _queries(
+def shown_demonstrations(
+    tokenizer: PreTrainedTokenizerBase, template: Template, records: Sequence[Record]
+) -> tuple[Demonstration, ...]:
+    """Tokenise records as they stand in a context, whatever the length of it.
+
+    Args:
+        tokenizer: The model's own.
+        template: How records become text.
+        records: In the order in which they are shown.
+
+    Raises:
+        UserError: When the tokenizer merges a label with the text before it, or loses the separator.
+    """
+    frame = frame_of(tokenizer, template, template.render(records[0]))
+    asked = _questions(tokenizer, template, frame, records, "Demonstration")
+    shown = _shown(tokenizer, template, frame, records, asked)
+    lost_text(tokenizer, template, frame.separator(template), shown)
+    return tuple(shown)
+
+
+def _questions(
     tokenizer: PreTrainedTokenizerBase,
     template: Template,
+    frame: Frame,
     records: Sequence[Record],
-    context_length: int | None,
-) -> tuple[list[_Query], int, TokenIds]:
-    """The queries that fit on their own, how many do not, and the begin-of-sequence token."""
-    if not records:
-        raise UserError("There is no query to ask: give at least one record.")
+    name: str,
+) -> list[_Question]:
+    """Records as prompts that end where the answer stands."""
     texts = [template.render(record) for record in records]
-    ids = encode(tokenizer, texts)
-    for index, query_ids in enumerate(ids):
-        if not query_ids:
-            raise UserError(f"Query {index} is {texts[index]!r}, which has no tokens: give it some text.")
-    bos = begin_of_sequence(tokenizer, texts[0])
-    label_ids = _options(tokenizer, template, texts, ids)
-    check_label_words(label_ids, label_words=template.label_words)
-    found = [
-        _Query(index, ids[index], label_ids[index], record.label) for index, record in enumerate(records)
-    ]
-    limit = context_length if context_length is not None else float("inf")
-    kept = [query for query in found if len(bos) + query.length <= limit]
-    if not kept:
-        shortest = len(bos) + min(query.length for query in found)
-        raise UserError(
-            f"None of the {len(found)} queries fits the context of {context_length} tokens: the shortest "
-            f"takes {shortest} with its label; use shorter records or a model with a longer context."
-        )
-    return kept, len(found) - len(kept), bos
-
-
-def _demonstrations(
-    tokenizer: PreTrainedTokenizerBase, template: Template, records: Sequence[Record]
-) -> list[_Demonstration]:
-    texts = [template.render(record) for record in records]
-    labels = [template.label_text(record.label) for record in records]
-    input_ids = encode(tokenizer, texts)
-    options = _options(tokenizer, template, texts, input_ids)
-    own_labels = [own[record.label] for own, record in zip(options, records, strict=True)]
-    return [
-        _Demonstration(
-            own_input,
-            own_label,
-            separator_ids(tokenizer, template.separator, text + label, own_input + own_label),
-            own_options,
-        )
-        for text, label, own_input, own_label, own_options in zip(
-            texts, labels, input_ids, own_labels, options, strict=True
-        )
-    ]
-
-
-def _options(
-    tokenizer: PreTrainedTokenizerBase, template: Template, texts: Sequence[str], ids: Sequence[TokenIds]
-) -> list[tuple[TokenIds, ...]]:
-    """The tokens of every label option behind each text."""
-    columns = [
-        continuations(tokenizer, texts, ids, [template.label_text(label)] * len(texts))
+    prompts = [frame.asked(text) for text in texts]
+    whole = encode(tokenizer, prompts)
+    behind = frame.behind_head(tokenizer, prompts, whole)
+    for index, (text, ids) in enumerate(zip(texts, behind, strict=True)):
+        if not ids or (frame.is_turn and not text.strip()):
+            raise UserError(f"{name} {index} is {text!r}, which has no tokens: give it some text.")
+    check_turns(tokenizer, frame, prompts)
+    options = [
+        continuations(tokenizer, prompts, whole, [frame.answer(template, label)] * len(prompts))
         for label in range(len(template.label_words))
     ]
-    return list(zip(*columns, strict=True))
+    return [
+        _Question(prompt, ids, own, record.label)
+        for prompt, ids, own, record in zip(prompts, behind, zip(*options, strict=True), records, strict=True)
+    ]
 
 
-def _prefix(
-    bos: TokenIds, shown: Sequence[_Demonstration], longest_query: int, context_length: int | None
-) -> tuple[TokenIds, int]:
-    """Begin-of-sequence with the demonstrations that fit, and how many those are."""
-    prefix, used = bos, 0
-    for demonstration in shown:
-        longer = prefix + demonstration.shown_ids
-        if context_length is not None and len(longer) + longest_query >= context_length:
-            break
-        prefix, used = longer, used + 1
-    return prefix, used
+def _fitting(frame: Frame, asked: Sequence[_Question], context_length: int | None) -> list[int]:
+    """The indices of the queries that fit on their own."""
+    limit = context_length if context_length is not None else float("inf")
+    kept = [index for index, query in enumerate(asked) if len(frame.ids) + query.length <= limit]
+    if not kept:
+        shortest = len(frame.ids) + min(query.length for query in asked)
+        raise UserError(
+            f"None of the {len(asked)} queries fits the context of {context_length} tokens: the shortest "
+            f"takes {shortest} with its label; use shorter records or a model with a longer context."
+        )
+    return kept
+
+
+def _shown(
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    frame: Frame,
+    records: Sequence[Record],
+    asked: Sequence[_Question],
+    query: _Question | None = None,
+) -> list[Demonstration]:
+    """Records as they stand in the context, where no turn ends before the label, with a query behind the last."""
+    texts = [frame.shown(template.render(record)) for record in records]
+    labels = [template.label_text(record.label) for record in records]
+    if frame.is_turn:
+        whole = encode(tokenizer, texts)
+        inputs = frame.behind_head(tokenizer, texts, whole)
+        answers = continuations(tokenizer, texts, whole, labels)
+    else:
+        whole = inputs = [each.ids for each in asked]
+        answers = [each.options[each.gold] for each in asked]
+    # Plain prompts are not the tokens of their text as a whole (R5), so separators need not be either.
+    following = [("", ())] * len(records)
+    if frame.is_turn:
+        following = [(frame.own(text), ids) for text, ids in zip(texts[1:], inputs[1:], strict=True)]
+        following.append(("", ()) if query is None else (frame.own(query.prompt), query.ids))
+    separator = frame.separator(template)
+    return [
+        Demonstration(
+            inputs[index],
+            answers[index],
+            separator_ids(
+                tokenizer, separator, text + labels[index], whole[index] + answers[index], following[index]
+            ),
+        )
+        for index, text in enumerate(texts)
+    ]
+
+
+def _fitting_demonstrations(
+    frame: Frame, shown: Sequence[Demonstration], longest_query: int, context_length: int | None
+) -> int:
+    """How many demonstrations fit, in order."""
+    length = len(frame.ids)
+    for used, demonstration in enumerate(shown):
+        length += len(demonstration.ids)
+        if context_length is not None and length + longest_query >= context_length:
+            return used
+    return len(shown)
+
+
+def _tail(tokenizer: PreTrainedTokenizerBase, frame: Frame, query: _Question) -> TokenIds:
+    """The tokens of a query that are the template's rather than the user's text."""
+    if not frame.is_turn:
+        return ()
+    before = query.prompt.removesuffix(frame.tail)
+    (ids,) = frame.behind_head(tokenizer, [before], encode(tokenizer, [before]))
+    shared = next(
+        (at for at, pair in enumerate(zip(ids, query.ids, strict=False)) if pair[0] != pair[1]), len(ids)
+    )
+    return query.ids[shared:]
 
 
 def _training(
-    bos: TokenIds, shown: Sequence[_Demonstration], context_length: int | None
+    frame: Frame, asked: Sequence[_Question], context_length: int | None
 ) -> tuple[TrainingSequence, ...]:
+    front = frame.ids
     sequences = tuple(
-        TrainingSequence(bos + each.input_ids + each.label_ids, len(bos) + len(each.input_ids), each.options)
-        for each in shown
+        TrainingSequence(front + each.ids + each.options[each.gold], len(front) + len(each.ids), each.options)
+        for each in asked
     )
     for index, sequence in enumerate(sequences):
         if context_length is not None and len(sequence.ids) > context_length:
@@ -242,26 +300,13 @@ def _training(
 
 
 def _check_begin(
-    tokenizer: PreTrainedTokenizerBase, bos: TokenIds, pieces: Sequence[TokenIds], template: Template
+    tokenizer: PreTrainedTokenizerBase, frame: Frame, pieces: Sequence[TokenIds], template: Template
 ) -> None:
     """Refuse a begin-of-sequence token that is written out where the tokenizer adds one itself."""
+    bos = () if frame.is_turn else frame.ids
     if bos and any(ids[: len(bos)] == bos for ids in pieces):
         token = tokenizer.convert_ids_to_tokens(list(bos))[0]
         raise UserError(
             f"A text of the template {template.query!r} begins with {token!r}, which this tokenizer puts in "
             "front by itself: leave it out."
         )
-
-
-def _warn_unknown_separator(
-    tokenizer: PreTrainedTokenizerBase, template: Template, shown: Sequence[_Demonstration]
-) -> bool:
-    unknown = any(is_unknown(tokenizer, each.separator_ids) for each in shown)
-    if unknown:
-        warnings.warn(
-            f"The separator {template.separator!r} is (or holds) the unknown token of this tokenizer, so the "
-            "model has never seen what stands between the demonstrations: choose another separator.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return unknown

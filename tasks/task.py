@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from string import Formatter
 from types import MappingProxyType
+from typing import Literal
 
 from ..errors import UserError
 
 END_OF_SEQUENCE = "<end-of-sequence>"
 """Separator that stands for the tokenizer's own end-of-sequence token, whatever its text is."""
+
+ChatTemplate = Literal["off", "user_turn"]
+"""Whether prompts are plain text, or one turn of a chat as the tokenizer's chat template writes it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,9 @@ class Template:
         label_words: One word for each label, in label order.
         separator: What follows every demonstration: literal text, or `END_OF_SEQUENCE`.
         label_prefix: What stands between the query and the label word.
+        chat_template: `user_turn` puts the demonstrations and the query into one user turn; see `Frame`.
+        separator_given: Whether the user chose the separator: then one that the tokenizer loses is warned
+            about, and otherwise refused.
     """
 
     name: str
@@ -65,6 +72,8 @@ class Template:
     label_words: tuple[str, ...]
     separator: str
     label_prefix: str = " "
+    chat_template: ChatTemplate = "off"
+    separator_given: bool = False
 
     def __post_init__(self) -> None:
         """Refuse empty label words and a query that cannot be filled."""
@@ -172,4 +181,6 @@ class Task:
             [[record.texts, record.label] for record in self.train],
             [[record.texts, record.label] for record in self.validation],
         ]
+        if template.chat_template != "off":
+            content.append(template.chat_template)
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()

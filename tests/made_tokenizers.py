@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
@@ -31,3 +33,30 @@ def word_tokenizer(
             special_tokens=[(name, ids[name]) for name in dict.fromkeys([*front, *back])],
         )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", **special_tokens)
+
+
+CHAT = (
+    "{% for message in messages %}{{ '<turn>' + message['role'] + '\n' + message['content'] + '<end>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<turn>assistant\n' }}{% endif %}"
+)
+"""A chat template as many models have it: every message between two special tokens, text as it is."""
+
+
+def chat_tokenizer(text: str, template: str = CHAT, **options: Any) -> PreTrainedTokenizerBase:
+    """A word tokenizer that also knows how a chat is written; its end-of-sequence token ends a turn."""
+    tokenizer = word_tokenizer(text + " user assistant\n", eos_token="<end>", sep_token="<turn>", **options)
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+def folding_tokenizer(text: str) -> PreTrainedTokenizerBase:
+    """SentencePiece as XGLM has it: every run of white space is one space, and none is left at the end."""
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), ("▁", -1.0), *((f"▁{word}", -1.0) for word in text.split())]
+    tokenizer: Any = Tokenizer(models.Unigram(pieces, unk_id=0))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>")

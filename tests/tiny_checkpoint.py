@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import torch
-from made_tokenizers import word_tokenizer
+from made_tokenizers import chat_tokenizer, word_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 NOUNS = ("cake", "train", "song", "storm", "goat", "pie", "road", "band")
@@ -15,10 +15,13 @@ WORDS = " ".join(("the", "is", "Sentence:", "Label:", "good", "bad", "very", *NO
 TEMPLATE = "Sentence: {text} Label:"
 
 
-def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3) -> Path:
+def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3, chat: bool = False) -> Path:
     """Write a random Llama with its word tokenizer, whose scores are spread enough to matter."""
-    tokenizer = word_tokenizer(WORDS, front=("<s>",), bos_token="<s>", eos_token="</s>")
-    begin, end = (tokenizer(token, add_special_tokens=False)["input_ids"][0] for token in ("<s>", "</s>"))
+    if chat:
+        tokenizer = chat_tokenizer(WORDS, front=("<s>",), bos_token="<s>")
+    else:
+        tokenizer = word_tokenizer(WORDS, front=("<s>",), bos_token="<s>", eos_token="</s>")
+    begin, end = tokenizer.convert_tokens_to_ids(["<s>", str(tokenizer.eos_token)])
     config = LlamaConfig(
         hidden_size=32,
         intermediate_size=48,

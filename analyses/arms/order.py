@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.loading import LanguageModel
 from ...tasks.task import Task
 from ..configuration import make_config
+from ..prompt import PromptView
 from ..run_directory import run_directory
 from ..study_files import write_study
 from .order_measurement import OrderConfig, OrderRow, measure_orders
@@ -34,11 +35,13 @@ class OrderStudy:
         config: What was asked for.
         rows: One entry a model, draw, arm, drawn layer, learning rate and epoch; in-context learning first.
         provenance: Versions, models, data, device and date.
+        prompts: What each model was sent for its first query.
     """
 
     config: OrderConfig
     rows: tuple[OrderRow, ...]
     provenance: Mapping[str, Any]
+    prompts: tuple[PromptView, ...] = ()
 
     def series(self, measure: str = "sensitivity") -> tuple[Series, ...]:
         """Return a measure over epochs for every model, arm and learning rate.
@@ -60,6 +63,7 @@ class OrderStudy:
             "aggregate": self.config.aggregate,
             "ddof": self.config.ddof,
             "top_k": self.config.top_k,
+            "prompts": {prompt.model: prompt.to_dict() for prompt in self.prompts},
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -124,7 +128,7 @@ def order(
     with directory as folder:
         run = run_models(settings, model, task, measure_orders)
         provenance = run.provenance(time.perf_counter() - start)
-        study = OrderStudy(run.config, tuple(run.rows), provenance)
+        study = OrderStudy(run.config, tuple(run.rows), provenance, run.prompts)
         if folder is not None:
             write_study(
                 folder,

@@ -19,6 +19,7 @@ from ...probes.order_sensitivity import OrderMoments, SensitivityAggregate, orde
 from ...tasks.orders import distinct_orders
 from ..cell import Cell, prepare_cell
 from ..configuration import SubjectConfig
+from ..prompt import PromptView, view_prompt
 from ..subject import Subject
 from .config import Arms, ArmsConfig, BatchSizes, short_arms
 from .finetuning import (
@@ -125,8 +126,8 @@ _DIVERGED: dict[str, float] = dict.fromkeys(
 )
 
 
-def measure_orders(config: OrderConfig, subject: Subject) -> list[OrderRow]:
-    """Measure in-context learning and every arm of one model, draw by draw.
+def measure_orders(config: OrderConfig, subject: Subject) -> tuple[list[OrderRow], PromptView]:
+    """Measure in-context learning and every arm of one model, draw by draw; return its first prompt too.
 
     Args:
         config: The study.
@@ -141,10 +142,12 @@ def measure_orders(config: OrderConfig, subject: Subject) -> list[OrderRow]:
     rates = LearningRates(config, settings, model, subject.task)
     queries = AskedQueries(settings, model)
     rows: list[OrderRow] = []
+    prompts: list[PromptView] = []
     with finetuning_bar(len(config.seeds) * len(arms) * config.orders, f"orders of {model.name}") as bar:
         for seed in config.seeds:
             cell = prepare_cell(settings, model, subject.task, seed)
             measured = _Draw(config, subject, settings, cell)
+            prompts.append(view_prompt(model, subject.task, cell))
             rows.append(measured.in_context())
             tried: dict[tuple[str, float], bool] = {}
             for arm in arms:
@@ -153,7 +156,7 @@ def measure_orders(config: OrderConfig, subject: Subject) -> list[OrderRow]:
                     tried[arm.name, rate] = not math.isnan(found[-1].sensitivity)
                     rows.extend(found)
             require_some_rate(tried)
-    return rows
+    return rows, prompts[0]
 
 
 class _Draw:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...models.loading import LanguageModel
 from ...tasks.task import Task
 from ..configuration import make_config
+from ..prompt import PromptView
 from ..run_directory import run_directory
 from ..study_files import write_study
 from .checkpoint_pairs import CheckpointPairs, PairMeasure, compare_checkpoints
@@ -36,11 +37,13 @@ class OutputsStudy:
         rows: One entry a model, number of shots, draw, arm, drawn layer, learning rate and epoch; zero-shot and
             in-context learning first.
         provenance: Versions, models, data, device and date.
+        prompts: What each model was sent for its first query.
     """
 
     config: OutputsConfig
     rows: tuple[OutputsRow, ...]
     provenance: Mapping[str, Any]
+    prompts: tuple[PromptView, ...] = ()
 
     @property
     def shots_without_icl(self) -> tuple[tuple[str, int], ...]:
@@ -97,6 +100,7 @@ class OutputsStudy:
         return {
             "top_k": self.config.top_k,
             "overlap_norm": self.config.overlap_norm,
+            "prompts": {prompt.model: prompt.to_dict() for prompt in self.prompts},
             "rows": [row.values() for row in self.rows],
             "checkpoint_pairs": [pair.to_dict() for pair in pairs],
         }
@@ -192,7 +196,7 @@ def outputs(
     with directory as folder:
         run = run_models(settings, model, task, measure_outputs)
         provenance = run.provenance(time.perf_counter() - start)
-        study = OutputsStudy(run.config, tuple(run.rows), provenance)
+        study = OutputsStudy(run.config, tuple(run.rows), provenance, run.prompts)
         if folder is not None:
             write_study(
                 folder,

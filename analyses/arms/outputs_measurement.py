@@ -25,6 +25,7 @@ from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
 from ..cell import Cell
 from ..configuration import SubjectConfig, numbers
+from ..prompt import PromptView, view_prompt
 from ..subject import Subject
 from .config import Arms, ArmsConfig, short_arms
 from .finetuning import (
@@ -141,10 +142,11 @@ def keep_answers(batches: Iterable[tuple[Tensor, NextToken]], gold: Tensor, k: i
     return Answers(TopTokens.concatenate(parts).select(order), labels / len(gold), vocabulary / len(gold))
 
 
-def measure_outputs(config: OutputsConfig, subject: Subject) -> list[OutputsRow]:
+def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[OutputsRow], PromptView]:
     """Measure zero-shot, in-context learning and every arm of one model, for every number of shots and draw.
 
-    Zero-shot answers are given once for all, those in context once for all arms.
+    Zero-shot answers are given once for all, those in context once for all arms. The model's first prompt is
+    returned too.
 
     Args:
         config: The study.
@@ -156,6 +158,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> list[OutputsRow]
     model = subject.model
     arms = arms_of(config, model)
     rows: list[OutputsRow] = []
+    prompts: list[PromptView] = []
     shared: _Shared | None = None
     with finetuning_bar(len(config.shots) * len(config.seeds) * len(arms), f"outputs of {model.name}") as bar:
         for shots in config.shots:
@@ -165,6 +168,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> list[OutputsRow]
                 prepared = prepare_fitting_cell(settings, model, subject.task, seed)
                 shared = shared or _Shared(config, subject, settings, prepared.cell)
                 draw = _Draw(shared, settings, prepared)
+                prompts.append(view_prompt(model, subject.task, prepared.cell))
                 rows += [draw.zero_shot(), *draw.in_context()]
                 tried: dict[tuple[str, float], bool] = {}
                 for arm in arms:
@@ -175,7 +179,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> list[OutputsRow]
                         rows += found
                     bar.update()
                 require_some_rate(tried)
-    return rows
+    return rows, prompts[0]
 
 
 class _Shared:

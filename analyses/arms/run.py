@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from ...errors import UserError
 from ...models.loading import LanguageModel
 from ...tasks.task import Task
+from ..prompt import PromptView
 from ..provenance import provenance
-from ..subject import Subject, load_subject
+from ..subject import Subject, load_subject, named_task
 from .config import ArmsConfig
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ class ModelsRun(Generic[Config, Row]):
         config: The configuration, which names what was run.
         rows: In the order of the models.
         origins: Where each model's numbers came from.
+        prompts: What each model was sent for its first query.
     """
 
     config: Config
     rows: list[Row]
     origins: tuple[dict[str, Any], ...]
+    prompts: tuple[PromptView, ...]
 
     def provenance(self, seconds: float) -> dict[str, Any]:
         """Return where all numbers came from.
@@ -48,7 +51,7 @@ def run_models(
     config: Config,
     model: str | LanguageModel | PreTrainedModel | None,
     task: str | Task | None,
-    measure: Callable[[Config, Subject], Sequence[Row]],
+    measure: Callable[[Config, Subject], tuple[Sequence[Row], PromptView]],
 ) -> ModelsRun[Config, Row]:
     """Measure one model after another; one at a time is in memory.
 
@@ -56,7 +59,7 @@ def run_models(
         config: The study.
         model: A model in memory, in place of the configuration's.
         task: A task in memory, likewise.
-        measure: Measures one model.
+        measure: Measures one model, and returns what it was sent for its first query.
 
     Raises:
         UserError: If something cannot be loaded, or a model in memory is given beside a list of names.
@@ -66,12 +69,15 @@ def run_models(
         raise UserError("give either a model in memory or the names of several models, not both")
     rows: list[Row] = []
     origins: list[dict[str, Any]] = []
+    prompts: list[PromptView] = []
     for name in config.model_names:
         named = config.model_copy(update={"model": name})
         subject = load_subject(named, model if in_memory else None, task)
-        rows += measure(named, subject)
+        measured, prompt = measure(named, subject)
+        rows += measured
+        prompts.append(prompt)
         origins.append(provenance(subject.model, subject.task, named))
-        config = config.model_copy(update={"task": subject.task.name})
+        config = config.model_copy(update=named_task(subject.task))
         if in_memory:
             config = config.model_copy(update={"model": subject.model.name})
-    return ModelsRun(config, rows, tuple(origins))
+    return ModelsRun(config, rows, tuple(origins), tuple(prompts))

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...hooks.captured import Capture
 from ..cell import Cell
 from ..configuration import MeasuringConfig
+from ..prompt import view_prompt
 from ..subject import Subject
 from .draw import Draw, FinetunedSetting
 from .pretrained import Pretrained
@@ -62,6 +63,7 @@ def compare_cell(
         records_left_out=subject.left_out,
         separator_unknown=cell.prompts.separator_unknown,
         manifest={"zsl": dict(zero_shot.manifest), "icl": dict(icl.manifest)},
+        prompt=view_prompt(subject.model, task, cell),
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...models.finetuning import Finetuning
 from ...models.learning_rate import LearningRateChoice
 from ...probes import NullSimilarity, SimAM, SimAOU
+from ..prompt import PromptView
 from .finetuning_drift import FinetuningDrift
 
 Setting = Literal["zsl", "icl", "ft"]
@@ -110,6 +111,7 @@ class Draw:
         records_left_out: Records over the token limit, in train and validation.
         separator_unknown: Whether the separator holds an unknown token.
         manifest: Where the captures came from.
+        prompt: The prompts of the first query, token by token.
     """
 
     seed: int
@@ -132,3 +134,4 @@ class Draw:
     records_left_out: tuple[int, int]
     separator_unknown: bool
     manifest: Mapping[str, Any]
+    prompt: PromptView | None = None

@@ -140,6 +140,7 @@ def results_of(config: CompareConfig, draws: Sequence[Draw]) -> dict[str, Any]:
         "model": config.model,
         "task": config.task,
         "shots": config.shots,
+        "prompt": None if draws[0].prompt is None else draws[0].prompt.to_dict(),
         "labels": draws[0].label_names,
         "layers": draws[0].layers,
         "score_variant": config.score_variant,

@@ -165,7 +165,7 @@ def compare_grid(
             for key, one, draws in zip(planned, run.configs, run.draws, strict=True)
         }
         named = resolved.model_copy(
-            update={name: getattr(run.configs[0], name) for name in ("model", "task")}
+            update={name: getattr(run.configs[0], name) for name in ("model", "task", "chat_template")}
         )
         grid = ComparisonGrid(named, comparisons, run.provenance)
         if folder is not None and folders is not None:

@@ -12,8 +12,7 @@ from ...models.loading import LanguageModel
 from ...seeds import derive_seed
 from ...tasks.catalogue import load_task, task_entry, task_names
 from ...tasks.demonstrations import draw_demonstrations
-from ...tasks.encoding import separator_ids
-from ...tasks.prompts import training_sequences
+from ...tasks.prompts import shown_demonstrations
 from ...tasks.task import Record, Task
 from ..cell import Cell, cell_of
 from ..configuration import SubjectConfig
@@ -54,9 +53,11 @@ def _permuted(records: Sequence[Record], seed: int) -> tuple[Record, ...]:
 
 
 def with_shuffled_prefix(cell: Cell) -> Cell:
-    """Return a draw whose context holds the same tokens in random order; a begin-of-sequence token stays in front."""
-    icl = cell.prompts.icl
-    front, body = icl.prefix_ids[: icl.bos_length], icl.prefix_ids[icl.bos_length :]
+    """Return a draw whose context holds the same tokens in random order.
+
+    A begin-of-sequence token, or the head of a chat's user turn, stays in front.
+    """
+    front, body = _front_and_body(cell)
     order = np.random.default_rng(derive_seed("shuffled prefix", cell.seed)).permutation(len(body))
     return _with_prefix(cell, (*front, *(body[place] for place in order)))
 
@@ -70,38 +71,33 @@ def with_other_task(cell: Cell, model: LanguageModel, other: Task) -> Cell:
     Args:
         cell: The draw.
         model: The model.
-        other: The other task.
+        other: The other task; its demonstrations stand in a chat's user turn where the draw's do.
     """
-    icl = cell.prompts.icl
-    length = len(icl.prefix_ids) - icl.bos_length
+    front, own = _front_and_body(cell)
+    length = len(own)
+    template = replace(other.template, chat_template=cell.prompts.chat_template)
     body: tuple[int, ...] = ()
     count = len(cell.demonstrations)
     while len(body) < length:
         count = min(count, len(other.train))
-        body = _shown_ids(model, other, draw_demonstrations(other, count, cell.seed), icl.bos_length)
+        drawn = draw_demonstrations(other, count, cell.seed)
+        shown = shown_demonstrations(model.require_tokenizer(), template, drawn)
+        body = tuple(token for each in shown for token in each.ids)
         if count == len(other.train):
             body *= -(-length // len(body))
         count *= 2
-    return _with_prefix(cell, icl.prefix_ids[: icl.bos_length] + body[len(body) - length :])
+    return _with_prefix(cell, front + body[len(body) - length :])
 
 
-def _shown_ids(
-    model: LanguageModel, task: Task, records: Sequence[Record], bos_length: int
-) -> tuple[int, ...]:
-    """Return the tokens of demonstrations, each followed by its separator, without begin-of-sequence."""
-    tokenizer, template = model.require_tokenizer(), task.template
-    ids: list[int] = []
-    sequences = training_sequences(tokenizer, template, records, None)
-    for record, sequence in zip(records, sequences, strict=True):
-        text = template.render(record) + template.label_text(record.label)
-        own = sequence.ids[bos_length:]
-        ids += [*own, *separator_ids(tokenizer, template.separator, text, own)]
-    return tuple(ids)
+def _front_and_body(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return what stands in front of every prompt, and the rest of the context."""
+    front = cell.prompts.zero_shot.prefix_ids
+    return front, cell.prompts.icl.prefix_ids[len(front) :]
 
 
 def _with_prefix(cell: Cell, prefix: tuple[int, ...]) -> Cell:
     icl = replace(cell.prompts.icl, prefix_ids=prefix)
-    return replace(cell, prompts=replace(cell.prompts, icl=icl))
+    return replace(cell, prompts=replace(cell.prompts, icl=icl, shown=()))
 
 
 def next_task_without_network(task: Task) -> Task:

@@ -97,6 +97,7 @@ class ControlsStudy:
             "controls": {
                 control: {
                     "what": CONTROLS[control],
+                    "prompt": self._prompt(control),
                     "measures": {
                         measure.name: {
                             "unit": measure.unit,
@@ -114,6 +115,12 @@ class ControlsStudy:
                 for control in self.draws
             },
         }
+
+    def _prompt(self, control: ControlName) -> dict[str, Any] | None:
+        """Return a whole prompt of a control, unless it is that of the control before all others."""
+        first, own = (self.draws[name][0].prompt for name in (next(iter(self.draws)), control))
+        repeated = own == first and control != next(iter(self.draws))
+        return None if own is None or repeated else own.to_dict()
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a run directory, whole or not at all."""

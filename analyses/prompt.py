@@ -1,0 +1,276 @@
+"""What a model is sent: one query's zero-shot and in-context prompt, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import UserError
+from ..models.loading import LanguageModel, PromptingModel, load_model, load_prompting_model
+from ..tasks.prompts import PromptSet, TaskPrompts
+from ..tasks.task import ChatTemplate, Task
+from .cell import Cell, prepare_cell
+from .configuration import SubjectConfig, make_config
+from .subject import load_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["PromptConfig", "PromptPart", "PromptView", "WholePrompt", "show_prompt", "view_prompt"]
+
+
+class PromptConfig(SubjectConfig):
+    """A look at one prompt.
+
+    Attributes:
+        query: Index of the query among the validation records, ``query_index`` in the tables; None is the first.
+    """
+
+    analysis: ClassVar[str] = "prompt"
+
+    query: int | None = None
+
+
+@dataclass(frozen=True)
+class PromptPart:
+    """A run of tokens.
+
+    Attributes:
+        name: What it is, such as ``demonstration 1``.
+        text: What the tokens say, decoded.
+        ids: Their ids.
+        tokens: Their texts as the vocabulary spells them.
+    """
+
+    name: str
+    text: str
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WholePrompt:
+    """One prompt, up to where the answer stands.
+
+    Attributes:
+        text: What its tokens say, special tokens included.
+        parts: Its tokens, in order.
+    """
+
+    text: str
+    parts: tuple[PromptPart, ...]
+
+    @cached_property
+    def ids(self) -> tuple[int, ...]:
+        """All token ids."""
+        return tuple(token for part in self.parts for token in part.ids)
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """The texts of all tokens as the vocabulary spells them."""
+        return tuple(token for part in self.parts for token in part.tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON holds it; ``parts`` are where each begins, by name."""
+        starts, place = {}, 0
+        for part in self.parts:
+            starts[part.name] = place
+            place += len(part.ids)
+        return {"text": self.text, "parts": starts, "ids": self.ids, "tokens": self.tokens}
+
+
+@dataclass(frozen=True)
+class PromptView:
+    """What a model is sent for one query.
+
+    Attributes:
+        model: The model's name.
+        task: The task's name.
+        template: The name of the template.
+        query_index: Index of the query among the validation records.
+        gold: The name of its label.
+        chat_template: Whether the prompts are a chat's user turn.
+        separator: What follows each demonstration, as text.
+        template_separator: What the template has there: a blank line stands for an end-of-sequence token that would
+            end a user turn.
+        zero_shot: The prompt without demonstrations, which the finetuned model is given too.
+        icl: The prompt behind the demonstrations.
+        options: The tokens of every label behind the query, by the label's name.
+        demonstrations_used: Demonstrations in the context.
+        demonstrations_asked: Demonstrations asked for.
+        longest: Tokens of the longest in-context prompt of all queries, with its longest label.
+        context_length: How many tokens fit; None for no limit.
+        notes: What the tokenizer does not show of the template.
+    """
+
+    model: str
+    task: str
+    template: str
+    query_index: int
+    gold: str
+    chat_template: ChatTemplate
+    separator: str
+    template_separator: str
+    zero_shot: WholePrompt
+    icl: WholePrompt
+    options: Mapping[str, PromptPart]
+    demonstrations_used: int
+    demonstrations_asked: int
+    longest: int
+    context_length: int | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def begin(self) -> PromptPart | None:
+        """The begin-of-sequence token, if there is one."""
+        first = self.zero_shot.parts[0]
+        return first if first.name == _BEGIN else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON holds it."""
+        return {
+            "query_index": self.query_index,
+            "gold": self.gold,
+            "template": self.template,
+            "chat_template": self.chat_template,
+            "separator": self.separator,
+            "template_separator": self.template_separator,
+            "demonstrations_used": self.demonstrations_used,
+            "demonstrations_asked": self.demonstrations_asked,
+            "longest_tokens": self.longest,
+            "context_length": self.context_length,
+            "notes": self.notes,
+            "zero_shot": self.zero_shot.to_dict(),
+            "icl": self.icl.to_dict(),
+            "options": {
+                label: {"text": part.text, "ids": part.ids, "tokens": part.tokens}
+                for label, part in self.options.items()
+            },
+        }
+
+    def table(self) -> str:
+        """Return both prompts as text, token by token."""
+        from ..reports.prompt_text import prompt_text
+
+        return prompt_text(self)
+
+    def __str__(self) -> str:
+        """Return both prompts as text, token by token."""
+        return self.table()
+
+
+_BEGIN = "begin of sequence"
+
+
+def show_prompt(
+    config: PromptConfig | None = None,
+    *,
+    model: str | LanguageModel | PreTrainedModel | None = None,
+    task: str | Task | None = None,
+    **options: Any,
+) -> PromptView:
+    """Build the prompts of one query as every experiment builds them; of a model by name no weights are loaded.
+
+    Args:
+        config: Everything about the prompts; or give its fields as keywords.
+        model: A model in memory in place of the configuration's, or its name.
+        task: A task in memory in place of the configuration's, or its name.
+        options: Fields of `PromptConfig`, such as ``query=3``, ``shots=4`` or ``template="shen"``.
+
+    Raises:
+        UserError: If prompts cannot be built, or the query is not among those that are asked.
+    """
+    named = {name: given for name, given in (("model", model), ("task", task)) if isinstance(given, str)}
+    base = config.model_dump() if config else {}
+    settings: PromptConfig = make_config(PromptConfig, {**base, **options, **named}, "the prompt")
+    if model is None or isinstance(model, str):
+        loaded = load_prompting_model(settings.model, revision=settings.revision)
+    else:
+        loaded = load_model(model)
+    chosen, _ = load_records(settings, loaded.require_tokenizer(), task)
+    cell = prepare_cell(settings, loaded, chosen, settings.seeds[0])
+    return view_prompt(loaded, chosen, cell, settings.query)
+
+
+def view_prompt(
+    model: LanguageModel | PromptingModel, task: Task, cell: Cell, query: int | None = None
+) -> PromptView:
+    """Return one query's prompts of a draw.
+
+    Args:
+        model: The model.
+        task: The task.
+        cell: The draw.
+        query: Index of the query among the validation records, one of the draw's; None is its first.
+
+    Raises:
+        UserError: If the draw does not ask that query.
+    """
+    if query is not None and query not in cell.queries:
+        some = ", ".join(map(str, sorted(cell.queries)[:5]))
+        raise UserError(
+            f"query {query} is not among the {len(cell.queries)} that are asked ({some}, …): give one of them, or "
+            "ask more with limit (--limit)"
+        )
+    place = 0 if query is None else cell.queries.index(query)
+    prompts, tokenizer = cell.prompts, model.require_tokenizer()
+    zero_shot, icl = prompts.zero_shot, prompts.icl
+    labels = zip(task.label_names, icl.label_ids[place], strict=True)
+    return PromptView(
+        model=model.name,
+        task=task.name,
+        template=task.template.name,
+        query_index=cell.queries[place],
+        gold=task.label_names[icl.gold[place]],
+        chat_template=prompts.chat_template,
+        separator=prompts.separator,
+        template_separator=task.template.separator,
+        zero_shot=_whole(tokenizer, prompts, zero_shot, place),
+        icl=_whole(tokenizer, prompts, icl, place),
+        options={name: _part(tokenizer, name, ids) for name, ids in labels},
+        demonstrations_used=prompts.demonstrations_used,
+        demonstrations_asked=prompts.demonstrations_asked,
+        longest=icl.longest,
+        context_length=model.context_length,
+        notes=prompts.notes,
+    )
+
+
+def _whole(
+    tokenizer: PreTrainedTokenizerBase, prompts: TaskPrompts, setting: PromptSet, place: int
+) -> WholePrompt:
+    front, bos = prompts.zero_shot.prefix_ids, setting.bos_length
+    pieces = [(_BEGIN, front[:bos]), ("head of the user turn", front[bos:])]
+    if setting.prefix_ids != front:
+        pieces += _context(prompts, setting.prefix_ids[len(front) :])
+    query, tail = setting.query_ids[place], len(prompts.tail_ids)
+    pieces.append(("query", query[: len(query) - tail]))
+    pieces.append(("end of the user turn", query[len(query) - tail :]))
+    parts = tuple(_part(tokenizer, name, ids) for name, ids in pieces if ids)
+    return WholePrompt(_decoded(tokenizer, setting.full_ids(place)), parts)
+
+
+def _context(prompts: TaskPrompts, ids: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the parts of a context; one that a control has altered is not made of the draw's demonstrations."""
+    if tuple(token for each in prompts.shown for token in each.ids) != ids:
+        return [("context", ids)]
+    return [
+        piece
+        for number, each in enumerate(prompts.shown, start=1)
+        for piece in (
+            (f"demonstration {number}", each.input_ids),
+            (f"label {number}", each.label_ids),
+            (f"separator {number}", each.separator_ids),
+        )
+    ]
+
+
+def _part(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, ...]) -> PromptPart:
+    tokens = tuple(str(token) for token in tokenizer.convert_ids_to_tokens(list(ids)))
+    return PromptPart(name, _decoded(tokenizer, ids), ids, tokens)
+
+
+def _decoded(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

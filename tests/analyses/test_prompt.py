@@ -1,0 +1,248 @@
+"""What a model is sent can be seen, before a run and in what every run leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_checkpoint
+import yaml
+from made_tokenizers import CHAT
+from shared_material import real_model, shared
+
+import iclprobe
+from iclprobe import UserError, load_model, load_task, show_prompt
+from iclprobe.analyses.cell import prepare_cell
+from iclprobe.analyses.configuration import CompareConfig, SubjectConfig, make_config
+from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
+from iclprobe.analyses.learning_rates import learning_rate_for
+from iclprobe.analyses.subject import load_subject
+from iclprobe.hooks.text_prompts import as_prompt_set
+from iclprobe.models import learning_rate
+from iclprobe.models.recipe import load_recipe
+from iclprobe.tasks.task import Task
+
+
+@pytest.fixture(scope="module")
+def chat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model whose tokenizer has a chat template."""
+    return tiny_checkpoint.write_checkpoint(tmp_path_factory.mktemp("chat") / "model", layers=2, chat=True)
+
+
+@pytest.fixture
+def options(chat: Path, records: Path) -> dict[str, Any]:
+    return {
+        "model": str(chat),
+        "task": "tone",
+        "data": str(records),
+        "template": tiny_checkpoint.TEMPLATE,
+        "label_words": ("bad", "good"),
+        "shots": 2,
+        "limit": 4,
+        "device": "cpu",
+        "chat_template": "user_turn",
+    }
+
+
+def task_of(options: dict[str, Any]) -> Task:
+    return load_task(
+        "tone", data=options["data"], template=options["template"], label_words=options["label_words"]
+    )
+
+
+def test_the_prompt_shown_is_the_prompt_that_is_run(options: dict[str, Any]) -> None:
+    for chat_template in ("off", "user_turn"):
+        config = SubjectConfig(**(options | {"chat_template": chat_template, "seeds": 3}))
+        subject = load_subject(config)
+        cell = prepare_cell(config, subject.model, subject.task, 3)
+        for place, query in enumerate(cell.queries):
+            view = show_prompt(**config.model_dump(), query=query)
+            assert view.query_index == query
+            assert view.zero_shot.ids == cell.prompts.zero_shot.full_ids(place)
+            assert view.icl.ids == cell.prompts.icl.full_ids(place)
+            assert tuple(part.ids for part in view.options.values()) == cell.prompts.icl.label_ids[place]
+        assert view.longest == cell.prompts.icl.longest
+        assert view.context_length == subject.model.context_length == 128
+
+
+def test_parts_are_told_apart(options: dict[str, Any]) -> None:
+    view = show_prompt(**(options | {"chat_template": "off", "separator": " very "}))
+    assert [part.name for part in view.icl.parts] == [
+        "begin of sequence",
+        *(f"{name} {number}" for number in (1, 2) for name in ("demonstration", "label", "separator")),
+        "query",
+    ]
+    assert [part.name for part in view.zero_shot.parts] == ["begin of sequence", "query"]
+    named = {part.name: part for part in view.icl.parts}
+    assert named["begin of sequence"].tokens == ("<s>",)
+    assert named["separator 1"].tokens == (" ", "very", " ")
+    assert named["label 1"].tokens[-1] in ("good", "bad")
+    assert named["query"].tokens[-2:] == ("Label", ":")
+    assert view.options["good"].tokens == (" ", "good")
+    turn = show_prompt(**options)
+    assert [part.name for part in turn.zero_shot.parts] == [
+        "head of the user turn",
+        "query",
+        "end of the user turn",
+    ]
+    assert turn.zero_shot.parts[0].tokens == ("<turn>", "user", "\n")
+    assert turn.zero_shot.parts[2].tokens == ("<end>", "\n", "<turn>", "assistant", "\n")
+    assert turn.options["good"].tokens == ("good",)
+
+
+def test_the_text_shown_is_quoted(options: dict[str, Any]) -> None:
+    view = show_prompt(**options)
+    lines = str(view).splitlines()
+    assert json.dumps(view.icl.text) in lines and json.dumps(view.zero_shot.text) in lines
+    assert r"\n" in json.dumps(view.icl.text) and "<turn>" in view.icl.text
+    assert (
+        'separator          "\\n\\n" in place of the end-of-sequence token, which would end the turn' in lines
+    )
+    assert any(line.split()[:2] == ["separator", "1"] and '"\\n" "\\n"' in line for line in lines)
+    off = str(show_prompt(**(options | {"chat_template": "off"})))
+    assert "separator          the end-of-sequence token\n" in off
+
+
+def test_no_weights_are_needed(options: dict[str, Any], chat: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for file in chat.iterdir():
+        if file.suffix != ".safetensors":
+            (bare / file.name).write_bytes(file.read_bytes())
+    assert show_prompt(**(options | {"model": str(bare)})).icl == show_prompt(**options).icl
+
+
+def test_a_model_and_a_task_in_memory_are_shown_alike(options: dict[str, Any]) -> None:
+    rest = {name: options[name] for name in ("shots", "limit", "chat_template")}
+    view = show_prompt(model=load_model(options["model"], device="cpu"), task=task_of(options), **rest)
+    assert view.icl == show_prompt(**options).icl
+
+
+def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"query 99 is not among the 4 that are asked"):
+        show_prompt(**options, query=99)
+
+
+def test_yamls_off_is_off() -> None:
+    for value in (False, "off"):
+        assert make_config(CompareConfig, {"chat_template": value}, "test").chat_template == "off"
+    with pytest.raises(UserError, match="chat_template True is not possible"):
+        make_config(CompareConfig, {"chat_template": True}, "test")
+
+
+def test_the_turn_reaches_everything_that_builds_prompts(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CompareConfig(**options)
+    subject = load_subject(config)
+    model, task = subject.model, subject.task
+    assert task.template.chat_template == "user_turn"
+    assert subject.named(config).chat_template == "user_turn"
+    cell = prepare_cell(config, model, task, 0)
+    head = cell.prompts.zero_shot.prefix_ids
+    answered = model.require_tokenizer().convert_tokens_to_ids(["<turn>", "assistant", "\n"])
+    assert cell.prompts.chat_template == "user_turn" and len(head) == 3
+    # Controls alter what stands between the head of the turn and the query.
+    other = task_of(options)
+    assert other.template.chat_template == "off"
+    for altered in (with_shuffled_prefix(cell), with_other_task(cell, model, other)):
+        prefix = altered.prompts.icl.prefix_ids
+        assert prefix[:3] == head and len(prefix) == len(cell.prompts.icl.prefix_ids)
+        assert altered.prompts.icl.query_ids == cell.prompts.icl.query_ids
+    assert (
+        with_other_task(cell, model, other).prompts.icl.prefix_ids[-2:]
+        == cell.prompts.shown[-1].separator_ids
+    )
+    # So are the records on which a learning rate is chosen.
+    held_out: list[Any] = []
+    choose = learning_rate.choose_learning_rate
+
+    def spy(model: Any, training: Any, records: Any, *rest: Any, **named: Any) -> Any:
+        held_out.extend(records)
+        return choose(model, training, records, *rest, **named)
+
+    monkeypatch.setattr("iclprobe.analyses.learning_rates.choose_learning_rate", spy)
+    recipe = load_recipe("dai").model_copy(update={"learning_rate": "auto"})
+    learning_rate_for(config, recipe, model, task, cell, candidates=(1e-3, 1e-2))
+    assert held_out
+    for sequence in (*held_out, *cell.prompts.training):
+        assert sequence.ids[:3] == head
+        assert list(sequence.ids[sequence.label_start - 3 : sequence.label_start]) == answered
+
+
+def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options: dict[str, Any]) -> None:
+    subject = load_subject(SubjectConfig(**options))
+    study = iclprobe.gradients(
+        model=subject.model, task=subject.task, shots=2, recipes=("dai",), learning_rate=1e-3
+    )
+    assert study.config.chat_template == "user_turn"
+    assert "prompts: one user turn of the tokenizer's chat template" in study.table()
+
+
+@pytest.mark.parametrize("experiment", ["compare", "order", "outputs", "gradients", "controls"])
+def test_every_run_directory_keeps_a_whole_prompt(
+    experiment: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    own: dict[str, Any] = {
+        "compare": {"learning_rate": 1e-3},
+        "order": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "orders": 2, "seeds": 0},
+        "outputs": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "shots": 2, "seeds": 0},
+        "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
+        "controls": {"controls": ("none", "shuffled_prefix"), "learning_rate": 1e-3},
+    }[experiment]
+    getattr(iclprobe, experiment)(**(options | own), out=tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    prompt = {
+        "order": lambda: results["prompts"][options["model"]],
+        "outputs": lambda: results["prompts"][options["model"]],
+        "controls": lambda: results["controls"]["none"]["prompt"],
+    }.get(experiment, lambda: results["prompt"])()
+    # No query is asked for gradients, so prompts are built with one.
+    asked = options | ({"limit": 1} if experiment == "gradients" else {})
+    assert prompt == json.loads(json.dumps(show_prompt(**asked).to_dict()))
+    assert prompt["chat_template"] == "user_turn"
+    assert len(prompt["icl"]["tokens"]) == len(prompt["icl"]["ids"])
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["chat_template"] == "user_turn"
+    assert "one user turn of the tokenizer's chat template" in " ".join(
+        (tmp_path / "run" / "table.txt").read_text().split()
+    )
+    if experiment == "controls":
+        shuffled = results["controls"]["shuffled_prefix"]["prompt"]["icl"]
+        assert sorted(shuffled["ids"]) == sorted(prompt["icl"]["ids"]) and "context" in shuffled["parts"]
+
+
+def test_captured_text_of_a_rendered_chat_is_the_prompt_of_the_turn(options: dict[str, Any]) -> None:
+    model = load_model(options["model"], device="cpu")
+    view = show_prompt(**options)
+    tokenizer: Any = model.require_tokenizer()
+    # This template writes no begin-of-sequence token, so the tokenizer adds it to a text, and not to a turn.
+    text = "<turn>user\n" + "Sentence: the cake is sweet Label:" + "<end>\n<turn>assistant\n"
+    said = [{"role": "user", "content": "Sentence: the cake is sweet Label:"}]
+    assert text == tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+    assert as_prompt_set(model, text).prefix_ids == (tokenizer.bos_token_id,)
+    assert view.begin is None
+    tokenizer.chat_template = "{{ bos_token }}" + CHAT
+    written = show_prompt(model=model, task=task_of(options), chat_template="user_turn", shots=2)
+    assert written.begin is not None and written.begin.ids == (tokenizer.bos_token_id,)
+    got = as_prompt_set(model, written.zero_shot.text)
+    assert got.prefix_ids == written.begin.ids and got.full_ids(0)[1] != tokenizer.bos_token_id
+
+
+@pytest.mark.real
+def test_a_real_chat_model_is_compared_in_its_own_turns() -> None:
+    result = iclprobe.compare(
+        model=str(real_model("smollm2-135m-instruct")),
+        task="sst2",
+        data=str(shared("data/sst2")),
+        chat_template="user_turn",
+        shots=2,
+        limit=4,
+        learning_rate=1e-3,
+        device="cpu",
+    )
+    prompt = result.draws[0].prompt
+    assert prompt is not None and prompt.icl.text.endswith("Label:<|im_end|>\n<|im_start|>assistant\n")
+    assert "one user turn of the tokenizer's chat template" in " ".join(result.table().split())
+    assert result.draws[0].sim_aou.values.isfinite().all()
