@@ -16,7 +16,7 @@ from .tensor_source import TensorSource
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 def config_of(source: TensorSource, family: str | None = None) -> PretrainedConfig | None:
@@ -115,7 +115,7 @@ def refuse_quantised(source: TensorSource, config: PretrainedConfig | None, name
     """
     for name in (names := list(names)):
         dtype = source.stored(name).dtype
-        if dtype not in _PLAIN:
+        if dtype not in PLAIN_DTYPES:
             raise _quantised(source.label, f"{name} is {dtype}")
     settings = _quantisation(source.config) or _quantisation(config)
     if not settings:

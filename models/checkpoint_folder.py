@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ..errors import UserError
 from .pickle_file import PickledFile
 from .remote_files import RemoteFile, read_whole
-from .safetensors_file import LocalFile, SafetensorsFile
+from .safetensors_file import LFS_START, LocalFile, SafetensorsFile, lfs_pointer
 from .tensor_source import TensorFile, TensorSource
 
 SAFETENSORS = "model.safetensors"
@@ -125,7 +125,8 @@ def open_folder(folder: Folder) -> TensorSource:
         UserError: If the folder holds none, or it is damaged.
     """
     config = read_config(folder)
-    for name in folder.weight_files():
+    named = (config or {}).get("transformers_weights")
+    for name in (*([named] if isinstance(named, str) else []), *folder.weight_files()):
         if name.endswith(INDEX_ENDING):
             index = folder.read(name)
             if index is not None:
@@ -155,9 +156,14 @@ def open_shards(folder: Folder, name: str, index: bytes, config: dict[str, Any] 
     Raises:
         UserError: If the index is damaged.
     """
-    weight_map = _parse_json(folder.label, name, index).get("weight_map")
+    weight_map = parse_json(folder.label, name, index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UserError(f"{name} of {folder.label!r} is damaged (it maps no weights): fetch it again")
+    wrong = next((tensor for tensor, shard in weight_map.items() if not isinstance(shard, str)), None)
+    if wrong is not None:
+        raise UserError(
+            f"{name} of {folder.label!r} is damaged (it gives no file for {wrong}): fetch it again"
+        )
 
     def open_shard(shard: str) -> TensorFile:
         try:
@@ -177,7 +183,7 @@ def read_config(folder: Folder) -> dict[str, Any] | None:
         UserError: If it is damaged.
     """
     raw = folder.read("config.json")
-    return None if raw is None else _parse_json(folder.label, "config.json", raw)
+    return None if raw is None else parse_json(folder.label, "config.json", raw)
 
 
 def cached_folder(repo: str, revision: str | None) -> LocalFolder | None:
@@ -195,14 +201,26 @@ def cached_folder(repo: str, revision: str | None) -> LocalFolder | None:
     folder = LocalFolder(path, f"{repo}@{revision}" if revision else repo)
     for name in folder.weight_files():
         index = folder.read(name) if name.endswith(INDEX_ENDING) else None
-        weight_map = _parse_json(folder.label, name, index).get("weight_map", {}) if index else {}
+        weight_map = parse_json(folder.label, name, index).get("weight_map", {}) if index else {}
         needed = {name, *weight_map.values()}
         if all((path / each).exists() for each in needed):
             return folder
     return None
 
 
-def _parse_json(label: str, name: str, raw: bytes) -> dict[str, Any]:
+def parse_json(label: str, name: str, raw: bytes) -> dict[str, Any]:
+    """Return the content of a JSON file.
+
+    Args:
+        label: What messages call the checkpoint.
+        name: The file's name, for messages.
+        raw: Its bytes.
+
+    Raises:
+        UserError: If it is damaged, or no object.
+    """
+    if raw.startswith(LFS_START):
+        raise lfs_pointer(f"{label}/{name}", "JSON")
     try:
         parsed = json.loads(raw)
     except ValueError as error:

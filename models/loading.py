@@ -12,8 +12,10 @@ import torch
 
 from ..errors import UserError
 from .families import Family, LayerParts, layer_parts, resolve_family
+from .loading_errors import told_in_one_sentence
 from .projections import HeadGeometry
 from .rotation import stretched_context
+from .whole_checkpoint import load_whole
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -262,19 +264,13 @@ def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
-    try:
+    with told_in_one_sentence("model", place, revision):
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
-        raise UserError(_cannot_load("model", place, revision, error)) from error
 
 
 def _load_module(place: str, **options: Any) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    try:
-        return AutoModelForCausalLM.from_pretrained(place, **options)
-    except (OSError, ValueError, ImportError) as error:
-        raise UserError(_cannot_load("model", place, options.get("revision"), error)) from error
+    with told_in_one_sentence("model", place, options.get("revision")):
+        return load_whole(place, **options)
 
 
 def _load_tokenizer(tokenizer: Any, revision: str | None) -> Any:
@@ -282,10 +278,8 @@ def _load_tokenizer(tokenizer: Any, revision: str | None) -> Any:
 
     if not isinstance(tokenizer, str | Path):
         return tokenizer
-    try:
+    with told_in_one_sentence("tokenizer", str(tokenizer), revision):
         return AutoTokenizer.from_pretrained(str(tokenizer), revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(_cannot_load("tokenizer", str(tokenizer), revision, error)) from error
 
 
 def _merge_adapter(module: Any, adapter: str | Path) -> Any:

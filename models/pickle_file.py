@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,9 +13,18 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .safetensors_file import LFS_START, lfs_pointer
 from .tensor_source import StoredTensor
+from .wrapper_prefixes import unwrapped
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+# What training code calls the weights of the model it trains, among optimizers, counters and averages.
+_MODEL_NAMES = frozenset(
+    {
+        *("state_dict", "model_state_dict", "model", "model_state", "module", "state"),
+        *("net", "network", "weights", "params", "parameters"),
+    }
+)
+_DEEPEST = 4
 
 
 class PickledFile:
@@ -27,16 +37,15 @@ class PickledFile:
     def __init__(self, path: Path) -> None:
         """Open the file with ``torch.load(weights_only=True)``.
 
-        A dictionary that keeps the weights under ``state_dict``, ``model_state_dict`` or ``model`` is
-        unwrapped.
+        Weights that are kept in a mapping inside the file, beside optimizer, counters and losses, are found there.
 
         Raises:
             FileNotFoundError: If there is none.
-            UserError: If it is damaged, or holds anything but weights.
+            UserError: If it is damaged, holds anything but weights, or holds the weights of several models.
         """
         if not path.exists():
             raise FileNotFoundError(path)
-        self._tensors = _tensors_of(_load(path))
+        self._tensors = _weights_of(_load(path), str(path))
         if not self._tensors:
             raise UserError(f"{str(path)!r} holds no tensors by name: give a state dict")
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
@@ -53,22 +62,80 @@ class PickledFile:
 
 
 def _load(path: Path) -> Any:
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(len(LFS_START)) == LFS_START:
+                raise lfs_pointer(str(path))
     try:
         # Files of torch before 1.6 are no archives and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         # A damaged pickle is a damaged program: unpickling it can fail in any way.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"cannot read {str(path)!r} as pickled weights ({reason}): it is damaged, truncated or holds more "
-            "than weights, so fetch it again or save its state dict with safetensors"
+            f"cannot read {str(path)!r} as pickled weights ({_reason(error)}): it is damaged, truncated or holds "
+            "more than weights, so fetch it again or save its state dict with safetensors"
         ) from error
 
 
-def _tensors_of(loaded: Any) -> dict[str, Tensor]:
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    asked = re.search(r"GLOBAL (\S+)", text)
+    if asked:
+        return f"it asks for {asked[1]}"
+    if text.startswith("Weights only load failed"):
+        return "it is no pickle of weights"
+    return text.splitlines()[0][:100] if text else type(error).__name__
+
+
+def _weights_of(loaded: Any, label: str) -> dict[str, Tensor]:
+    """Return the one mapping of weights in what was unpickled, or what tensors it has by name.
+
+    Raises:
+        UserError: If there are several and no name tells which is the model's.
+    """
     if not isinstance(loaded, Mapping):
         return {}
-    tensors = {name: value.detach() for name, value in loaded.items() if isinstance(value, Tensor)}
-    inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), None)
-    return tensors if tensors or inner is None else _tensors_of(inner)
+    found = dict(_mappings_of_weights(loaded, ()))
+    if not found:
+        return _named_tensors(loaded)
+    named = [path for path in found if _MODEL_NAMES.issuperset(path)]
+    chosen = next(iter(found)) if len(found) == 1 else named[0] if len(named) == 1 else None
+    if chosen is not None and not any(
+        _share_a_name(found[chosen], found[path]) for path in found if path != chosen
+    ):
+        return found[chosen]
+    places = [".".join(path) or "the top" for path in found]
+    raise UserError(
+        f"{label!r} holds {len(found)} mappings of weights, at {', '.join(places[:3])}"
+        f"{', …' if len(places) > 3 else ''}: save the one that is meant by itself, as a state dict"
+    )
+
+
+def _mappings_of_weights(
+    loaded: Mapping[Any, Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
+    """Find the mappings from names of a model's parts to tensors, each with the keys that lead to it.
+
+    Losses, random states and an optimizer's moments have names without a dot in them; what a well-known key
+    holds counts whatever the names.
+    """
+    tensors = _named_tensors(loaded)
+    if any("." in name for name in tensors) or (tensors and path and _MODEL_NAMES.issuperset(path)):
+        yield path, tensors
+    if len(path) < _DEEPEST:
+        for key, value in loaded.items():
+            if isinstance(value, Mapping):
+                yield from _mappings_of_weights(value, (*path, str(key)))
+
+
+def _named_tensors(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {
+        name: value.detach()
+        for name, value in loaded.items()
+        if isinstance(name, str) and isinstance(value, Tensor)
+    }
+
+
+def _share_a_name(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return not {unwrapped(name) for name in one}.isdisjoint(unwrapped(name) for name in other)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import UserError
 from .families import Family
+from .wrapper_prefixes import unwrapped, unwrapped_names
 
 Matrix = Literal["query", "key", "value", "output"]
 MATRICES: tuple[Matrix, ...] = ("query", "key", "value", "output")
@@ -22,8 +23,8 @@ def names_by_family(names: Iterable[str], family: Family, label: str) -> Project
     """Find the weights of all layers where a family's row says they are.
 
     In files the row's path to the layers may be without its first parts (a base model saved by itself) or
-    behind a prefix (a wrapper around the model). Other towers of a multimodal checkpoint, whose layers lie
-    elsewhere, are left alone.
+    behind a prefix (a wrapper around the model, or around any part of it). Other towers of a multimodal
+    checkpoint, whose layers lie elsewhere, are left alone.
 
     Args:
         names: The names of all tensors.
@@ -34,10 +35,10 @@ def names_by_family(names: Iterable[str], family: Family, label: str) -> Project
         The name of each layer's weights, the same one three times if fused.
 
     Raises:
-        UserError: If there are none, or the layers of two models match equally well.
+        UserError: If there are none, the layers of two models match equally well, or a tensor is there twice.
     """
     names = tuple(names)
-    found = _matches_by_stem(names, family)
+    found = _matches_by_stem(unwrapped_names(names, label), family)
     ranks = {stem: _rank(stem, family.layers) for stem in found}
     if len(found) > 1:
         found = {stem: matches for stem, matches in found.items() if ranks[stem] is not None}
@@ -63,9 +64,10 @@ def names_by_pattern(names: Iterable[str], pattern: Mapping[Matrix, str], label:
         label: What messages call the checkpoint.
 
     Raises:
-        UserError: If a pattern has no ``{layer}``, or matches nothing.
+        UserError: If a pattern has no ``{layer}`` or matches nothing, or a tensor is there twice.
     """
     names = tuple(names)
+    bare_names = unwrapped_names(names, label)
     found: ProjectionNames = {}
     for matrix, template in pattern.items():
         if matrix not in MATRICES:
@@ -75,8 +77,10 @@ def names_by_pattern(names: Iterable[str], pattern: Mapping[Matrix, str], label:
                 f"pattern {template!r} for {matrix} does not say where the layer's number stands: "
                 "write {layer} there, as in layers.{layer}.attn.q.weight"
             )
-        expression = re.compile(re.escape(template).replace(r"\{layer\}", r"(\d+)", 1))
-        matches = {int(match[1]): name for name in names if (match := expression.fullmatch(name))}
+        expression = re.compile(re.escape(unwrapped(template)).replace(r"\{layer\}", r"(\d+)", 1))
+        matches = {
+            int(match[1]): name for name, bare in bare_names.items() if (match := expression.fullmatch(bare))
+        }
         if not matches:
             raise _nothing_found(names, label, f"called {template}")
         found |= {(layer, matrix): name for layer, name in matches.items()}
@@ -100,8 +104,8 @@ def _rank(stem: str, paths: Sequence[str]) -> tuple[int, int] | None:
     return None
 
 
-def _matches_by_stem(names: Sequence[str], family: Family) -> dict[str, ProjectionNames]:
-    """Group matching names by the path to the list of layers they are in."""
+def _matches_by_stem(names: Mapping[str, str], family: Family) -> dict[str, ProjectionNames]:
+    """Group stored names by the path to the list of layers that the name without wrappers has."""
     matrices: tuple[Matrix, ...] = ("query", "key", "value")
     projections = family.projections * (3 // len(family.projections))
     endings: dict[str, list[Matrix]] = {}
@@ -109,10 +113,10 @@ def _matches_by_stem(names: Sequence[str], family: Family) -> dict[str, Projecti
         endings.setdefault(f".{family.attention}.{module}.weight", []).append(matrix)
     endings.setdefault(f".{family.attention}.{family.output_projection}.weight", []).append("output")
     found: dict[str, ProjectionNames] = {}
-    for name in names:
+    for name, bare in names.items():
         for ending, held in endings.items():
-            stem, _, layer = name.removesuffix(ending).rpartition(".")
-            if name.endswith(ending) and layer.isdecimal():
+            stem, _, layer = bare.removesuffix(ending).rpartition(".")
+            if bare.endswith(ending) and layer.isdecimal():
                 found.setdefault(stem, {}).update({(int(layer), matrix): name for matrix in held})
     return found
 

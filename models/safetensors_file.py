@@ -22,6 +22,7 @@ from .tensor_source import StoredTensor
 
 # The limit of the format's own parser.
 _MAX_HEADER_BYTES = 100_000_000
+LFS_START = b"version https://git-lfs"
 _DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -103,6 +104,13 @@ class LocalFile:
         self._file.close()
 
 
+def lfs_pointer(label: str, what: str = "weights") -> UserError:
+    """Return the error for a file whose content is elsewhere."""
+    return UserError(
+        f"{label!r} is a Git LFS pointer and no {what}: fetch what it points to with git lfs pull"
+    )
+
+
 def truncated(label: str, size: int, needed: int) -> UserError:
     """Return the error for a file that ends too early."""
     return UserError(f"{label!r} is truncated: it ends after {size} of {needed} bytes, so fetch it again")
@@ -165,8 +173,8 @@ def _read_header(file: ByteFile) -> tuple[dict[str, Any], int]:
     """Return the header's entries and the position of the first tensor."""
     start = bytearray(8)
     file.read_into(0, memoryview(start))
-    if start == b"version ":
-        raise UserError(f"{file.label!r} is a Git LFS pointer and no weights: fetch them with git lfs pull")
+    if LFS_START.startswith(start):
+        raise lfs_pointer(file.label)
     length = int.from_bytes(start, "little")
     if length > _MAX_HEADER_BYTES:
         raise _corrupt(file.label, f"it claims {length} bytes")

@@ -124,7 +124,16 @@ class TensorSource:
             )
         file_name = self._file_names[name]
         if file_name not in self._files:
-            self._files[file_name] = self._open_file(file_name)
+            file = self._open_file(file_name)
+            self._files[file_name] = file
+            elsewhere = next(
+                (each for each in file.stored if self._file_names.get(each, file_name) != file_name), None
+            )
+            if elsewhere is not None:
+                raise UserError(
+                    f"{file_name} of {self.label!r} holds {elsewhere}, which its index finds in "
+                    f"{self._file_names[elsewhere]}: index and files are not of one checkpoint, so fetch it again"
+                )
         file = self._files[file_name]
         if name not in file.stored:
             raise UserError(

@@ -1,0 +1,228 @@
+"""Loading a model whose every weight comes from its checkpoint, and whose checkpoint is used whole.
+
+transformers draws what a checkpoint lacks at random and leaves out what it cannot place, with a warning. Here both
+are refused, and so is what it does not notice: two tensors for one place, experts that are numbered with gaps (they
+are stacked in order), and integers taken for weights.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .checkpoint_config import PLAIN_DTYPES
+from .checkpoint_folder import LocalFolder, cached_folder, open_folder
+from .tensor_source import TensorSource
+from .wrapper_prefixes import key_mapping, unwrapped_names
+
+# What older versions of transformers (fairseq, for `version`) stored though it is computed, and a counter of
+# torch.optim.swa_utils.AveragedModel.
+_COMPUTED = re.compile(
+    r"(^|\.)((attn|attention)\.(bias|masked_bias|causal_mask)"
+    r"|rotary_emb\.(inv_freq|cos_cached|sin_cached)|position_ids|decoder\.version)$|^n_averaged$"
+)
+# Parts beside a causal language model: they read or judge its states and take no part in its logits. A classifier's
+# head is none of these, for its checkpoint was trained without the model's own head.
+_BESIDE = re.compile(
+    r"(?:model\.)?(vision_tower|vision_model|visual|audio_tower|multi_modal_projector|mm_projector|embed_vision"
+    r"|embed_audio|v_head)\."
+)
+_EXPERT = re.compile(r"(?<=\.experts\.)[^.]+(?=\.)")
+
+
+def load_whole(place: str, **options: Any) -> Any:
+    """Load a causal language model and make sure that its weights are the checkpoint's.
+
+    What wrappers put in front of names (`wrapper_prefixes`) is taken out. Of what a checkpoint lacks, tied weights
+    pass; of what it holds too much, computed buffers and parts beside the language model.
+
+    Args:
+        place: A directory or hub id.
+        options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
+
+    Raises:
+        UserError: If tensors are missing, have no place, have another shape or are there twice.
+    """
+    from transformers import AutoModelForCausalLM
+
+    def load(**more: Any) -> tuple[Any, dict[str, Any]]:
+        loaded: Any
+        with _report_taken(place):
+            loaded = AutoModelForCausalLM.from_pretrained(
+                place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
+            )
+        return loaded
+
+    module, report = load()
+    mapping = key_mapping(report["unexpected_keys"], module.state_dict())
+    if mapping:
+        del module
+        module, report = load(key_mapping=mapping)
+        _forget(module, mapping)
+    if getattr(module, "_hf_peft_config_loaded", False):
+        # Its adapter would run unasked, and the report tells of the adapter alone.
+        raise UserError(
+            f"{place!r} is no model alone, it holds an adapter: take adapter_config.json out, or merge it"
+        )
+    _refuse_disagreement(place, module, report)
+    folder = local_folder(place, options.get("revision"))
+    if folder is not None and not _quantised(module):
+        with open_folder(folder) as source:
+            _refuse_doubtful_places(module, source, mapping)
+    return module
+
+
+def local_folder(place: str, revision: str | None) -> LocalFolder | None:
+    """Return where the files of a checkpoint lie on this machine, None if they do not."""
+    return LocalFolder(Path(place)) if Path(place).is_dir() else cached_folder(place, revision)
+
+
+def refuse_gaps(label: str, names: Iterable[str]) -> None:
+    """Refuse experts that are not numbered from 0 without a gap: in a stack each would take another's place.
+
+    Args:
+        label: What messages call the checkpoint.
+        names: The names as they are stored, for in their order experts are stacked, wrappers and all.
+
+    Raises:
+        UserError: If they are not.
+    """
+    held: dict[str, dict[str, set[str]]] = {}
+    for name in names:
+        if (found := _EXPERT.search(name)) is not None:
+            stack = held.setdefault(name[: found.start()], {}).setdefault(name[found.end() :], set())
+            stack.add(found[0])
+    for front, stacks in held.items():
+        wanted = {str(number) for number in range(max(map(len, stacks.values())))}
+        for ending, numbers in stacks.items():
+            if numbers != wanted and any(number.isdecimal() for number in numbers):
+                raise UserError(
+                    f"{label!r} does not number {front}*{ending} from 0 to {len(wanted) - 1} "
+                    f"(see {', '.join(sorted(numbers ^ wanted)[:3])}), and experts are taken in order: fetch it again"
+                )
+
+
+def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> None:
+    """Refuse what transformers reports as missing, without a place, or of another shape."""
+    own = set(module.state_dict())
+    missing = set(report["missing_keys"])
+    surplus = {name for name in report["unexpected_keys"] if not _passes(name, module, own)}
+    shapes = sorted(
+        (name, tuple(stored), tuple(wanted)) for name, stored, wanted in report["mismatched_keys"]
+    )
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing)})")
+    if surplus:
+        faults.append(f"{len(surplus)} without a place ({_few(surplus)})")
+    if shapes:
+        name, stored, wanted = shapes[0]
+        others = f" and {len(shapes) - 1} more of another shape" if len(shapes) > 1 else ""
+        faults.append(f"{name} {list(stored)} in place of {list(wanted)}{others}")
+    if faults:
+        raise UserError(
+            f"the weights of {place!r} are not those of its config.json ({type(module).__name__}): "
+            f"{', '.join(faults)}; correct config.json, or fetch the checkpoint again"
+        )
+
+
+def _passes(name: str, module: Any, own: set[str]) -> bool:
+    """Return whether a stored tensor without a place may be left out."""
+    buffers = [buffer for buffer, _ in module.named_buffers()]
+    if _COMPUTED.search(name) or any(f".{buffer}".endswith(f".{name}") for buffer in buffers):
+        return True
+    beside = _BESIDE.match(name)
+    return beside is not None and not any(f".{beside[1]}." in f".{each}" for each in own)
+
+
+def _refuse_doubtful_places(module: Any, source: TensorSource, mapping: Mapping[str, str]) -> None:
+    """Refuse stored tensors that share a place, or are no plain floats where weights belong."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, rename_source_key
+
+    names = unwrapped_names(source.names, source.label)
+    conversions = get_model_conversion_mapping(module, dict(mapping) or None)
+    converters = [each for each in conversions if isinstance(each, WeightConverter)]
+    renamings: list[Any] = [each for each in conversions if not isinstance(each, WeightConverter)]
+    own = module.state_dict()
+    whole: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    for name in sorted(names):
+        place, pattern = rename_source_key(name, renamings, converters, module.base_model_prefix, own)
+        if place not in own:
+            continue
+        if pattern is None and whole.setdefault(place, name) != name:
+            raise _shared(source.label, place, whole[place], name)
+        if pattern is not None:
+            parts[place] = name
+        dtype = source.stored(name).dtype
+        if own[place].is_floating_point() and dtype not in PLAIN_DTYPES:
+            raise UserError(
+                f"{source.label!r} holds {name} as {dtype}, and its config.json does not say how that is quantised: "
+                "give the unquantised checkpoint"
+            )
+    for place in whole.keys() & parts.keys():
+        raise _shared(source.label, place, whole[place], parts[place])
+    refuse_gaps(source.label, names)
+
+
+def _shared(label: str, place: str, one: str, other: str) -> UserError:
+    return UserError(
+        f"{label!r} holds two tensors for {place}, {one} and {other}: take the one out that is not meant"
+    )
+
+
+def _quantised(module: Any) -> bool:
+    return getattr(module.config, "quantization_config", None) is not None
+
+
+def _few(names: Iterable[str]) -> str:
+    ordered = sorted(
+        names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+    )
+    return ", ".join(ordered[:2]) + (", …" if len(ordered) > 2 else "")
+
+
+def _forget(module: Any, mapping: Mapping[str, str]) -> None:
+    """Keep `save_pretrained` from writing the wrappers again: it turns every renaming round, and garbles these."""
+    kept = getattr(module, "_weight_conversions", None)
+    if kept is not None:
+        module._weight_conversions = [
+            each for each in kept if not mapping.keys() & set(each._original_source_patterns)
+        ]
+
+
+@contextmanager
+def _report_taken(place: str) -> Iterator[None]:
+    """Leave out transformers' table of what did not fit, which one sentence takes the place of.
+
+    Raises:
+        UserError: If the table tells of tensors that could not be brought into the architecture's layout.
+    """
+    logger = logging.getLogger("transformers.modeling_utils")
+    reports: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if "LOAD REPORT" in text:
+            reports.append(text)
+        return "LOAD REPORT" not in text and "checkpoint seem corrupted" not in text
+
+    logger.addFilter(keep)
+    try:
+        yield
+    except RuntimeError as error:
+        failed = re.findall(r"^(\S+) +\| +CONVERSION", "\n".join(reports), re.MULTILINE)
+        if not failed:
+            raise
+        raise UserError(
+            f"the weights of {place!r} cannot be put together to {_few(failed)}: their shapes or their number are "
+            "not those of config.json, so fetch the checkpoint again"
+        ) from error
+    finally:
+        logger.removeFilter(keep)
