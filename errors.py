@@ -8,3 +8,9 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def reason_of(error: BaseException, longest: int = 160) -> str:
+    """Return what a library says of its error, on one line and no longer than fits into a sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest].rstrip()}…"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, reason_of
 from .families import Family, resolve_family
 from .projections import HeadGeometry, head_geometry
 from .tensor_source import TensorSource
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_NO_GEOMETRY = (AttributeError, TypeError, ValueError, ZeroDivisionError)
 
 
 def config_of(source: TensorSource, family: str | None = None) -> PretrainedConfig | None:
@@ -29,7 +30,6 @@ def config_of(source: TensorSource, family: str | None = None) -> PretrainedConf
     Raises:
         UserError: If the configuration cannot be used.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING, PreTrainedConfig
 
     if isinstance(source.config, PreTrainedConfig):
@@ -38,15 +38,15 @@ def config_of(source: TensorSource, family: str | None = None) -> PretrainedConf
         return None
     name = source.config.get("model_type") or family or ""
     kind: type[PretrainedConfig] = PreTrainedConfig
-    if name in CONFIG_MAPPING:
-        # Not .get(): this mapping is lazy, and .get() finds nothing in it.
-        kind = CONFIG_MAPPING[name]
     try:
+        if name in CONFIG_MAPPING:
+            # Not .get(): this mapping is lazy, and .get() finds nothing in it.
+            kind = CONFIG_MAPPING[name]
         config = kind.from_dict(source.config | {"model_type": name})
-    except (StrictDataclassError, AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:
+        # Each configuration checks its entries in its own way, or computes with them unchecked.
         raise UserError(
-            f"the config.json of {source.label!r} cannot be used ({reason}): correct it"
+            f"the config.json of {source.label!r} cannot be used ({reason_of(error)}): correct it"
         ) from error
     return config.get_text_config()
 
@@ -85,7 +85,7 @@ def family_geometry(label: str, config: PretrainedConfig | None, family: Family)
     """
     try:
         return None if config is None else family.geometry(config)
-    except (AttributeError, TypeError) as error:
+    except _NO_GEOMETRY as error:
         raise UserError(
             f"the config.json of {label!r} does not give head counts as family {family.name!r} has them "
             f"({error}): name its family, or its tensors with a pattern"
@@ -96,7 +96,7 @@ def likely_geometry(config: PretrainedConfig | None) -> HeadGeometry | None:
     """Return head counts as most configurations spell them, or None if this one does not."""
     try:
         return None if config is None else head_geometry(config)
-    except (AttributeError, TypeError):
+    except _NO_GEOMETRY:
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, reason_of
 from .checkpoint_folder import INDEX_ENDING, LocalFolder, open_folder, parse_json, read_config
 from .safetensors_file import LFS_START, lfs_pointer
 from .whole_checkpoint import local_folder, refuse_gaps
@@ -24,7 +24,6 @@ _SMALL_FILES: dict[What, tuple[str, ...]] = {
         *("vocab.json", "tokenizer.model", "spiece.model"),
     ),
 }
-_LONGEST_REASON = 160
 
 
 @contextmanager
@@ -103,15 +102,14 @@ def _sentence(
 
 
 def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
-    reason = " ".join(str(error).split())
     if isinstance(error, KeyError):
-        reason = _unknown_setting(error, folder)
-    elif what == "tokenizer" and type(error) is Exception:
+        return _unknown_setting(error, folder)
+    if what == "tokenizer" and type(error) is Exception:
         # What the tokenizers library raises on a file that it cannot parse.
-        reason = f"its tokenizer.json is of a format unknown to tokenizers {version('tokenizers')} ({reason})"
-    elif len(reason.split()) < 3:
-        reason = f"{type(error).__name__} {reason}".strip()
-    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+        known = version("tokenizers")
+        return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 100)})"
+    reason = reason_of(error)
+    return reason if " " in reason else f"{type(error).__name__} {reason}"
 
 
 def _unknown_setting(error: KeyError, folder: LocalFolder | None) -> str:
@@ -120,7 +118,7 @@ def _unknown_setting(error: KeyError, folder: LocalFolder | None) -> str:
     for name, value in _settings(read_config(folder) if folder is not None else None):
         if value and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", key):
             return f"transformers {version('transformers')} knows no {name} {value!r}"
-    return f"it has no {key!r}"
+    return reason_of(error) if " " in key else f"it has no {key!r}"
 
 
 def _settings(config: Any, path: str = "") -> Iterator[tuple[str, str]]:

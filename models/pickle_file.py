@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, reason_of
 from .safetensors_file import LFS_START, lfs_pointer
 from .tensor_source import StoredTensor
 from .wrapper_prefixes import unwrapped
@@ -79,13 +79,13 @@ def _load(path: Path) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    text = str(error).strip()
+    text = str(error)
     asked = re.search(r"GLOBAL (\S+)", text)
     if asked:
         return f"it asks for {asked[1]}"
     if text.startswith("Weights only load failed"):
         return "it is no pickle of weights"
-    return text.splitlines()[0][:100] if text else type(error).__name__
+    return reason_of(error, 100)
 
 
 def _weights_of(loaded: Any, label: str) -> dict[str, Tensor]:

@@ -28,6 +28,14 @@ class HeadGeometry:
     key_value_heads: int
     head_width: int
 
+    def __post_init__(self) -> None:
+        """Refuse counts that no attention can have."""
+        if min(self.heads, self.key_value_heads, self.head_width) < 1 or self.heads % self.key_value_heads:
+            raise ValueError(
+                f"there can be no {self.heads} heads of width {self.head_width} over {self.key_value_heads} "
+                "key and value heads"
+            )
+
 
 def head_geometry(config: PretrainedConfig) -> HeadGeometry:
     """Read head counts and width as most configurations spell them."""

@@ -173,7 +173,13 @@ def _rows_of_fused(
                 f"{tensors[0]} of {label!r} holds several matrices, and only a config.json beside it can tell "
                 "how many heads share its rows: put it there"
             )
-        return projection_rows(family.layout_of(config), geometry)
+        try:
+            return projection_rows(family.layout_of(config), geometry)
+        except RuntimeError as error:
+            raise UserError(
+                f"the config.json of {label!r} gives {geometry}, which the fused weights of family {family.name!r} "
+                "cannot have: correct it"
+            ) from error
     if len(set(tensors)) < len(tensors):
         raise UserError(
             f"the pattern names one tensor of {label!r}, {tensors[0]}, for several matrices: give the family "

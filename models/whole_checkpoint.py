@@ -115,19 +115,26 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     shapes = sorted(
         (name, tuple(stored), tuple(wanted)) for name, stored, wanted in report["mismatched_keys"]
     )
+    kind = f"those of its config.json ({type(module).__name__})"
+    if missing >= own:
+        raise UserError(
+            f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are called "
+            f"{_few(report['unexpected_keys'], 4)}; save the state dict itself, under transformers' names"
+        )
+    shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing)})")
+        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing, shown)})")
     if surplus:
-        faults.append(f"{len(surplus)} without a place ({_few(surplus)})")
+        faults.append(f"{len(surplus)} without a place ({_few(surplus, shown)})")
     if shapes:
         name, stored, wanted = shapes[0]
         others = f" and {len(shapes) - 1} more of another shape" if len(shapes) > 1 else ""
         faults.append(f"{name} {list(stored)} in place of {list(wanted)}{others}")
     if faults:
         raise UserError(
-            f"the weights of {place!r} are not those of its config.json ({type(module).__name__}): "
-            f"{', '.join(faults)}; correct config.json, or fetch the checkpoint again"
+            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct config.json, or fetch the "
+            "checkpoint again"
         )
 
 
@@ -181,11 +188,11 @@ def _quantised(module: Any) -> bool:
     return getattr(module.config, "quantization_config", None) is not None
 
 
-def _few(names: Iterable[str]) -> str:
+def _few(names: Iterable[str], shown: int = 2) -> str:
     ordered = sorted(
         names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
     )
-    return ", ".join(ordered[:2]) + (", …" if len(ordered) > 2 else "")
+    return ", ".join(ordered[:shown]) + (", …" if len(ordered) > shown else "")
 
 
 def _forget(module: Any, mapping: Mapping[str, str]) -> None:

@@ -132,6 +132,71 @@ def test_a_wrapped_state_dict_is_unwrapped(wrapper: str, tmp_path: Path) -> None
         assert torch.equal(source.read("w"), tensor)
 
 
+WEIGHTS = {"layers.0.w": torch.ones(2, 3), "layers.0.b": torch.ones(2)}
+OTHERS = {"layers.0.w": torch.zeros(2, 3), "layers.0.b": torch.zeros(2)}
+MOMENTS = {"exp_avg": torch.ones(2, 3), "exp_avg_sq": torch.ones(2, 3), "step": torch.tensor(3.0)}
+WRAPPED: dict[str, Any] = {
+    "a best loss": {"model": WEIGHTS, "iter_num": 5, "best_val_loss": torch.tensor(1.5)},
+    "a random state": {"model_state_dict": WEIGHTS, "rng": torch.get_rng_state()},
+    "an optimizer": {"state": WEIGHTS, "optimizer": {"state": {0: MOMENTS}, "param_groups": [{"lr": 0.1}]}},
+    "an optimizer by names": {"model": WEIGHTS, "optim": {"state": {name: MOMENTS for name in WEIGHTS}}},
+    "engine": {
+        "module": WEIGHTS,
+        "buffer_names": [],
+        "global_steps": 3,
+        "rng": {"cpu": torch.get_rng_state()},
+    },
+    "a trainer": {
+        "state_dict": WEIGHTS,
+        "epoch": 1,
+        "global_step": torch.tensor(7),
+        "loops": {"fit": {"n": 1}},
+    },
+    "two levels": {"checkpoint": {"model": WEIGHTS, "loss": torch.tensor(1.0)}, "args": {"lr": 0.1}},
+    "an unknown name": {"my_language_model": WEIGHTS, "losses": torch.ones(4)},
+    "a critic": {"model": WEIGHTS, "critic": {"head.weight": torch.ones(3), "head.bias": torch.ones(1)}},
+    "nothing": WEIGHTS,
+}
+
+
+@pytest.mark.parametrize("beside", list(WRAPPED))
+def test_weights_are_found_beside_whatever_training_keeps_with_them(beside: str, tmp_path: Path) -> None:
+    torch.save(WRAPPED[beside], tmp_path / "last.pt")
+    with open_tensors(tmp_path / "last.pt") as source:
+        assert source.names == tuple(WEIGHTS)
+        assert all(torch.equal(source.read(name), tensor) for name, tensor in WEIGHTS.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "places"),
+    [
+        ({"model": WEIGHTS, "ema": OTHERS}, "model, ema"),
+        ({"model": WEIGHTS, "ema": {"module": OTHERS}}, "model, ema.module"),
+        (
+            {"state_dict": WEIGHTS, "ema": {f"module.{name}": value for name, value in OTHERS.items()}},
+            "state_dict, ema",
+        ),
+        ({"state_dict": WEIGHTS, "model": OTHERS}, "state_dict, model"),
+        ({"student": WEIGHTS, "teacher": {"blocks.0.w": torch.ones(2)}}, "student, teacher"),
+        (WEIGHTS | {"ema": OTHERS}, "the top, ema"),
+    ],
+)
+def test_weights_of_several_models_in_one_pickle_are_asked_for(
+    content: Any, places: str, tmp_path: Path
+) -> None:
+    torch.save(content, tmp_path / "last.pt")
+    with pytest.raises(
+        UserError, match=rf"holds 2 mappings of weights, at {places}: save the one that is meant"
+    ):
+        open_tensors(tmp_path / "last.pt")
+
+
+def test_an_optimizer_by_itself_holds_no_weights(tmp_path: Path) -> None:
+    torch.save({"state": {0: MOMENTS}, "param_groups": []}, tmp_path / "optimizer.pt")
+    with pytest.raises(UserError, match="holds no tensors by name"):
+        open_tensors(tmp_path / "optimizer.pt")
+
+
 # What is damaged
 
 
@@ -228,6 +293,13 @@ def test_an_lfs_pointer_says_what_it_is(tmp_path: Path) -> None:
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(UserError, match=r"is a Git LFS pointer and no weights: .* git lfs pull"):
         open_tensors(path)
+
+
+def test_what_a_pickle_asks_for_besides_weights_is_named(tmp_path: Path) -> None:
+    torch.save({"w": torch.zeros(2), "path": _Trap(tmp_path / "mark")}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"as pickled weights \(it asks for pathlib") as caught:
+        open_tensors(tmp_path / "last.pt")
+    assert len(str(caught.value)) - len(str(tmp_path)) < 300
 
 
 def test_a_dtype_that_torch_does_not_have_is_told_when_it_is_read(tmp_path: Path) -> None:
