@@ -76,7 +76,11 @@ def encode_whole(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tu
 
 def _added_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """The ids of special tokens and of others that are read as a whole wherever a text holds them."""
-    return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    special = set(tokenizer.all_special_ids)
+    try:
+        return special | set(tokenizer.added_tokens_decoder)
+    except NotImplementedError:  # The tokenizers of mistral-common, which know special tokens alone.
+        return special
 
 
 def _ordinary_piece(tokenizer: PreTrainedTokenizerBase) -> tuple[str, TokenIds]:

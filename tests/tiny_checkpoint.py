@@ -21,7 +21,8 @@ def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3, chat: bool
         tokenizer = chat_tokenizer(WORDS, front=("<s>",), bos_token="<s>")
     else:
         tokenizer = word_tokenizer(WORDS, front=("<s>",), bos_token="<s>", eos_token="</s>")
-    begin, end = tokenizer.convert_tokens_to_ids(["<s>", str(tokenizer.eos_token)])
+    names = ("<s>", str(tokenizer.eos_token))
+    begin, end = (tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names)
     config = LlamaConfig(
         hidden_size=32,
         intermediate_size=48,

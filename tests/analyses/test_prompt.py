@@ -13,7 +13,7 @@ from made_tokenizers import CHAT
 from shared_material import real_model, shared
 
 import iclprobe
-from iclprobe import UserError, load_model, load_task, show_prompt
+from iclprobe import PromptView, UserError, load_model, load_task, show_prompt
 from iclprobe.analyses.cell import prepare_cell
 from iclprobe.analyses.configuration import CompareConfig, SubjectConfig, make_config
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
@@ -46,6 +46,10 @@ def options(chat: Path, records: Path) -> dict[str, Any]:
     }
 
 
+def shown(options: dict[str, Any], **changes: Any) -> PromptView:
+    return show_prompt(**(options | changes))
+
+
 def task_of(options: dict[str, Any]) -> Task:
     return load_task(
         "tone", data=options["data"], template=options["template"], label_words=options["label_words"]
@@ -58,17 +62,17 @@ def test_the_prompt_shown_is_the_prompt_that_is_run(options: dict[str, Any]) -> 
         subject = load_subject(config)
         cell = prepare_cell(config, subject.model, subject.task, 3)
         for place, query in enumerate(cell.queries):
-            view = show_prompt(**config.model_dump(), query=query)
+            view = shown(config.model_dump(), query=query)
             assert view.query_index == query
             assert view.zero_shot.ids == cell.prompts.zero_shot.full_ids(place)
             assert view.icl.ids == cell.prompts.icl.full_ids(place)
             assert tuple(part.ids for part in view.options.values()) == cell.prompts.icl.label_ids[place]
-        assert view.longest == cell.prompts.icl.longest
-        assert view.context_length == subject.model.context_length == 128
+            assert view.longest == cell.prompts.icl.longest
+            assert view.context_length == subject.model.context_length == 128
 
 
 def test_parts_are_told_apart(options: dict[str, Any]) -> None:
-    view = show_prompt(**(options | {"chat_template": "off", "separator": " very "}))
+    view = shown(options, chat_template="off", separator=" very ")
     assert [part.name for part in view.icl.parts] == [
         "begin of sequence",
         *(f"{name} {number}" for number in (1, 2) for name in ("demonstration", "label", "separator")),
@@ -81,7 +85,7 @@ def test_parts_are_told_apart(options: dict[str, Any]) -> None:
     assert named["label 1"].tokens[-1] in ("good", "bad")
     assert named["query"].tokens[-2:] == ("Label", ":")
     assert view.options["good"].tokens == (" ", "good")
-    turn = show_prompt(**options)
+    turn = shown(options)
     assert [part.name for part in turn.zero_shot.parts] == [
         "head of the user turn",
         "query",
@@ -93,7 +97,7 @@ def test_parts_are_told_apart(options: dict[str, Any]) -> None:
 
 
 def test_the_text_shown_is_quoted(options: dict[str, Any]) -> None:
-    view = show_prompt(**options)
+    view = shown(options)
     lines = str(view).splitlines()
     assert json.dumps(view.icl.text) in lines and json.dumps(view.zero_shot.text) in lines
     assert r"\n" in json.dumps(view.icl.text) and "<turn>" in view.icl.text
@@ -101,7 +105,7 @@ def test_the_text_shown_is_quoted(options: dict[str, Any]) -> None:
         'separator          "\\n\\n" in place of the end-of-sequence token, which would end the turn' in lines
     )
     assert any(line.split()[:2] == ["separator", "1"] and '"\\n" "\\n"' in line for line in lines)
-    off = str(show_prompt(**(options | {"chat_template": "off"})))
+    off = str(shown(options, chat_template="off"))
     assert "separator          the end-of-sequence token\n" in off
 
 
@@ -111,18 +115,18 @@ def test_no_weights_are_needed(options: dict[str, Any], chat: Path, tmp_path: Pa
     for file in chat.iterdir():
         if file.suffix != ".safetensors":
             (bare / file.name).write_bytes(file.read_bytes())
-    assert show_prompt(**(options | {"model": str(bare)})).icl == show_prompt(**options).icl
+    assert shown(options, model=str(bare)).icl == shown(options).icl
 
 
 def test_a_model_and_a_task_in_memory_are_shown_alike(options: dict[str, Any]) -> None:
     rest = {name: options[name] for name in ("shots", "limit", "chat_template")}
     view = show_prompt(model=load_model(options["model"], device="cpu"), task=task_of(options), **rest)
-    assert view.icl == show_prompt(**options).icl
+    assert view.icl == shown(options).icl
 
 
 def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"query 99 is not among the 4 that are asked"):
-        show_prompt(**options, query=99)
+        shown(options, query=99)
 
 
 def test_yamls_off_is_off() -> None:
@@ -201,7 +205,7 @@ def test_every_run_directory_keeps_a_whole_prompt(
     }.get(experiment, lambda: results["prompt"])()
     # No query is asked for gradients, so prompts are built with one.
     asked = options | ({"limit": 1} if experiment == "gradients" else {})
-    assert prompt == json.loads(json.dumps(show_prompt(**asked).to_dict()))
+    assert prompt == json.loads(json.dumps(shown(asked).to_dict()))
     assert prompt["chat_template"] == "user_turn"
     assert len(prompt["icl"]["tokens"]) == len(prompt["icl"]["ids"])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["chat_template"] == "user_turn"
@@ -215,7 +219,7 @@ def test_every_run_directory_keeps_a_whole_prompt(
 
 def test_captured_text_of_a_rendered_chat_is_the_prompt_of_the_turn(options: dict[str, Any]) -> None:
     model = load_model(options["model"], device="cpu")
-    view = show_prompt(**options)
+    view = shown(options)
     tokenizer: Any = model.require_tokenizer()
     # This template writes no begin-of-sequence token, so the tokenizer adds it to a text, and not to a turn.
     text = "<turn>user\n" + "Sentence: the cake is sweet Label:" + "<end>\n<turn>assistant\n"
