@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..models.loading import LanguageModel, load_model
 from ..tasks.catalogue import load_task
 from ..tasks.record_length import filter_long_records
+from ..tasks.seen_queries import without_seen_queries
 from ..tasks.task import Task
 from .configuration import SubjectConfig
 
@@ -23,13 +25,15 @@ class Subject:
 
     Attributes:
         model: The model.
-        task: The task, without records that are too long.
+        task: The task, without records that are too long and queries that its training records hold.
         left_out: Records over the token limit, in train and validation.
+        seen_queries: Validation records that also stand in the training records, and are not asked.
     """
 
     model: LanguageModel
     task: Task
     left_out: tuple[int, int]
+    seen_queries: int = 0
 
     def named(self, config: AnyConfig) -> AnyConfig:
         """Return a configuration that names what was loaded, for models and tasks that were in memory."""
@@ -49,14 +53,34 @@ def load_subject(
         task: A task in memory, likewise.
 
     Raises:
-        UserError: If one of them cannot be loaded, or no record is short enough.
+        UserError: If one of them cannot be loaded, no record is short enough, or no query is left that the training
+            records do not hold.
     """
     loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
+    in_memory = isinstance(task, Task)
     chosen = task if isinstance(task, Task) else _load_task(config)
+    unseen, seen = without_seen_queries(chosen)
+    for note in (*chosen.notes, in_memory and _overruled(config), seen and seen_note(seen)):
+        if note:
+            warnings.warn(str(note), UserWarning, stacklevel=2)
     if config.max_record_tokens is None:
-        return Subject(loaded, chosen, (0, 0))
-    filtered = filter_long_records(chosen, loaded.require_tokenizer(), config.max_record_tokens)
-    return Subject(loaded, filtered.task, (filtered.train_removed, filtered.validation_removed))
+        return Subject(loaded, unseen, (0, 0), seen)
+    filtered = filter_long_records(unseen, loaded.require_tokenizer(), config.max_record_tokens)
+    return Subject(loaded, filtered.task, (filtered.train_removed, filtered.validation_removed), seen)
+
+
+def seen_note(seen: int) -> str:
+    """Say how many queries were taken out that the training records hold."""
+    return f"{seen} queries also stand in the training records, and are not asked"
+
+
+def _overruled(config: SubjectConfig) -> str:
+    """Say which fields of a configuration have no effect beside a task in memory; nothing where there is none."""
+    fields = ("data", "columns", "template", "label_words", "separator")
+    given = [name for name in fields if getattr(config, name)]
+    return (
+        f"a task in memory has its own {' and '.join(given)}, so the ones given are not used" if given else ""
+    )
 
 
 def _load_model(config: SubjectConfig) -> LanguageModel:
@@ -77,4 +101,5 @@ def _load_task(config: SubjectConfig) -> Task:
         data=config.data,
         columns=config.columns or None,
         separator=config.separator,
+        quoting=config.quoting,
     )

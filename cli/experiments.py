@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UserError
 from .options import (
     BalancedOption,
     ColumnsOption,
@@ -20,6 +19,7 @@ from .options import (
     ModelOption,
     OutOption,
     OverwriteOption,
+    QuotingOption,
     RevisionOption,
     SeparatorOption,
     TaskOption,
@@ -28,6 +28,7 @@ from .options import (
     pairs,
     read_config,
     say,
+    task_values,
 )
 
 _Models = Annotated[str | None, typer.Option(help="Several models, one after another: pocket,pocket-small.")]
@@ -56,6 +57,7 @@ def order(
     template: TemplateOption = None,
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: _Seeds = None,
     balanced: BalancedOption = False,
@@ -97,12 +99,7 @@ def order(
         "model": model,
         "models": _words(models),
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": _words(label_words),
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "shots": shots,
         "seeds": seeds,
         "balanced": balanced or None,
@@ -138,6 +135,7 @@ def outputs(
     template: TemplateOption = None,
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations. [default: 1,2,4,8]")] = None,
     seeds: _Seeds = None,
     balanced: BalancedOption = False,
@@ -181,12 +179,7 @@ def outputs(
         "model": model,
         "models": _words(models),
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": _words(label_words),
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "shots": shots,
         "seeds": seeds,
         "balanced": balanced or None,
@@ -233,7 +226,4 @@ def _rates(text: str | None) -> Any:
     """Read ``auto``, numbers, or ``ARM=numbers;ARM=numbers``."""
     if text is None or "=" not in text:
         return text
-    found = [part.split("=") for part in text.split(";")]
-    if any(len(pair) != 2 for pair in found):
-        raise UserError(f"--lr {text!r} is not of the form 'GD=0.1;Adam=1e-4,1e-3'")
-    return {name.strip(): rates for name, rates in found}
+    return pairs(text, "--lr", "'GD=0.1;Adam=1e-4,1e-3'", between=";")

@@ -8,17 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from .options import (
+    ColumnsOption,
     DataOption,
     DeviceOption,
     DtypeOption,
+    LabelWordsOption,
     MaxRecordTokensOption,
     ModelOption,
     OverwriteOption,
+    QuotingOption,
+    SeparatorOption,
     TaskOption,
     TemplateOption,
     number_or_word,
     numbers,
     say,
+    task_values,
 )
 
 
@@ -26,7 +31,11 @@ def gradients(
     model: ModelOption = None,
     task: TaskOption = None,
     data: DataOption = None,
+    columns: ColumnsOption = None,
     template: TemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[int, typer.Option(help="Demonstrations.")] = 32,
     seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0",
     recipe: Annotated[
@@ -65,9 +74,7 @@ def gradients(
 
     given: dict[str, Any] = {
         "model": model,
-        "task": task,
-        "data": data,
-        "template": template,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "learning_rate": number_or_word(lr),
         "max_record_tokens": max_record_tokens,
         "device": device,
