@@ -18,7 +18,7 @@ def _as_data(value: Any) -> Any:
         return require_readable(str(value))
     if isinstance(value, Mapping) and value and all(isinstance(part, str | Path) for part in value.values()):
         return {str(name): str(part) for name, part in value.items()}
-    return GivenRecords.of(value)
+    return GivenRecords(value)
 
 
 Data = Annotated[

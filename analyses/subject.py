@@ -56,31 +56,30 @@ def load_subject(
         UserError: If one of them cannot be loaded, no record is short enough, or no query is left that the training
             records do not hold.
     """
-    loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
-    in_memory = isinstance(task, Task)
-    chosen = task if isinstance(task, Task) else _load_task(config)
+    if isinstance(task, Task):
+        chosen, notes = task, _overruled(config)
+    else:
+        chosen = _load_task(config)
+        notes = chosen.notes
     unseen, seen = without_seen_queries(chosen)
-    for note in (*chosen.notes, in_memory and _overruled(config), seen and seen_note(seen)):
-        if note:
-            warnings.warn(str(note), UserWarning, stacklevel=2)
+    if seen:
+        notes += (f"{seen} queries also stand in the training records, and are not asked",)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
     if config.max_record_tokens is None:
         return Subject(loaded, unseen, (0, 0), seen)
     filtered = filter_long_records(unseen, loaded.require_tokenizer(), config.max_record_tokens)
     return Subject(loaded, filtered.task, (filtered.train_removed, filtered.validation_removed), seen)
 
 
-def seen_note(seen: int) -> str:
-    """Say how many queries were taken out that the training records hold."""
-    return f"{seen} queries also stand in the training records, and are not asked"
-
-
-def _overruled(config: SubjectConfig) -> str:
+def _overruled(config: SubjectConfig) -> tuple[str, ...]:
     """Say which fields of a configuration have no effect beside a task in memory; nothing where there is none."""
     fields = ("data", "columns", "template", "label_words", "separator")
     given = [name for name in fields if getattr(config, name)]
-    return (
-        f"a task in memory has its own {' and '.join(given)}, so the ones given are not used" if given else ""
-    )
+    if not given:
+        return ()
+    return (f"a task in memory has its own {', '.join(given)}, so what was given as such is not used",)
 
 
 def _load_model(config: SubjectConfig) -> LanguageModel:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import Literal, NoReturn
@@ -27,6 +28,8 @@ call it), or whichever the file shows (`auto`)."""
 
 _QUOTE = '"'
 _NO_LIMIT = 2**31 - 1
+# With fewer records their columns do not show which values belong there.
+_ENOUGH_RECORDS = 20
 _field_limit_lock = Lock()
 
 
@@ -78,17 +81,23 @@ def _reading(path: Path, lines: Sequence[str], delimiter: str, quoting: Quoting)
     if quoting == "minimal" or opening is None:
         return quoted
     unquoted = _unquoted(lines, delimiter)
-    swallowing = None if quoted.flaw else _swallowing(quoted, unquoted, lines, delimiter)
+    merged = [] if quoted.flaw else [row for row in quoted.rows if row.last > row.first]
+    columns = [_Column.of(values) for values in zip(*(row.values for row in quoted.rows), strict=True)]
+    swallowed = [row for row in merged if _looks_like_records(row, columns, lines, delimiter)]
     if delimiter == ",":
         # A comma in a text must be enclosed, so quotation marks at the start of a field enclose it.
-        return quoted if swallowing is None else _ask(path, swallowing)
+        few = not unquoted.flaw and len(quoted.rows) < _ENOUGH_RECORDS
+        doubtful = merged if few else swallowed
+        return _ask(path, doubtful[0].first) if doubtful else quoted
     if quoted.flaw and unquoted.flaw:
         return _Reading([], [], f"{unquoted.flaw}; with quoting='minimal' {quoted.flaw}")
     if quoted.flaw:
-        return _ask(path, opening) if _shows_enclosing(unquoted) else unquoted
-    if unquoted.flaw or _shows_enclosing(unquoted):
-        return quoted if swallowing is None else _ask(path, swallowing)
-    return _ask(path, opening) if swallowing is None else unquoted
+        return _ask(path, opening) if _encloses_doubled(unquoted) else unquoted
+    if unquoted.flaw:
+        return _ask(path, swallowed[0].first) if swallowed else quoted
+    if merged:
+        return unquoted if swallowed == merged and not _shows_enclosing(unquoted) else _ask(path, opening)
+    return quoted if _shows_enclosing(unquoted) else _ask(path, opening)
 
 
 def _ask(path: Path, line: int) -> NoReturn:
@@ -151,43 +160,61 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _shows_enclosing(unquoted: _Reading) -> bool:
-    """Whether some quotation marks can only enclose: around a column's name, or around doubled ones."""
-    return any(name.startswith(_QUOTE) for name in unquoted.header) or any(
-        _encloses_doubled(value) for row in unquoted.rows for value in row.values
+    """Whether quotation marks can only enclose: those around a column's name, or around doubled ones.
+
+    A bare one in a text says otherwise, as whoever encloses fields would have enclosed that one.
+    """
+    bare = any(_QUOTE in field and not field.startswith(_QUOTE) for field in _fields(unquoted))
+    return any(name.startswith(_QUOTE) for name in unquoted.header) or (
+        _encloses_doubled(unquoted) and not bare
     )
 
 
-def _encloses_doubled(field: str) -> bool:
-    inner = field[1:-1]
-    enclosed = field.startswith(_QUOTE) and field.endswith(_QUOTE) and _QUOTE * 2 in inner
-    return enclosed and _QUOTE not in inner.replace(_QUOTE * 2, "")
+def _encloses_doubled(unquoted: _Reading) -> bool:
+    return any(
+        field.startswith(_QUOTE) and field.endswith(_QUOTE) and _only_doubled(field[1:-1])
+        for field in _fields(unquoted)
+    )
 
 
-def _swallowing(quoted: _Reading, unquoted: _Reading, lines: Sequence[str], delimiter: str) -> int | None:
-    """The first line of a record over several lines which look like records themselves; None where none does."""
-    known = [set(column) for column in zip(*(row.values for row in quoted.rows), strict=True)]
-    for row in quoted.rows:
-        if row.last == row.first:
-            continue
-        alone = [_split(line, delimiter) for line in lines[row.first - 1 : row.last]]
-        if unquoted.flaw is None or _look_like_records(alone, known):
-            return row.first
-    return None
+def _only_doubled(text: str) -> bool:
+    return _QUOTE * 2 in text and _QUOTE not in text.replace(_QUOTE * 2, "")
 
 
-def _look_like_records(alone: Sequence[list[str]], known: Sequence[set[str]]) -> bool:
-    """Whether the first line and another one are whole, with a value in some column that belongs there."""
-    whole = [fields for fields in alone if len(fields) == len(known)]
+def _fields(reading: _Reading) -> Iterator[str]:
+    return chain.from_iterable(row.values for row in reading.rows)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What stands in a column: its values, and whether they are all numbers."""
+
+    values: frozenset[str]
+    numeric: bool
+
+    @classmethod
+    def of(cls, values: Iterable[str]) -> _Column:
+        different = frozenset(values)
+        return cls(different, all(is_number(value.strip()) for value in different))
+
+    def has_room_for(self, value: str) -> bool:
+        """Whether a value belongs there."""
+        return value in self.values or (self.numeric and is_number(value.strip()))
+
+
+def _looks_like_records(
+    row: DelimitedRow, columns: Sequence[_Column], lines: Sequence[str], delimiter: str
+) -> bool:
+    """Whether the first line of a record and another one are records: whole, with a value in place in a column."""
+    alone = [_split(line, delimiter) for line in lines[row.first - 1 : row.last]]
+    whole = [fields for fields in alone if len(fields) == len(columns)]
     if len(whole) < 2 or whole[0] is not alone[0]:
         return False
     return any(
-        _belongs(whole[0][place], values) and any(_belongs(fields[place], values) for fields in whole[1:])
-        for place, values in enumerate(known)
+        column.has_room_for(whole[0][place])
+        and any(column.has_room_for(fields[place]) for fields in whole[1:])
+        for place, column in enumerate(columns)
     )
-
-
-def _belongs(value: str, known: set[str]) -> bool:
-    return value in known or (is_number(value.strip()) and all(is_number(one.strip()) for one in known))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,47 +15,49 @@ from .label_values import NamedClass
 _BEGINNING = "given records ("
 
 
-@dataclass(frozen=True)
 class GivenRecords:
     """A copy of records that were handed over in memory, which a configuration can hold.
 
-    In a file it is the text of `str`, which says how many records there were and cannot be read back.
-
-    Attributes:
-        parts: Rows by the name of their part, or one undivided part under the name ``""``; a part may be a path.
-        sha256: Of all rows, in hex; what equality compares.
+    In a file it is the text of `str`, which says how many records there were and cannot be read back. It is no
+    dataclass, of which pydantic would make a dictionary.
     """
 
-    parts: Mapping[str, str | tuple[Mapping[str, Any], ...]] = field(compare=False, repr=False)
-    sha256: str
-
-    @classmethod
-    def of(cls, data: Any) -> GivenRecords:
-        """Copy what `read_pools` takes, whatever can be gone through only once included.
+    def __init__(self, data: Any) -> None:
+        """Copy what `read_data` takes, whatever can be gone through only once included.
 
         Raises:
             UserError: When it holds no records.
         """
-        whole = not isinstance(data, Mapping)
-        parts = {
+        parts = data if isinstance(data, Mapping) else {"": data}
+        self._parts: dict[str, str | tuple[Mapping[str, Any], ...]] = {
             str(name): str(part) if isinstance(part, str | Path) else tuple(given_rows(part))
-            for name, part in ({"": data} if whole else data).items()
+            for name, part in parts.items()
         }
-        content = json.dumps([*parts.items()], default=repr, ensure_ascii=True)
-        return cls(parts, hashlib.sha256(content.encode()).hexdigest())
+        content = json.dumps([*self._parts.items()], default=repr)
+        self.sha256 = hashlib.sha256(content.encode()).hexdigest()
 
     @property
     def data(self) -> Any:
         """The records as `read_pools` takes them."""
-        return self.parts[""] if list(self.parts) == [""] else self.parts
+        return self._parts[""] if list(self._parts) == [""] else self._parts
 
     def __str__(self) -> str:
         """Say how many records there are and which, in place of them."""
         counts = (
             f"{name} {part if isinstance(part, str) else len(part)}".strip()
-            for name, part in self.parts.items()
+            for name, part in self._parts.items()
         )
         return f"{_BEGINNING}{', '.join(counts)}; sha256 {self.sha256[:16]})"
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what the records say."""
+        return isinstance(other, GivenRecords) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        """Hash what the records say."""
+        return hash(self.sha256)
 
 
 def require_readable(data: str) -> str:

@@ -81,10 +81,10 @@ def label_meaning(value: object, label_names: Sequence[str], *, counting: bool =
     return LabelMeaning(int(number), counted=True) if int(number) < len(label_names) else None
 
 
-def label_choices(label_names: Sequence[str], *, counting: bool = True) -> str:
+def label_choices(label_names: Sequence[str]) -> str:
     """The values that mean a label, for a message."""
     names = f"one of {', '.join(label_names)}"
-    if not counting or any(map(is_number, spelled_names(tuple(label_names)))):
+    if any(map(is_number, spelled_names(tuple(label_names)))):
         return names
     return f"0 to {len(label_names) - 1} or {names}"
 

@@ -156,14 +156,15 @@ def _record(index: int, rows: Sequence[Row], form: RecordFormat) -> Record:
 
 
 def _other_labels(first: object, rows: Sequence[Row], form: RecordFormat) -> str:
-    """What else is no label in the rows, and what would be one."""
+    """What else in the rows is no label, and what would be one."""
     found = [repr(value) for value in _label_values(rows, form) if form.meaning(value) is None]
     others = [text for text in dict.fromkeys(found) if text != repr(first)]
     more = f" (further on {', '.join(others[:5])}{' …' * (len(others) > 5)})" if others else ""
-    choices = label_choices(form.label_names, counting=form.counting != "never")
+    if form.counting == "never":
+        return f"{more}, and the label words are for {', '.join(form.label_names)}: give it a word as well."
     return (
-        f"{more}: use {choices}, or say which value has which word, as in label_words={{1: 'bad', 5: 'good'}} "
-        "(--label-words '1=bad,5=good')."
+        f"{more}: use {label_choices(form.label_names)}, or say which value has which word, as in "
+        "label_words={1: 'bad', 5: 'good'} (--label-words '1=bad,5=good')."
     )
 
 
