@@ -20,7 +20,7 @@ class Cell:
     Attributes:
         seed: The seed of the draw.
         demonstrations: In the order that ICL and finetuning share.
-        queries: Index of each query among the validation records.
+        queries: Index of each query among the task's validation records; a record knows its place in its file.
         prompts: Token ids of all settings.
     """
 

@@ -6,7 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import UserError
 from ..hooks.label_scores import Scoring
@@ -14,7 +23,11 @@ from ..hooks.plan import CapturePlan
 from ..models.recipe import Recipe
 from ..probes import Agreement, ScoreVariant
 from ..tasks.catalogue import DEFAULT_TASK
+from ..tasks.delimited_files import Quoting
+from ..tasks.given_label_words import LabelWords, read_label_words
+from ..tasks.own_task import OWN_TASK
 from ..tasks.task import ChatTemplate
+from .given_data import Data
 
 LearningRate = float | Literal["auto", "published"]
 
@@ -31,9 +44,24 @@ def _yaml_off(value: Any) -> Any:
     return "off" if value is False else value
 
 
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed is named twice, which would count one draw of demonstrations as two")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], BeforeValidator(numbers), AfterValidator(_different), Field(min_length=1)]
+"""Different seeds: one draw of demonstrations for each."""
+
+
 def several(value: Any) -> tuple[Any, ...]:
     """Return a list or tuple as a tuple, and one value as a tuple of one."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _label_words(value: Any) -> Any:
+    """Accept a list, a mapping from the data's values, ``"bad,good"`` and ``"1=bad,5=good"``."""
+    return None if value is None else read_label_words(value)
 
 
 class SubjectConfig(BaseModel):
@@ -44,14 +72,15 @@ class SubjectConfig(BaseModel):
         model: Hub id, local directory, or an embedded model.
         revision: Branch, tag or commit; for ``pocket`` a training step.
         adapter: A PEFT adapter merged into the model before anything else.
-        task: A task of the catalogue, or a name for the user's own data.
+        task: A task of the catalogue, or a name for the user's own data; data without a name is called ``own``.
         template: A template variant such as ``dai`` or ``shen``, or a template's text.
-        label_words: Label words in the order of the labels, in place of the template's.
+        label_words: Label words in place of the template's: in the order of the labels, or by the data's values.
         separator: What stands between demonstrations, in place of the template's.
         chat_template: ``user_turn`` puts demonstrations and query into one user turn, as the tokenizer's chat
             template writes it, and the label where the assistant answers; ``off`` is plain text.
-        data: Where the records are, in place of the hub.
+        data: Records in place of the hub's: where they are, or lists, DataFrames and datasets in memory.
         columns: How the data's columns map to the template's fields.
+        quoting: What quotation marks are in CSV and TSV files: text, around fields, or what the file shows.
         shots: Demonstrations.
         seeds: One draw of demonstrations for each.
         order: Seed of another order of the same demonstrations.
@@ -76,13 +105,14 @@ class SubjectConfig(BaseModel):
     adapter: str | None = None
     task: str = DEFAULT_TASK
     template: str | None = None
-    label_words: tuple[str, ...] | None = None
+    label_words: Annotated[LabelWords | None, BeforeValidator(_label_words)] = None
     separator: str | None = None
     chat_template: Annotated[ChatTemplate, BeforeValidator(_yaml_off)] = "off"
-    data: str | None = None
+    data: Data | None = None
     columns: dict[str, str] = {}
+    quoting: Quoting = "auto"
     shots: int = Field(default=8, ge=1)
-    seeds: Annotated[tuple[int, ...], BeforeValidator(numbers), Field(min_length=1)] = (0,)
+    seeds: Seeds = (0,)
     order: int | None = None
     balanced: bool = False
     strict_shots: bool = False
@@ -94,6 +124,14 @@ class SubjectConfig(BaseModel):
     device: str = "auto"
     dtype: str = "auto"
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_data_has_a_name(cls, values: Any) -> Any:
+        """Data is not the default task's unless somebody says so."""
+        if isinstance(values, dict) and values.get("data") is not None and "task" not in values:
+            return {**values, "task": OWN_TASK}
+        return values
 
     @property
     def run_name(self) -> tuple[str, ...]:
@@ -204,5 +242,5 @@ def make_config(kind: type[BaseModel], values: Mapping[str, Any], source: str) -
             allowed = ", ".join(sorted(kind.model_fields))
             raise UserError(f"{source} has the unknown key {key!r}: allowed are {allowed}") from error
         raise UserError(
-            f"{source}: {key} {first['input']!r} is not possible ({first['msg'].removeprefix('Value error, ')})"
+            f"{source}: {key} {first['input']!r:.100} is not possible ({first['msg'].removeprefix('Value error, ')})"
         ) from error

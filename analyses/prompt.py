@@ -13,7 +13,7 @@ from ..tasks.prompts import PromptSet, TaskPrompts
 from ..tasks.task import ChatTemplate, Task
 from .cell import Cell, prepare_cell
 from .configuration import SubjectConfig, make_config
-from .subject import load_records
+from .subject import load_records, short_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -185,11 +185,12 @@ def show_prompt(
     named = {name: given for name, given in (("model", model), ("task", task)) if isinstance(given, str)}
     base = config.model_dump() if config else {}
     settings: PromptConfig = make_config(PromptConfig, {**base, **options, **named}, "the prompt")
+    records = load_records(settings, task)
     if model is None or isinstance(model, str):
         loaded = load_prompting_model(settings.model, revision=settings.revision)
     else:
         loaded = load_model(model)
-    chosen, _ = load_records(settings, loaded.require_tokenizer(), task)
+    chosen, _ = short_records(settings, records.task, loaded.require_tokenizer())
     cell = prepare_cell(settings, loaded, chosen, settings.seeds[0])
     return view_prompt(loaded, chosen, cell, settings.query)
 

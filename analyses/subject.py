@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from ..models.loading import LanguageModel, load_model
 from ..tasks.catalogue import load_task
 from ..tasks.record_length import filter_long_records
+from ..tasks.seen_queries import without_seen_queries
 from ..tasks.task import Task
 from .configuration import SubjectConfig
 
@@ -23,13 +25,15 @@ class Subject:
 
     Attributes:
         model: The model.
-        task: The task, without records that are too long.
+        task: The task, without records that are too long and queries that its training records hold.
         left_out: Records over the token limit, in train and validation.
+        seen_queries: Validation records that also stand in the training records, and are not asked.
     """
 
     model: LanguageModel
     task: Task
     left_out: tuple[int, int]
+    seen_queries: int = 0
 
     def named(self, config: AnyConfig) -> AnyConfig:
         """Return a configuration that names what was loaded, for models and tasks that were in memory."""
@@ -54,30 +58,62 @@ def load_subject(
         task: A task in memory, likewise.
 
     Raises:
-        UserError: If one of them cannot be loaded, or no record is short enough.
+        UserError: If one of them cannot be loaded, no record is short enough, or no query is left that the training
+            records do not hold.
     """
+    records = load_records(config, task)
     loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
-    chosen, left_out = load_records(config, loaded.require_tokenizer(), task)
-    return Subject(loaded, chosen, left_out)
+    short, left_out = short_records(config, records.task, loaded.require_tokenizer())
+    return Subject(loaded, short, left_out, records.seen_queries)
 
 
-def load_records(
-    config: SubjectConfig, tokenizer: PreTrainedTokenizerBase, task: str | Task | None = None
-) -> tuple[Task, tuple[int, int]]:
-    """Load the task of an experiment, without the records that are too long, and return how many those are.
+@dataclass(frozen=True)
+class Records:
+    """The task of an experiment, before any model is there.
+
+    Attributes:
+        task: The task, without queries that its training records hold.
+        seen_queries: How many those were.
+    """
+
+    task: Task
+    seen_queries: int
+
+
+def load_records(config: SubjectConfig, task: str | Task | None = None) -> Records:
+    """Load the task of an experiment, and warn of what the user did not decide about its records.
 
     Args:
         config: What is run.
-        tokenizer: The model's.
         task: A task in memory, in place of the configuration's.
 
     Raises:
-        UserError: If it cannot be loaded, or no record is short enough.
+        UserError: If it cannot be loaded, or no query is left that the training records do not hold.
     """
-    chosen = _asked_as_configured(task if isinstance(task, Task) else _load_task(config), config)
+    if isinstance(task, Task):
+        chosen, notes = task, _overruled(config)
+    else:
+        chosen = _load_task(config)
+        notes = chosen.notes
+    unseen, seen = without_seen_queries(_asked_as_configured(chosen, config))
+    if seen:
+        notes += (f"{seen} queries also stand in the training records, and are not asked",)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=3)
+    return Records(unseen, seen)
+
+
+def short_records(
+    config: SubjectConfig, task: Task, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Task, tuple[int, int]]:
+    """Leave out the records that are too long, and return how many those are in train and validation.
+
+    Raises:
+        UserError: If no record is short enough.
+    """
     if config.max_record_tokens is None:
-        return chosen, (0, 0)
-    filtered = filter_long_records(chosen, tokenizer, config.max_record_tokens)
+        return task, (0, 0)
+    filtered = filter_long_records(task, tokenizer, config.max_record_tokens)
     return filtered.task, (filtered.train_removed, filtered.validation_removed)
 
 
@@ -86,6 +122,15 @@ def _asked_as_configured(task: Task, config: SubjectConfig) -> Task:
     if config.chat_template == "off":
         return task
     return replace(task, template=replace(task.template, chat_template=config.chat_template))
+
+
+def _overruled(config: SubjectConfig) -> tuple[str, ...]:
+    """Say which fields of a configuration have no effect beside a task in memory; nothing where there is none."""
+    fields = ("data", "columns", "template", "label_words", "separator")
+    given = [name for name in fields if getattr(config, name)]
+    if not given:
+        return ()
+    return (f"a task in memory has its own {', '.join(given)}, so what was given as such is not used",)
 
 
 def _load_model(config: SubjectConfig) -> LanguageModel:
@@ -106,4 +151,5 @@ def _load_task(config: SubjectConfig) -> Task:
         data=config.data,
         columns=config.columns or None,
         separator=config.separator,
+        quoting=config.quoting,
     )

@@ -21,6 +21,7 @@ from .options import (
     ModelOption,
     OutOption,
     OverwriteOption,
+    QuotingOption,
     RateOption,
     RevisionOption,
     SeparatorOption,
@@ -28,9 +29,9 @@ from .options import (
     TemplateOption,
     number_or_word,
     numbers,
-    pairs,
     read_config,
     say,
+    task_values,
 )
 
 
@@ -45,6 +46,7 @@ def compare(
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
     chat_template: ChatTemplateOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[
         str | None, typer.Option(help="Demonstrations; several numbers, 1,2,4, make a grid. [default: 8]")
     ] = None,
@@ -115,12 +117,7 @@ def compare(
         "model": model,
         "revision": revision,
         "adapter": adapter,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": None if label_words is None else [word.strip() for word in label_words.split(",")],
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": numbers(shots, "--shots", int),
         "seeds": seeds if seeds is not None else seed,

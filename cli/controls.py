@@ -20,15 +20,16 @@ from .options import (
     ModelOption,
     OutOption,
     OverwriteOption,
+    QuotingOption,
     RateOption,
     RevisionOption,
     SeparatorOption,
     TaskOption,
     TemplateOption,
     number_or_word,
-    pairs,
     read_config,
     say,
+    task_values,
 )
 
 
@@ -42,6 +43,7 @@ def controls(
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
     chat_template: ChatTemplateOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: Annotated[str | None, typer.Option(help="Draws of demonstrations: 0,1,2. [default: 0]")] = None,
     balanced: BalancedOption = False,
@@ -84,16 +86,10 @@ def controls(
     from ..analyses.controls.study import controls as run
     from ..analyses.run_directory import free_run_name
 
-    words = None if label_words is None else [word.strip() for word in label_words.split(",")]
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": words,
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": shots,
         "seeds": seeds,

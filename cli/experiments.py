@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UserError
 from .options import (
     BalancedOption,
     ChatTemplateOption,
@@ -21,6 +20,7 @@ from .options import (
     ModelOption,
     OutOption,
     OverwriteOption,
+    QuotingOption,
     RevisionOption,
     SeparatorOption,
     TaskOption,
@@ -29,6 +29,7 @@ from .options import (
     pairs,
     read_config,
     say,
+    task_values,
 )
 
 _Models = Annotated[str | None, typer.Option(help="Several models, one after another: pocket,pocket-small.")]
@@ -58,6 +59,7 @@ def order(
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
     chat_template: ChatTemplateOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seeds: _Seeds = None,
     balanced: BalancedOption = False,
@@ -99,12 +101,7 @@ def order(
         "model": model,
         "models": _words(models),
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": _words(label_words),
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": shots,
         "seeds": seeds,
@@ -142,6 +139,7 @@ def outputs(
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
     chat_template: ChatTemplateOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[str | None, typer.Option(help="Numbers of demonstrations. [default: 1,2,4,8]")] = None,
     seeds: _Seeds = None,
     balanced: BalancedOption = False,
@@ -185,12 +183,7 @@ def outputs(
         "model": model,
         "models": _words(models),
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": _words(label_words),
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": shots,
         "seeds": seeds,
@@ -238,7 +231,4 @@ def _rates(text: str | None) -> Any:
     """Read ``auto``, numbers, or ``ARM=numbers;ARM=numbers``."""
     if text is None or "=" not in text:
         return text
-    found = [part.split("=") for part in text.split(";")]
-    if any(len(pair) != 2 for pair in found):
-        raise UserError(f"--lr {text!r} is not of the form 'GD=0.1;Adam=1e-4,1e-3'")
-    return {name.strip(): rates for name, rates in found}
+    return pairs(text, "--lr", "'GD=0.1;Adam=1e-4,1e-3'", between=";")

@@ -9,17 +9,22 @@ import typer
 
 from .options import (
     ChatTemplateOption,
+    ColumnsOption,
     DataOption,
     DeviceOption,
     DtypeOption,
+    LabelWordsOption,
     MaxRecordTokensOption,
     ModelOption,
     OverwriteOption,
+    QuotingOption,
+    SeparatorOption,
     TaskOption,
     TemplateOption,
     number_or_word,
     numbers,
     say,
+    task_values,
 )
 
 
@@ -27,8 +32,12 @@ def gradients(
     model: ModelOption = None,
     task: TaskOption = None,
     data: DataOption = None,
+    columns: ColumnsOption = None,
     template: TemplateOption = None,
     chat_template: ChatTemplateOption = None,
+    label_words: LabelWordsOption = None,
+    separator: SeparatorOption = None,
+    quoting: QuotingOption = None,
     shots: Annotated[int, typer.Option(help="Demonstrations.")] = 32,
     seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0",
     recipe: Annotated[
@@ -67,9 +76,7 @@ def gradients(
 
     given: dict[str, Any] = {
         "model": model,
-        "task": task,
-        "data": data,
-        "template": template,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "learning_rate": number_or_word(lr),
         "max_record_tokens": max_record_tokens,

@@ -30,10 +30,18 @@ def check(
         raise typer.Exit(1)
 
 
-def tasks() -> None:
-    """List the tasks of the catalogue."""
+def tasks(
+    name: Annotated[
+        str | None, typer.Argument(help="A task, to see its template, label words and columns.")
+    ] = None,
+) -> None:
+    """List the tasks of the catalogue, or show one: what it asks, and how to give it data of your own."""
     from ..tasks.catalogue import task_entry, task_names
+    from ..tasks.description import describe_task
 
+    if name is not None:
+        typer.echo("\n".join(describe_task(task_entry(name))))
+        return
     for name in task_names():
         entry = task_entry(name)
         variants = ", ".join(entry.variants)

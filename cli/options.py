@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +23,26 @@ DataOption = Annotated[
 ColumnsOption = Annotated[
     str | None, typer.Option(help="How columns map to fields: sentence=text,gold=label.")
 ]
-TemplateOption = Annotated[str | None, typer.Option(help="dai, shen, or a text with {fields}.")]
-LabelWordsOption = Annotated[str | None, typer.Option(help="Label words in label order: bad,good.")]
-SeparatorOption = Annotated[str | None, typer.Option(help="What stands between demonstrations.")]
 ChatTemplateOption = Annotated[
     str | None, typer.Option(help="off, or user_turn: prompts as one turn of a chat. [default: off]")
+]
+TemplateOption = Annotated[
+    str | None,
+    typer.Option(help="dai, shen, or a text with {fields}; \\n and \\t are a line break and a tab."),
+]
+LabelWordsOption = Annotated[
+    str | None,
+    typer.Option(help="Label words in label order, bad,good, or by the data's values, 1=bad,5=good."),
+]
+SeparatorOption = Annotated[
+    str | None,
+    typer.Option(help="What stands between demonstrations; \\n and \\t are a line break and a tab."),
+]
+QuotingOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Quotation marks in CSV and TSV: none (text), minimal (around fields). [default: auto]"
+    ),
 ]
 BalancedOption = Annotated[bool, typer.Option("--balanced", help="Draw evenly from every label.")]
 MaxRecordTokensOption = Annotated[int | None, typer.Option(help="Leave out longer records.")]
@@ -36,14 +52,45 @@ OutOption = Annotated[Path | None, typer.Option(help="The run directory. [defaul
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a finished run directory.")]
 
 
-def pairs(text: str | None, option: str, example: str) -> dict[str, str] | None:
+def task_values(
+    task: str | None,
+    data: str | None,
+    columns: str | None,
+    template: str | None,
+    label_words: str | None,
+    separator: str | None,
+    quoting: str | None,
+) -> dict[str, Any]:
+    """Return what the options say about a task, as fields of a configuration."""
+    return {
+        "task": task,
+        "data": data,
+        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
+        "template": typed(template),
+        "label_words": label_words,
+        "separator": typed(separator),
+        "quoting": quoting,
+    }
+
+
+def typed(text: str | None) -> str | None:
+    r"""Return a text with the line breaks and tabs that were typed as ``\n`` and ``\t``; ``\\`` is a backslash."""
+    characters = {"n": "\n", "t": "\t", "\\": "\\"}
+    return None if text is None else re.sub(r"\\([nt\\])", lambda found: characters[found[1]], text)
+
+
+def pairs(text: str | None, option: str, example: str, between: str = ",") -> dict[str, str] | None:
     """Read ``a=b,c=d``; other text is refused with the option's name and an example."""
     if text is None:
         return None
-    found = [part.split("=") for part in text.split(",")]
+    found = [part.split("=") for part in text.split(between)]
     if any(len(pair) != 2 for pair in found):
         raise UserError(f"{option} {text!r} is not of the form {example}")
-    return {key.strip(): value.strip() for key, value in found}
+    keys = [key.strip() for key, _ in found]
+    twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
+    if twice is not None:
+        raise UserError(f"{option} {text!r} names {twice!r} twice: keep one of them")
+    return {key: value.strip() for key, (_, value) in zip(keys, found, strict=True)}
 
 
 def numbers(text: str | None, option: str, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
@@ -74,8 +121,10 @@ def read_config(path: Path | None) -> dict[str, Any]:
         return {}
     import yaml
 
+    from ..models.yaml_mapping import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"cannot read configuration {str(path)!r}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):

@@ -15,12 +15,13 @@ from .options import (
     LabelWordsOption,
     MaxRecordTokensOption,
     ModelOption,
+    QuotingOption,
     RevisionOption,
     SeparatorOption,
     TaskOption,
     TemplateOption,
-    pairs,
     read_config,
+    task_values,
 )
 
 
@@ -33,6 +34,7 @@ def prompt(
     template: TemplateOption = None,
     label_words: LabelWordsOption = None,
     separator: SeparatorOption = None,
+    quoting: QuotingOption = None,
     chat_template: ChatTemplateOption = None,
     shots: Annotated[int | None, typer.Option(help="Demonstrations. [default: 8]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draw of demonstrations. [default: 0]")] = None,
@@ -66,12 +68,7 @@ def prompt(
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
-        "task": task,
-        "data": data,
-        "columns": pairs(columns, "--columns", "sentence=text,gold=label"),
-        "template": template,
-        "label_words": None if label_words is None else [word.strip() for word in label_words.split(",")],
-        "separator": separator,
+        **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": shots,
         "seeds": seed,

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..errors import UserError
 from .clipping import CLIP_NAMES, ClipKind
+from .yaml_mapping import load_yaml
 
 LossTokens = Literal["label", "all"]
 LossVocabulary = Literal["full", "labels"]
@@ -245,7 +246,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read recipe {str(path)!r}: {reason} (give a YAML file)") from error

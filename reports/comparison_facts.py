@@ -41,6 +41,8 @@ def facts_of(config: CompareConfig, draws: Sequence[Draw]) -> tuple[tuple[str, s
         ("finetuning", _finetuning([draw.finetuned for draw in draws])),
         ("learning rate", _learning_rate(config, [draw.finetuned for draw in draws])),
     ]
+    if draws[0].record_notes:
+        facts.insert(2, ("records", "; ".join(draws[0].record_notes)))
     if draws[0].finetuned.drift:
         facts.append(("finetuning moved", _moved(draws)))
     if any(draw.noise for draw in draws):
@@ -88,6 +90,8 @@ def _queries(draws: Sequence[Draw]) -> str:
         notes.append(
             f"{train} training and {validation} validation records left out, over the limit of tokens"
         )
+    if draws[0].seen_queries:
+        notes.append(f"{draws[0].seen_queries} left out, which also stand in the training records")
     return _each(str(len(draw.gold)) for draw in draws) + (f" ({'; '.join(notes)})" if notes else "")
 
 

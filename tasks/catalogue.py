@@ -5,18 +5,24 @@ It holds the seven datasets of the papers, the pocket tasks, and whatever `regis
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .entry import RecordPools, TaskEntry
+from .delimited_files import Quoting
+from .entry import TaskEntry
+from .given_label_words import LabelWords, read_label_words, words_of_labels
+from .given_records import GivenRecords
 from .hub import read_hub_rows
+from .label_values import is_number
+from .own_task import own_entry, require_own
 from .pocket import DEFAULT_POCKET_TASK, POCKET_TASKS, PocketTask, pocket_records
 from .published_tasks import PUBLISHED_TASKS
-from .records import RecordFormat, read_pools, read_records
-from .task import END_OF_SEQUENCE, Task, Template
+from .record_format import Counting, RecordFormat
+from .records import RecordsRead, read_data, read_records
+from .task import Task, Template
 
 __all__ = ["DEFAULT_TASK", "TaskEntry", "load_task", "register_task", "task_entry", "task_names"]
 
@@ -60,10 +66,11 @@ def load_task(
     name: str,
     *,
     template: str | None = None,
-    label_words: Sequence[str] | None = None,
-    data: str | Path | Mapping[str, Any] | Iterable[Any] | None = None,
+    label_words: str | Sequence[str] | Mapping[Any, str] | None = None,
+    data: Any = None,
     columns: Mapping[str, str] | None = None,
     separator: str | None = None,
+    quoting: Quoting = "auto",
 ) -> Task:
     """Load a task of the catalogue, or of the user's own.
 
@@ -72,29 +79,56 @@ def load_task(
             a template and `label_words` are given.
         template: A variant of the entry, such as `dai` or `shen`; or a template's text with its fields in
             braces. None takes the entry's first variant (`dai` for the papers' datasets).
-        label_words: Words to use instead of the template's, in label order; text is split at commas.
-        data: Records instead of the hub's, see `read_pools`: a directory, a file, a mapping with `train` and
-            `validation`, or an iterable of mappings.
+        label_words: Words to use instead of the template's: in label order, or a mapping from labels. The keys of
+            a mapping are the values in the data, whose order is that of the labels; for a task of the catalogue
+            they may be its label names or numbers. See `read_label_words` for texts.
+        data: Records instead of the hub's, see `read_data`: a directory, a file, a mapping of parts, a DataFrame,
+            a dataset, or an iterable of mappings.
         columns: `{column: field}` for columns that go by other names; the label's field is `label`.
         separator: What follows each demonstration, instead of the template's: literal text, or
             `END_OF_SEQUENCE`.
+        quoting: What quotation marks are in CSV and TSV files: `auto`, `none` (text) or `minimal` (they enclose).
 
     Raises:
         UserError: For an unknown task or variant, label words that do not match the labels, and data that
             cannot be read.
     """
-    words = _words(label_words)
-    own = name not in _ENTRIES and data is not None and words is not None and _is_text(template)
-    entry = _own_entry(name, words or ()) if own else task_entry(name)
-    chosen = _template(entry, template, words, separator)
-    train, validation = _pools(entry, chosen, data, columns or {})
-    return Task(name, entry.label_names, train, validation, chosen, _source(entry, data))
+    words = None if label_words is None else read_label_words(label_words)
+    own = name not in _ENTRIES and not (template is None and words is None and data is None)
+    entry = own_entry(name, *require_own(name, template, words, data)) if own else task_entry(name)
+    entry, in_order, counting = _labels(entry, words, own, data)
+    chosen = _template(entry, template, in_order, separator)
+    if columns and data is None and entry.records is not None:
+        raise UserError(f"Task {entry.name!r} makes its own records: map columns only with data.")
+    form = RecordFormat(chosen.fields, entry.label_names, columns or {}, entry.columns, quoting, counting)
+    read = _records(entry, form, data)
+    return Task(
+        name, entry.label_names, read.train, read.validation, chosen, _source(entry, data), read.notes
+    )
+
+
+def _labels(
+    entry: TaskEntry, words: LabelWords | None, own: bool, data: Any
+) -> tuple[TaskEntry, tuple[str, ...] | None, Counting]:
+    """The entry with the labels that the words are for, the words in their order, and how integers are read."""
+    if not isinstance(words, dict):
+        return entry, words, "unsaid"
+    in_order = None if own else words_of_labels(words, entry.label_names)
+    if in_order is not None:
+        return entry, in_order, "from_zero" if all(map(is_number, words)) else "unsaid"
+    if data is None:
+        raise UserError(
+            f"Task {entry.name!r} has the labels {', '.join(entry.label_names)}, numbered from 0, and the label "
+            f"words are for {', '.join(words)}: name its labels."
+        )
+    # Of the user's own task, or the user's own values of a dataset that the catalogue knows by other ones.
+    return replace(entry, label_names=tuple(words)), tuple(words.values()), "never"
 
 
 def _template(
     entry: TaskEntry, template: str | None, words: tuple[str, ...] | None, separator: str | None
 ) -> Template:
-    if template is not None and _is_text(template):
+    if template is not None and "{" in template:
         chosen = replace(entry.template(), name="custom", query=template)
     else:
         chosen = entry.template(template)
@@ -103,25 +137,23 @@ def _template(
     return chosen if separator is None else replace(chosen, separator=separator, separator_given=True)
 
 
-def _pools(entry: TaskEntry, template: Template, data: Any, columns: Mapping[str, str]) -> RecordPools:
-    if data is None and entry.records is not None:
-        if columns:
-            raise UserError(f"Task {entry.name!r} makes its own records: map columns only with data.")
-        return entry.records()
-    form = RecordFormat(template.fields, entry.label_names, columns, entry.columns)
+def _records(entry: TaskEntry, form: RecordFormat, data: Any) -> RecordsRead:
     if data is not None:
-        return read_pools(data, form)
+        return read_data(data, form)
+    if entry.records is not None:
+        train, validation = entry.records()
+        return RecordsRead(tuple(train), tuple(validation))
     if entry.hub_id is None:
         raise UserError(f"Task {entry.name!r} has no data of its own: give it with data=PATH (--data PATH).")
     train, validation = (
         read_records(read_hub_rows(entry.hub_id, entry.hub_config, split), form)
         for split in (entry.train_split, entry.evaluation_split)
     )
-    return train, validation
+    return RecordsRead(train, validation)
 
 
 def _source(entry: TaskEntry, data: Any) -> str:
-    if isinstance(data, str | Path):
+    if isinstance(data, str | Path | GivenRecords):
         return str(data)
     if data is not None:
         return "given records"
@@ -129,21 +161,6 @@ def _source(entry: TaskEntry, data: Any) -> str:
         return f"generated ({entry.name})"
     config = f" ({entry.hub_config})" if entry.hub_config else ""
     return f"hub: {entry.hub_id}{config}, {entry.train_split} and {entry.evaluation_split}"
-
-
-def _words(label_words: Sequence[str] | None) -> tuple[str, ...] | None:
-    if isinstance(label_words, str):
-        return tuple(word.strip() for word in label_words.split(","))
-    return None if label_words is None else tuple(label_words)
-
-
-def _is_text(template: str | None) -> bool:
-    return template is not None and "{" in template
-
-
-def _own_entry(name: str, words: tuple[str, ...]) -> TaskEntry:
-    # The template's text replaces this query in `_template`.
-    return TaskEntry(name, words, (Template("custom", "{text}", words, END_OF_SEQUENCE),))
 
 
 def _pocket_entry(task: PocketTask) -> TaskEntry:

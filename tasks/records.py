@@ -1,15 +1,9 @@
-"""Records from a file, a directory, the Hugging Face hub, or anything that yields mappings.
-
-Columns are found by name. For a field of the template these are tried in turn: a column that the user maps to
-it, a column of the field's own name, and the column that the catalogue knows the dataset by. So the hub's
-`sentence` and a local file's `text` both fill `{text}`.
-"""
+"""Records from a file, a directory, the Hugging Face hub, or anything that yields mappings."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +11,92 @@ import numpy
 
 from ..errors import UserError
 from ..seeds import derive_seed
+from .data_parts import DataPart, find_parts
 from .entry import RecordPools
-from .table_files import TABLE_SUFFIXES, Row, read_rows
+from .given_records import GivenRecords, given_rows
+from .label_values import is_missing, label_choices, label_index
+from .record_format import RecordFormat
+from .table_files import Row, read_rows
 from .task import Record
+from .template_fields import LABEL_FIELD
 
-LABEL_FIELD = "label"
-"""The field name under which a column map and a dataset know the label."""
-
-_VALIDATION_STEMS = ("validation", "valid", "dev", "test")
+__all__ = [
+    "LABEL_FIELD",
+    "RecordFormat",
+    "RecordsRead",
+    "label_index",
+    "read_data",
+    "read_pools",
+    "read_records",
+    "split_records",
+]
 
 
 @dataclass(frozen=True)
-class RecordFormat:
-    """What to take from a row.
+class RecordsRead:
+    """What data holds.
 
     Attributes:
-        fields: The text fields that the template needs.
-        label_names: Names of the labels in label order; a row may give a name or its index.
-        columns: `{column: field}` as the user mapped them; the label's field is `label`.
-        known_columns: `{column: field}` as the catalogue knows the dataset.
+        train: Records to draw demonstrations from.
+        validation: Records to ask.
+        notes: Sentences on how the data was divided, where that was not the user's own doing.
     """
 
-    fields: tuple[str, ...]
-    label_names: tuple[str, ...]
-    columns: Mapping[str, str] = field(default_factory=dict)
-    known_columns: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Refuse a mapping to a field that nothing reads, which would hide a typing error."""
-        for column, name in self.columns.items():
-            if name not in (*self.fields, LABEL_FIELD):
-                raise UserError(
-                    f"The column {column!r} is mapped to {name!r}, which the template does not use: "
-                    f"map to one of {', '.join((*self.fields, LABEL_FIELD))}."
-                )
+    train: tuple[Record, ...]
+    validation: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_records(source: str | Path | Iterable[Mapping[str, Any]], form: RecordFormat) -> tuple[Record, ...]:
-    """Records of one file or of any iterable of mappings, in order.
+    """Records of one file or of any iterable of mappings, in order; each knows its place there, from 0.
 
     Raises:
         UserError: For an empty source, a missing column, a text that is not text or a label outside the label
             set, each with the file, the line and the value.
     """
-    if isinstance(source, str | Path):
-        rows, name = read_rows(Path(source)), str(source)
-    else:
-        rows, name = _given_rows(source), "The given data"
-    if not rows:
-        raise UserError(f"{name} has no records: give at least one.")
-    return tuple(_record(place, row, form) for place, row in rows)
+    return _records(_rows(source, form), form)
 
 
 def read_pools(data: str | Path | Mapping[str, Any] | Iterable[Any], form: RecordFormat) -> RecordPools:
-    """Train and validation records from whatever the user has.
+    """Train and validation records from whatever the user has; see `read_data`."""
+    read = read_data(data, form)
+    return read.train, read.validation
+
+
+def read_data(data: Any, form: RecordFormat) -> RecordsRead:
+    """Train and validation records from whatever the user has, and how they were told apart.
 
     Args:
-        data: A directory that holds `train` and `validation` (or `valid`, `dev`, `test`) as `.jsonl`, `.csv`,
-            `.tsv` or `.parquet`; a mapping with these keys; or one file or iterable, which is split in two
-            (see `split_records`).
+        data: A directory or a mapping with a train and a validation part, see `data_parts`, whose parts are
+            `.jsonl`, `.csv`, `.tsv` or `.parquet` files, DataFrames, datasets or iterables of mappings; or one
+            of these, which is split in two (see `split_records`).
         form: Which columns to take.
+
+    Raises:
+        UserError: For what `read_records` refuses, a part that is not there or there twice, and numbers that may
+            count the labels from 0 or from 1.
     """
-    if isinstance(data, Mapping):
-        train = data.get("train")
-        validation = next((data[stem] for stem in _VALIDATION_STEMS if stem in data), None)
-        if train is None or validation is None:
-            raise UserError(
-                f"The given data has the keys {', '.join(map(str, data)) or 'none'}: name its two parts "
-                "'train' and 'validation'."
-            )
-        return read_records(train, form), read_records(validation, form)
-    if isinstance(data, str | Path) and Path(data).is_dir():
-        directory = Path(data)
-        train_path = _file_called(directory, ("train",))
-        validation_path = _file_called(directory, _VALIDATION_STEMS)
-        return read_records(train_path, form), read_records(validation_path, form)
-    return split_records(read_records(data, form))
+    if isinstance(data, GivenRecords):
+        data = data.data
+    parts = find_parts(data)
+    if parts is None:
+        name = str(data) if isinstance(data, str | Path) else "the given data"
+        rows = _rows(data, form)
+        records = _records(rows, form)
+        _refuse_uncertain_count(rows, form, name)
+        train, validation = split_records(records)
+        note = (
+            f"{name} is one part: {len(train)} records to draw demonstrations from, {len(validation)} to ask"
+        )
+        return RecordsRead(tuple(train), tuple(validation), (note,))
+    train_rows, asked_rows = (_rows(part.source, form) for part in (parts.train, parts.asked))
+    notes: tuple[str, ...] = ()
+    if parts.asked.is_test:
+        _refuse_unlabelled(asked_rows, parts.asked, form)
+        notes = (f"{parts.asked.name} is asked, as there is no validation part",)
+    train, validation = _records(train_rows, form), _records(asked_rows, form)
+    _refuse_uncertain_count([*train_rows, *asked_rows], form, parts.name)
+    return RecordsRead(train, validation, notes)
 
 
 def split_records(records: Sequence[Record]) -> RecordPools:
@@ -115,90 +119,83 @@ def split_records(records: Sequence[Record]) -> RecordPools:
     return train, validation
 
 
-def label_index(value: object, label_names: Sequence[str], place: str) -> int:
-    """The index of a label given as a name, an integer, or an integer written as text.
-
-    Raises:
-        UserError: When `value` is none of these or outside the label set; `place` says where it was read.
-    """
-    if isinstance(value, str) and value.strip() in label_names:
-        return list(label_names).index(value.strip())
-    number = _as_integer(value)
-    if number is None or not 0 <= number < len(label_names):
-        raise UserError(
-            f"{place} has the label {value!r}: use 0 to {len(label_names) - 1} or one of "
-            f"{', '.join(label_names)}."
-        )
-    return number
+def _rows(source: Any, form: RecordFormat) -> list[Row]:
+    if isinstance(source, str | Path):
+        rows, name = read_rows(Path(source), form.quoting), str(source)
+    else:
+        name = "The given data"
+        rows = [
+            (f"Record {number} of the given data", row)
+            for number, row in enumerate(given_rows(source), start=1)
+        ]
+    if not rows:
+        raise UserError(f"{name} has no records: give at least one.")
+    return rows
 
 
-def _as_integer(value: object) -> int | None:
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | numpy.integer):
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+\s*", value):
-        return int(value)
-    return None
+def _records(rows: Sequence[Row], form: RecordFormat) -> tuple[Record, ...]:
+    return tuple(_record(index, rows, form) for index in range(len(rows)))
 
 
-def _record(place: str, row: Mapping[str, Any], form: RecordFormat) -> Record:
+def _record(index: int, rows: Sequence[Row], form: RecordFormat) -> Record:
+    place, row = rows[index]
     fields = {}
     for name in form.fields:
-        column = _column_for(name, place, row, form)
+        column = form.column_of(name, place, row)
         value = row[column]
         if not isinstance(value, str):
             raise UserError(f"{place} has {value!r} in the column {column!r}: text is needed there.")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise UserError(f"{place} has {value!r} in the column {column!r}: that is half a character.")
         fields[name] = value
-    label = row[_column_for(LABEL_FIELD, place, row, form)]
-    return Record(fields, label_index(label, form.label_names, place))
+    value = row[form.column_of(LABEL_FIELD, place, row)]
+    meaning = form.meaning(value)
+    if meaning is None:
+        raise UserError(f"{place} has the label {value!r}{_other_labels(value, rows[index:], form)}")
+    return Record(fields, meaning.index, index)
 
 
-def _column_for(name: str, place: str, row: Mapping[str, Any], form: RecordFormat) -> str:
-    mapped = [column for column, target in form.columns.items() if target == name]
-    known = [column for column, target in form.known_columns.items() if target == name]
-    candidates = mapped or [name, *known]
-    for column in candidates:
-        if column in row:
-            return column
-    wanted = " or ".join(repr(column) for column in candidates)
-    raise UserError(
-        f"{place} has no column {wanted} (it has {', '.join(map(str, row)) or 'none'}): "
-        f"name the column that holds {name!r}, as {{column: {name}}}."
+def _other_labels(first: object, rows: Sequence[Row], form: RecordFormat) -> str:
+    """What else in the rows is no label, and what would be one."""
+    found = [repr(value) for value in _label_values(rows, form) if form.meaning(value) is None]
+    others = [text for text in dict.fromkeys(found) if text != repr(first)]
+    more = f" (further on {', '.join(others[:5])}{' …' * (len(others) > 5)})" if others else ""
+    if form.counting == "never":
+        return f"{more}, and the label words are for {', '.join(form.label_names)}: give it a word as well."
+    return (
+        f"{more}: use {label_choices(form.label_names)}, or say which value has which word, as in "
+        "label_words={1: 'bad', 5: 'good'} (--label-words '1=bad,5=good')."
     )
 
 
-def _given_rows(source: Iterable[Mapping[str, Any]]) -> list[Row]:
-    if not isinstance(source, Iterable):
-        raise UserError(f"Cannot read records from {source!r:.80}: give a path or an iterable of mappings.")
-    rows: list[Row] = []
-    for number, row in enumerate(source, start=1):
-        place = f"Record {number} of the given data"
-        if not isinstance(row, Mapping):
-            raise UserError(
-                f'{place} is {row!r:.80}: give mappings like {{"text": "a fine film", "label": 1}}.'
-            )
-        rows.append((place, row))
-    return rows
+def _label_values(rows: Sequence[Row], form: RecordFormat) -> Iterable[object]:
+    for place, row in rows:
+        try:
+            yield row[form.column_of(LABEL_FIELD, place, row)]
+        except UserError:
+            yield None
 
 
-def _file_called(directory: Path, stems: Sequence[str]) -> Path:
-    for stem in stems:
-        found = [
-            directory / (stem + suffix)
-            for suffix in TABLE_SUFFIXES
-            if (directory / (stem + suffix)).is_file()
-        ]
-        if len(found) > 1:
-            names = " and ".join(path.name for path in found)
-            raise UserError(f"{directory} has both {names}: keep one of them.")
-        if found:
-            return found[0]
-    raise UserError(
-        f"{directory} has no {stems[0]} file: put {stems[0]}.jsonl (or {', '.join(TABLE_SUFFIXES[1:])}) "
-        "there, or give the path of one file."
-    )
+def _refuse_unlabelled(rows: Sequence[Row], part: DataPart, form: RecordFormat) -> None:
+    if all(is_missing(value, form.label_names) for value in _label_values(rows, form)):
+        raise UserError(
+            f"There is no validation part, and the records of {part.name} have no labels: give a part called "
+            "validation, or one part alone, which is split in two."
+        )
+
+
+def _refuse_uncertain_count(rows: Sequence[Row], form: RecordFormat, name: str) -> None:
+    """Refuse numbers that count the labels where none of them is 0: they may begin at 1, all shifted by one."""
+    if form.counting == "from_zero":
+        return
+    meanings = [
+        meaning for value in _label_values(rows, form) if (meaning := form.meaning(value)) is not None
+    ]
+    counted = {meaning.index for meaning in meanings if meaning.counted}
+    if counted and 0 not in {meaning.index for meaning in meanings}:
+        found = ", ".join(map(str, sorted(counted)))
+        example = ",".join(f"{number}={name}" for number, name in enumerate(form.label_names))
+        raise UserError(
+            f"The labels of {name} are the numbers {found} and never 0, so that they may count from 0 or from 1: "
+            f"say which number has which word, as in --label-words '{example}' (label_words={{0: …}})."
+        )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from string import Formatter
 from types import MappingProxyType
 from typing import Literal
 
 from ..errors import UserError
+from .label_leaks import says_the_label
+from .template_fields import template_fields
 
 END_OF_SEQUENCE = "<end-of-sequence>"
 """Separator that stands for the tokenizer's own end-of-sequence token, whatever its text is."""
@@ -27,10 +28,12 @@ class Record:
     Attributes:
         fields: Text by field name, for example `{"text": "a fine film"}`.
         label: Index into the task's label names, 0-based.
+        index: Place in the file or source that the record comes from, 0-based; no part of what the record says.
     """
 
     fields: Mapping[str, str]
     label: int
+    index: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Freeze the fields and refuse a negative label."""
@@ -47,9 +50,9 @@ class Record:
         """Hash by content, as equality does; a mapping alone has no hash."""
         return hash((self.texts, self.label))
 
-    def __reduce__(self) -> tuple[type[Record], tuple[dict[str, str], int]]:
+    def __reduce__(self) -> tuple[type[Record], tuple[dict[str, str], int, int | None]]:
         """Pickle through a plain dict; a read-only mapping cannot be pickled."""
-        return Record, (dict(self.fields), self.label)
+        return Record, (dict(self.fields), self.label, self.index)
 
 
 @dataclass(frozen=True)
@@ -87,19 +90,7 @@ class Template:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """The field names that the query uses, in order of first use."""
-        try:
-            names = [name for _, name, _, _ in Formatter().parse(self.query) if name is not None]
-        except ValueError as error:
-            raise UserError(
-                f"The template {self.query!r} cannot be read ({error}): write fields as {{text}}, "
-                "and literal braces twice."
-            ) from error
-        for name in names:
-            if not name.isidentifier():
-                raise UserError(
-                    f"The template {self.query!r} has the field {{{name}}}: write plain names, like {{text}}."
-                )
-        return tuple(dict.fromkeys(names))
+        return template_fields(self.query)
 
     def check_fields(self, record: Record) -> None:
         """Refuse a record that lacks a field of the query."""
@@ -133,9 +124,10 @@ class Task:
         name: Name of the task.
         label_names: What the labels are called, in label order; not what the model reads.
         train: Records from which demonstrations are drawn.
-        validation: Records that are asked.
+        validation: Records that are asked; each gets its place here as its index where it has none.
         template: How records become text.
         source: Where the records come from, for the manifest.
+        notes: Sentences on how the records were come by that whoever reads the results should know.
     """
 
     name: str
@@ -144,12 +136,13 @@ class Task:
     validation: Sequence[Record]
     template: Template
     source: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a pool without records, labels without words, and records the template cannot render."""
+        """Refuse a pool without records, labels without words, and records the template cannot or may not render."""
         object.__setattr__(self, "label_names", tuple(self.label_names))
         object.__setattr__(self, "train", tuple(self.train))
-        object.__setattr__(self, "validation", tuple(self.validation))
+        object.__setattr__(self, "validation", _with_indices(self.validation))
         words, names = self.template.label_words, self.label_names
         if len(names) < 2:
             raise UserError(f"Task {self.name!r} has {len(names)} label(s): a task needs at least two.")
@@ -171,6 +164,19 @@ class Task:
                 )
             for record in pool:
                 self.template.check_fields(record)
+        labels = [record.label for record in self.train]
+        for name in self.template.fields:
+            if says_the_label([record.fields[name] for record in self.train], labels):
+                raise UserError(
+                    f"The field {{{name}}} of the template {self.template.query!r} has one value for each label in "
+                    f"the training records of task {self.name!r}, so it is the label under another name and would "
+                    "show the model the right answer: leave it out of the template."
+                )
+
+    def source_index(self, place: int) -> int:
+        """Where the validation record at `place` stands in the file or source it comes from, 0-based."""
+        index = self.validation[place].index
+        return place if index is None else index
 
     def digest(self) -> str:
         """SHA-256 (hex) of all records, the label names and the template, for the manifest."""
@@ -184,3 +190,10 @@ class Task:
         if template.chat_template != "off":
             content.append(template.chat_template)
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def _with_indices(records: Sequence[Record]) -> tuple[Record, ...]:
+    return tuple(
+        replace(record, index=place) if record.index is None else record
+        for place, record in enumerate(records)
+    )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from ...models.recipe import Recipe, load_recipe
-from ..configuration import SubjectConfig, numbers
+from ..configuration import Seeds, SubjectConfig, numbers
 
 ARM_NAMES: Mapping[str, str] = {
     "shen": "GD",
@@ -115,7 +115,7 @@ class ArmsConfig(SubjectConfig):
         draw_layers: Layers that an arm with a drawn layer is repeated with (four in Shen et al.; R17).
     """
 
-    seeds: Annotated[tuple[int, ...], BeforeValidator(numbers), Field(min_length=1)] = (0, 1, 2)
+    seeds: Seeds = (0, 1, 2)
     limit: int | None = Field(default=64, ge=1)
     models: tuple[str, ...] = ()
     arms: Arms

@@ -42,7 +42,7 @@ def compare_cell(
         seed=cell.seed,
         layers=zero_shot.layers,
         label_names=task.label_names,
-        query_indices=cell.queries,
+        query_indices=tuple(map(task.source_index, cell.queries)),
         queries=tuple(task.template.render(task.validation[index]) for index in cell.queries),
         gold=gold,
         answers={
@@ -61,6 +61,8 @@ def compare_cell(
         demonstrations_asked=cell.prompts.demonstrations_asked,
         queries_skipped=cell.prompts.queries_skipped,
         records_left_out=subject.left_out,
+        seen_queries=subject.seen_queries,
+        record_notes=task.notes,
         separator_unknown=cell.prompts.separator_unknown,
         manifest={"zsl": dict(zero_shot.manifest), "icl": dict(icl.manifest)},
         prompt=view_prompt(subject.model, task, cell),

@@ -94,7 +94,7 @@ class Draw:
         seed: The seed of the draw.
         layers: The layers recorded, L.
         label_names: The labels, C.
-        query_indices: Index of each query among the validation records, N.
+        query_indices: Place of each query in the file or source it comes from, counted from 0, N.
         queries: The text of each query, N.
         gold: The right option, ``[N]``.
         answers: What each setting answered.
@@ -112,6 +112,8 @@ class Draw:
         separator_unknown: Whether the separator holds an unknown token.
         manifest: Where the captures came from.
         prompt: The prompts of the first query, token by token.
+        seen_queries: Validation records that also stand in the training records, and were not asked.
+        record_notes: How the records were divided, where the user did not.
     """
 
     seed: int
@@ -135,3 +137,5 @@ class Draw:
     separator_unknown: bool
     manifest: Mapping[str, Any]
     prompt: PromptView | None = None
+    seen_queries: int = 0
+    record_notes: tuple[str, ...] = ()

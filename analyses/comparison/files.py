@@ -73,7 +73,7 @@ def heads_frame(draws: Sequence[Draw]) -> DataFrame:
 def examples_frame(draws: Sequence[Draw]) -> DataFrame:
     """Return one row per draw and query.
 
-    Columns: ``seed``, ``query_index`` (among the validation records), ``text``, ``gold``; for each setting
+    Columns: ``seed``, ``query_index`` (in the file of the records, from 0), ``text``, ``gold``; for each setting
     ``zsl_prediction``, ``zsl_correct`` (over the label set), ``zsl_correct_vocabulary`` and one
     ``zsl_logprob[label]`` per label; ``sim_aou``, the mean over layers.
 
@@ -177,6 +177,8 @@ def _draw_results(config: CompareConfig, draw: Draw) -> dict[str, Any]:
         "queries": len(draw.gold),
         "queries_skipped": draw.queries_skipped,
         "records_left_out": dict(zip(("train", "validation"), draw.records_left_out, strict=True)),
+        "seen_queries": draw.seen_queries,
+        "record_notes": draw.record_notes,
         "separator_unknown": draw.separator_unknown,
         "prediction_changes": dataclasses.asdict(changes),
         "sim_aou_undefined": {

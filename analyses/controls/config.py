@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator
 
 from ...models.recipe import Recipe
 from ..configuration import MeasuringConfig
+from ..given_data import Data
 
 ControlName = Literal[
     "none", "untrained", "permuted_labels", "shuffled_prefix", "other_task", "random_update"
@@ -50,7 +51,7 @@ class ControlsConfig(MeasuringConfig):
         ControlName
     )
     other_task: str | None = None
-    other_data: str | None = None
+    other_data: Data | None = None
 
     @field_validator("controls")
     @classmethod

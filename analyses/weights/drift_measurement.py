@@ -19,6 +19,8 @@ from ...models.weights import Matrix, ProjectionFile, open_projections
 from ...probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
 from ...probes.weight_entries import undefined_entries
 from ...seeds import derive_seed
+from ..configuration import Seeds
+from ..given_data import Data
 from ..worker_threads import work_through
 from .checkpoints import Checkpoint
 from .reading import WeightsConfig, require_defined
@@ -45,9 +47,9 @@ class DriftConfig(WeightsConfig):
     checkpoints: tuple[Checkpoint, ...] = Field(min_length=2)
     icl: tuple[str, ...] = ()
     shots: int = Field(default=8, ge=1)
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: Seeds = (0, 1, 2)
     limit: int | None = Field(default=200, ge=1)
-    data: str | None = None
+    data: Data | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -13,6 +14,7 @@ from ...probes import correct_over_labels, correct_over_vocabulary
 from ...tasks.catalogue import load_task
 from ...tasks.demonstrations import choose_queries, draw_demonstrations
 from ...tasks.prompts import PromptSet, build_prompts
+from ...tasks.seen_queries import without_seen_queries
 from .checkpoints import Checkpoint
 
 
@@ -50,7 +52,7 @@ def icl_accuracy(
     shots: int = 8,
     seeds: Sequence[int] = (0, 1, 2),
     limit: int | None = 200,
-    data: str | None = None,
+    data: Any = None,
     device: str = "cpu",
 ) -> Iterator[IclAccuracy]:
     """Run tasks with demonstrations in context at one checkpoint (Shen et al. §3.3).
@@ -61,7 +63,7 @@ def icl_accuracy(
         shots: Demonstrations of each prompt.
         seeds: One draw of demonstrations for each.
         limit: Queries of each task at most.
-        data: Where the records of the task are, in place of the hub.
+        data: Records of the task in place of the hub's, see `read_data`.
         device: Where the model runs.
 
     Yields:
@@ -72,7 +74,7 @@ def icl_accuracy(
     """
     model = load_model(checkpoint.model, revision=checkpoint.revision, device=device)
     for name in tasks:
-        task = load_task(name, data=data)
+        task = without_seen_queries(load_task(name, data=data)).task
         chosen = choose_queries(task, limit)
         zero_shots: dict[str, float] = {}
         for seed in seeds:

@@ -139,7 +139,7 @@ WRAPPED: dict[str, Any] = {
     "a best loss": {"model": WEIGHTS, "iter_num": 5, "best_val_loss": torch.tensor(1.5)},
     "a random state": {"model_state_dict": WEIGHTS, "rng": torch.get_rng_state()},
     "an optimizer": {"state": WEIGHTS, "optimizer": {"state": {0: MOMENTS}, "param_groups": [{"lr": 0.1}]}},
-    "an optimizer by names": {"model": WEIGHTS, "optim": {"state": {name: MOMENTS for name in WEIGHTS}}},
+    "an optimizer by names": {"model": WEIGHTS, "optim": {"state": dict.fromkeys(WEIGHTS, MOMENTS)}},
     "engine": {
         "module": WEIGHTS,
         "buffer_names": [],

@@ -1,0 +1,145 @@
+"""Which label a value of the data means: one rule for every file format.
+
+A value is compared with the label names as it is spelled: the integer 1, the number 1.0 and the texts `1`, `1.0`
+and ` 1 ` are the same value, as are `true` and `True`. Where no name is spelled that way, an integer counts the
+labels from 0, unless a label name is itself a number: the labels 1 to 5 are never counted.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy
+
+from ..errors import UserError
+
+_NUMBER = re.compile(r"(-?)0*([0-9]+?)(?:\.([0-9]*?)0*)?")
+
+
+class NamedClass(int):
+    """An integer label of a dataset that has names for its integers; it means the name where that is a label's."""
+
+    name: str
+
+    def __new__(cls, number: int, name: str) -> NamedClass:
+        """Keep the name beside the number."""
+        value = super().__new__(cls, number)
+        value.name = name
+        return value
+
+    def __repr__(self) -> str:
+        """Show number and name."""
+        return f"{int(self)} ({self.name})"
+
+
+@dataclass(frozen=True)
+class LabelMeaning:
+    """What a value means.
+
+    Attributes:
+        index: The label, counted from 0.
+        counted: Whether the value is a number that counts the labels, and no label's name.
+    """
+
+    index: int
+    counted: bool
+
+
+def label_index(value: object, label_names: Sequence[str], place: str) -> int:
+    """The index of a label given as a name, an integer, or an integer written as text.
+
+    Raises:
+        UserError: When `value` is none of these or outside the label set; `place` says where it was read.
+    """
+    meaning = label_meaning(value, label_names)
+    if meaning is None:
+        raise UserError(f"{place} has the label {value!r}: use {label_choices(label_names)}.")
+    return meaning.index
+
+
+def label_meaning(value: object, label_names: Sequence[str], *, counting: bool = True) -> LabelMeaning | None:
+    """What `value` means among labels of these names; None where it means none of them, or two.
+
+    Args:
+        value: As it was read.
+        label_names: In label order.
+        counting: Whether an integer may count the labels from 0.
+    """
+    spellings = spelled_names(tuple(label_names))
+    found = {spellings[text] for text in _spellings_of(value) if text in spellings}
+    if len(found) == 1:
+        return LabelMeaning(found.pop(), counted=False)
+    number = spelled(value)
+    countable = counting and number is not None and number.isascii() and number.isdecimal()
+    if found or number is None or not countable or any(map(is_number, spellings)):
+        return None
+    return LabelMeaning(int(number), counted=True) if int(number) < len(label_names) else None
+
+
+def label_choices(label_names: Sequence[str]) -> str:
+    """The values that mean a label, for a message."""
+    names = f"one of {', '.join(label_names)}"
+    if any(map(is_number, spelled_names(tuple(label_names)))):
+        return names
+    return f"0 to {len(label_names) - 1} or {names}"
+
+
+@lru_cache
+def spelled_names(label_names: tuple[str, ...]) -> Mapping[str, int]:
+    """The index of every label name by its spelling.
+
+    Raises:
+        UserError: When two names are spelled alike, as `1` and `01` are.
+    """
+    spellings: dict[str, int] = {}
+    for index, name in enumerate(label_names):
+        earlier = spellings.setdefault(spelled(name) or "", index)
+        if earlier != index:
+            raise UserError(
+                f"The labels {label_names[earlier]!r} and {name!r} are the same value: give every label a name "
+                "of its own."
+            )
+    return spellings
+
+
+def spelled(value: object) -> str | None:
+    """The one spelling of a value that several types can hold; None where it can be no label."""
+    if isinstance(value, bool | numpy.bool_):
+        return str(bool(value)).lower()
+    if isinstance(value, int | numpy.integer):
+        return str(int(value))
+    if isinstance(value, float | numpy.floating):
+        if not math.isfinite(value):
+            return None
+        return spelled(f"{value:f}") if float(value).is_integer() else spelled(str(value))
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    number = _NUMBER.fullmatch(text)
+    if number:
+        sign, whole, fraction = number.groups()
+        digits = f"{whole}.{fraction}" if fraction else whole
+        return digits if digits == "0" else sign + digits
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
+def is_number(spelling: str) -> bool:
+    """Whether a spelling is that of a number."""
+    return _NUMBER.fullmatch(spelling) is not None
+
+
+def is_missing(value: Any, label_names: Sequence[str]) -> bool:
+    """Whether a value says that a record has no label: nothing, or the -1 of published test files."""
+    spelling = spelled(value)
+    return spelling in (None, "") or (spelling == "-1" and label_meaning(value, label_names) is None)
+
+
+def _spellings_of(value: object) -> tuple[str, ...]:
+    """How a value is spelled, and how the name is that its dataset has for it."""
+    texts = (value, value.name) if isinstance(value, NamedClass) else (value,)
+    return tuple(text for text in map(spelled, texts) if text is not None)
