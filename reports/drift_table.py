@@ -39,8 +39,8 @@ def drift_text(study: DriftStudy) -> str:
     header = ["checkpoint", "mean |ΔW|", "relative", "cosine", "from first", "to last"]
     header += [f"{task} (ICL %)" for task in tasks]
     notes = [
-        "mean over matrices and layers; ΔW, its relative Frobenius norm, and the cosine with the update before (0 for "
-        "a random walk, −1/2 for states that scatter about one)"
+        "mean over matrices and layers; ΔW, its relative Frobenius norm, and the cosine with the update before "
+        "(0 for a random walk, −1/2 for states that scatter about one)"
     ]
     undefined, of = study.cosines
     if undefined:

@@ -20,7 +20,7 @@ def undefined_notes(draws: Sequence[Draw]) -> tuple[str, ...]:
     values: Mapping[str, tuple[str, list[Tensor]]] = {
         "SimAOU": ("queries", [draw.sim_aou.values for draw in draws]),
         PARTIAL: ("queries", [draw.sim_aou_partial.values for draw in draws]),
-        DELTA: ("queries and heads", [draw.sim_am_delta.values for draw in draws]),
+        DELTA: ("queries × heads", [draw.sim_am_delta.values for draw in draws]),
     }
     return tuple(
         f"{name} is undefined {where}, where ICL or finetuning changed no more than rounding does: that has no "
@@ -40,7 +40,7 @@ def _where(values: Sequence[Tensor], what: str, layers: int) -> str:
     if any(whole):
         parts.append(f"in {_range(whole)} of {layers} layers")
     if left:
-        parts.append(f"for {left:,} of {of:,} {what}{' in the others' if any(whole) else ' and layers'}")
+        parts.append(f"for {left:,} of {of:,} {what}{' in the others' if any(whole) else ' × layers'}")
     return " and ".join(parts)
 
 
