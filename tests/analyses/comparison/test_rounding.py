@@ -20,8 +20,8 @@ from iclprobe.models.loading import LanguageModel
 from iclprobe.probes import sim_am, sim_aou
 from iclprobe.tasks.prompt_set import PromptSet
 
-PREFIXES = (32, 1_000, 8_000)
-DTYPES = (torch.float32, torch.bfloat16)
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+PREFIXES = pytest.mark.parametrize("prefix", [32, 1_000, pytest.param(8_000, marks=pytest.mark.slow)])
 PLAN = iclprobe.CapturePlan()
 
 
@@ -76,45 +76,47 @@ def delta(zero_shot: Capture, icl: torch.Tensor, floors: ChangeFloors) -> torch.
     return compared.values
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3_text", "gptj", "gpt_neox", "phi3"])
-def test_layer_0_of_relative_positions_changes_by_rounding_alone(name: str, dtype: torch.dtype) -> None:
+@PREFIXES
+@DTYPES
+@pytest.mark.parametrize("name", ["llama", "qwen2", "gemma3_text", "gptj", "gpt_neox", "phi"])
+def test_layer_0_of_relative_positions_changes_by_rounding_alone(
+    name: str, dtype: torch.dtype, prefix: int
+) -> None:
     model = long_context(name, dtype)
-    for prefix in PREFIXES:
-        zero_shot, icl, floors = two_settings(model, prefix, queries(tiny_families.VOCABULARY))
-        assert zero_shot.scores is not None and icl.scores is not None
-        values = delta(zero_shot, icl.scores, floors)
-        assert values[:, 0].isnan().all(), prefix
-        assert not values[:, 2].isnan().any(), prefix
-        # A genuine change of ten times the floor, on top of the rounding, has a direction.
-        assert isinstance(floors.scores.icl, torch.Tensor)
-        direction = torch.randn(icl.scores.shape, generator=torch.Generator().manual_seed(2)).double()
-        direction = direction.masked_fill(~zero_shot.columns[:, None, None], 0.0)
-        size = direction.square().sum(-1, keepdim=True) / zero_shot.columns.sum(-1)[:, None, None, None]
-        genuine = icl.scores + 10 * floors.scores.icl[..., None] * direction / size.sqrt()
-        assert not delta(zero_shot, genuine, floors)[:, 0].isnan().any(), prefix
+    zero_shot, icl, floors = two_settings(model, prefix, queries(tiny_families.VOCABULARY))
+    assert zero_shot.scores is not None and icl.scores is not None
+    values = delta(zero_shot, icl.scores, floors)
+    assert values[:, 0].isnan().all()
+    assert not values[:, 2].isnan().any()
+    # A genuine change of ten times the floor, on top of the rounding, has a direction.
+    assert isinstance(floors.scores.icl, torch.Tensor)
+    direction = torch.randn(icl.scores.shape, generator=torch.Generator().manual_seed(2)).double()
+    direction = direction.masked_fill(~zero_shot.columns[:, None, None], 0.0)
+    size = direction.square().sum(-1, keepdim=True) / zero_shot.columns.sum(-1)[:, None, None, None]
+    genuine = icl.scores + 10 * floors.scores.icl[..., None] * direction / size.sqrt()
+    assert not delta(zero_shot, genuine, floors)[:, 0].isnan().any()
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@PREFIXES
+@DTYPES
 @pytest.mark.parametrize("name", ["mistral", "gemma2"])
 def test_outputs_whose_window_ends_before_the_demonstrations_do_not_change(
-    name: str, dtype: torch.dtype
+    name: str, dtype: torch.dtype, prefix: int
 ) -> None:
     model = long_context(name, dtype)
     asked = queries(tiny_families.VOCABULARY, shortest=2 * tiny_families.WINDOW)
-    for prefix in PREFIXES:
-        zero_shot, icl, floors = two_settings(model, prefix, asked)
-        before, after = zero_shot.attention_output, icl.attention_output
-        assert before is not None and after is not None and not torch.equal(before, after)
-        moved = before + torch.randn(before.shape, generator=torch.Generator().manual_seed(0))
-        values = sim_aou(before, after, moved, floors=floors.outputs).values
-        assert values[:, 0].isnan().all(), prefix
-        direction = torch.randn(before.shape, generator=torch.Generator().manual_seed(3))
-        direction /= direction.norm(dim=-1, keepdim=True)
-        assert isinstance(floors.outputs.icl, float)
-        genuine = after + 15 * floors.outputs.icl * before.norm(dim=-1, keepdim=True) * direction
-        values = sim_aou(before, genuine, moved, floors=floors.outputs).values
-        assert not values[:, 0].isnan().any(), prefix
+    zero_shot, icl, floors = two_settings(model, prefix, asked)
+    before, after = zero_shot.attention_output, icl.attention_output
+    assert before is not None and after is not None and not torch.equal(before, after)
+    moved = before + torch.randn(before.shape, generator=torch.Generator().manual_seed(0))
+    values = sim_aou(before, after, moved, floors=floors.outputs).values
+    assert values[:, 0].isnan().all()
+    direction = torch.randn(before.shape, generator=torch.Generator().manual_seed(3))
+    direction /= direction.norm(dim=-1, keepdim=True)
+    assert isinstance(floors.outputs.icl, float)
+    genuine = after + 15 * floors.outputs.icl * before.norm(dim=-1, keepdim=True) * direction
+    values = sim_aou(before, genuine, moved, floors=floors.outputs).values
+    assert not values[:, 0].isnan().any()
 
 
 def test_learned_positions_change_layer_0_and_its_direction_is_kept() -> None:
@@ -170,19 +172,19 @@ def test_a_comparison_leaves_layer_0_out_and_says_so() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@PREFIXES
+@DTYPES
 @pytest.mark.parametrize("name", ["smollm2-135m-instruct", "gemma3-270m"])
-def test_layer_0_of_real_models_changes_by_rounding_alone(name: str, dtype: torch.dtype) -> None:
+def test_layer_0_of_real_models_changes_by_rounding_alone(name: str, dtype: torch.dtype, prefix: int) -> None:
     module: Any = AutoModelForCausalLM.from_pretrained(real_model(name), dtype=torch.float32)
     module.model.layers = module.model.layers[:1]
     module.config.num_hidden_layers = 1
     if getattr(module.config, "layer_types", None):
         module.config.layer_types = module.config.layer_types[:1]
     model = iclprobe.load_model(module.to(dtype).eval())
-    for prefix in PREFIXES:
-        zero_shot, icl, floors = two_settings(model, prefix, queries(module.config.vocab_size))
-        assert icl.scores is not None
-        assert delta(zero_shot, icl.scores, floors).isnan().all(), prefix
+    zero_shot, icl, floors = two_settings(model, prefix, queries(module.config.vocab_size))
+    assert icl.scores is not None
+    assert delta(zero_shot, icl.scores, floors).isnan().all()
 
 
 @pytest.mark.real
