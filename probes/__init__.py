@@ -3,9 +3,9 @@
 Anyone can use them on activations recorded by any other tool.
 """
 
-from .attention_nulls import NullKind, NullSimilarity, permuted_pairs, sim_aou_null
+from .attention_nulls import NullKind, NullSimilarity, permuted_pairs, shared_baseline, sim_aou_null
 from .attention_outputs import SimAOU, attention_output_update, sim_aou
-from .attention_scores import ScoreVariant, SimAM, sim_am
+from .attention_scores import ScoreVariant, SimAM, score_floors, sim_am
 from .constructions import constructed_sparsity, von_oswald_construction
 from .distributions import (
     OverlapNorm,
@@ -22,8 +22,9 @@ from .gradients import (
     GradientReduction,
     LayerParameters,
 )
-from .noise import below_noise, noise_floor
+from .noise import below_noise, noise_floor, score_noise_floor
 from .order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
+from .partial_outputs import partial_permuted_pairs, partial_sim_aou
 from .predictions import (
     Agreement,
     Jaccard,
@@ -37,6 +38,8 @@ from .predictions import (
     prediction_changes,
     rec2ftp,
 )
+from .rounding import Floor, Floors, rounding_floor, stored_rounding
+from .score_nulls import delta_shared_baseline
 from .statistics import (
     Interval,
     MeanAndStd,
@@ -52,6 +55,8 @@ __all__ = [
     "THRESHOLDS",
     "Agreement",
     "Drift",
+    "Floor",
+    "Floors",
     "GradientNormRecorder",
     "GradientNorms",
     "GradientParameters",
@@ -81,6 +86,7 @@ __all__ = [
     "constructed_sparsity",
     "correct_over_labels",
     "correct_over_vocabulary",
+    "delta_shared_baseline",
     "derangement",
     "fraction_below",
     "jaccard",
@@ -90,12 +96,19 @@ __all__ = [
     "order_sensitivity",
     "overlap_cosine_similarity",
     "pairwise_mean_absolute",
+    "partial_permuted_pairs",
+    "partial_sim_aou",
     "permuted_pairs",
     "prediction_changes",
     "rec2ftp",
+    "rounding_floor",
+    "score_floors",
+    "score_noise_floor",
+    "shared_baseline",
     "sim_am",
     "sim_aou",
     "sim_aou_null",
+    "stored_rounding",
     "token_overlap",
     "top_tokens",
     "update_cosine",

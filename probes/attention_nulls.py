@@ -1,9 +1,16 @@
-"""What SimAOU would be by chance: random updates, and the updates of other queries.
+"""What SimAOU would be by chance: random updates, and the outputs of other queries. Each null takes something away.
 
-`gaussian` is centred and isotropic: chance in the sense of no relation at all. `permuted_pairs` keeps
-everything but the pairing of queries: what it leaves is the direction all queries share. `uniform01_update`
-is the baseline of Dai et al.'s code and `uniform_hidden_minus_zsl` the one of Bar Natan et al.'s text;
-neither is centred (the expectation of the first is about `sqrt(3) / 2 * cos(update, 1)`), so they measure a
+* `gaussian`: an update of no relation to anything. Above it lies whatever the two updates have in common.
+* `permuted_pairs`: the in-context update of another query, its own zero-shot output included. It keeps the direction
+  that all queries share, and takes away the pairing *together with* the zero-shot output that the two updates of one
+  query share. What lies above it may be that shared output alone.
+* `shared_baseline`: the in-context output of another query, less this query's own zero-shot output. Both updates then
+  share their zero-shot output, as the measured ones do: for three independent isotropic outputs it is 0.5, as SimAOU
+  is. It keeps that and the direction that all queries share. Only what lies above *this* null is particular to the
+  query; `partial_outputs` measures that directly.
+
+`uniform01_update` is the baseline of Dai et al.'s code and `uniform_hidden_minus_zsl` the one of Bar Natan et al.'s
+text; neither is centred (the expectation of the first is about `sqrt(3) / 2 * cos(update, 1)`), so they measure a
 shift of the mean.
 """
 
@@ -18,11 +25,15 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from .attention_outputs import attention_output_update
+from .attention_outputs import attention_output_update, output_floors
+from .rounding import Floor, Floors
 from .statistics import derangement, mean_and_std
-from .vectors import concatenate_chunks, cosine, example_slices, require_shape
+from .vectors import concatenate_chunks, cosine, example_slices, require_shape, without_rounding
 
-NullKind = Literal["gaussian", "uniform01_update", "uniform_hidden_minus_zsl", "permuted_pairs"]
+NullKind = Literal[
+    "gaussian", "uniform01_update", "uniform_hidden_minus_zsl", "permuted_pairs", "shared_baseline"
+]
+_OF_OTHER_QUERIES: tuple[NullKind, ...] = ("permuted_pairs", "shared_baseline")
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +106,17 @@ def sim_aou_null(
     seed: int | np.random.Generator,
     draws: int = 10,
     normalize: bool = True,
+    floors: Floors | None = None,
 ) -> NullSimilarity:
-    """Compute SimAOU with the finetuned update replaced by one that knows nothing of this query.
+    """Compute SimAOU with one of the two updates replaced by one that knows nothing of this query.
 
-    * `gaussian`: an update from N(0, I).
-    * `uniform01_update`: an update from U[0, 1)^d (the code of Dai et al.).
+    * `gaussian`: a finetuned update from N(0, I).
+    * `uniform01_update`: a finetuned update from U[0, 1)^d (the code of Dai et al.).
     * `uniform_hidden_minus_zsl`: `h~_rand - h~_zsl` with `h_rand` from U[0, 1)^d (the text of Bar Natan et
       al.).
     * `permuted_pairs`: the in-context update of one query with the finetuned update of another, for `draws`
       derangements; NaN for a single query. Batch by batch, use `permuted_pairs`.
+    * `shared_baseline`: likewise with the in-context output of another query; see `shared_baseline`.
 
     The random updates are drawn example by example, so a `Generator` passed on from batch to batch gives what
     one call on all examples gives.
@@ -111,15 +124,17 @@ def sim_aou_null(
     Args:
         zero_shot: `[N, L, d]` attention output.
         icl: `[N, L, d]` attention output.
-        finetuned: `[N, L, d]` attention output; only `permuted_pairs` reads it, the others take None.
+        finetuned: `[N, L, d]` attention output; only `permuted_pairs` and `shared_baseline` read it, the others
+            take None.
         kind: Which null.
         seed: Seed of the draws, or a generator to go on drawing from.
         draws: How many draws, R.
         normalize: As in `sim_aou`.
+        floors: As in `sim_aou`.
 
     Raises:
-        ValueError: The shapes differ, a value is not finite, `draws < 1`, the kind is unknown, or
-            `permuted_pairs` was given no finetuned output.
+        ValueError: The shapes differ, a value is not finite, `draws < 1`, the kind is unknown, or a null of
+            other queries was given no finetuned output.
     """
     require_shape("N L d", zero_shot=zero_shot, icl=icl)
     if draws < 1:
@@ -128,19 +143,22 @@ def sim_aou_null(
         raise ValueError(f"unknown null {kind!r}, choose one of {', '.join(get_args(NullKind))}")
     generator = np.random.default_rng(seed)
     examples, layers, width = zero_shot.shape
-    if kind == "permuted_pairs":
+    if kind in _OF_OTHER_QUERIES:
         if finetuned is None:
-            raise ValueError("the null 'permuted_pairs' needs the finetuned attention output, got None")
+            raise ValueError(f"the null {kind!r} needs the finetuned attention output, got None")
         require_shape("N L d", zero_shot=zero_shot, icl=icl, finetuned=finetuned)
         if examples < 2:
-            return NullSimilarity(kind, torch.full((draws, examples, layers), torch.nan, dtype=torch.float64))
+            return undefined_null(kind, draws, examples, layers)
         partners = torch.stack([derangement(examples, generator) for _ in range(draws)])
-        return permuted_pairs(zero_shot, icl, finetuned, partner=partners, normalize=normalize)
+        of_others = permuted_pairs if kind == "permuted_pairs" else shared_baseline
+        return of_others(zero_shot, icl, finetuned, partner=partners, normalize=normalize, floors=floors)
 
     per_example = layers * width if kind == "gaussian" else draws * layers * width
     chunks = []
     for rows in example_slices(examples, per_example):
+        lengths = floors or output_floors(zero_shot[rows], normalize=normalize)
         update = attention_output_update(zero_shot[rows], icl[rows], normalize=normalize)
+        update = without_rounding(update, lengths.icl)
         if kind == "gaussian":
             chunks.append(_gaussian_cosines(update, draws, generator))
             continue
@@ -162,6 +180,7 @@ def permuted_pairs(
     partner: Tensor,
     examples: Tensor | None = None,
     normalize: bool = True,
+    floors: Floors | None = None,
 ) -> NullSimilarity:
     """Compare the finetuned update of each query in a batch with the in-context update of another query.
 
@@ -173,6 +192,7 @@ def permuted_pairs(
             with the in-context update of query `partner[j]`.
         examples: `[n]` which queries the batch holds, in its order; None for all, in order.
         normalize: As in `sim_aou`.
+        floors: As in `sim_aou`.
 
     Returns:
         The null with R draws; row `k` of the examples axis belongs to query `examples[k]`.
@@ -180,10 +200,51 @@ def permuted_pairs(
     Raises:
         ValueError: The shapes do not fit, `examples` points outside, or a partner row is no derangement.
     """
+    batch = (partner, examples, normalize, floors)
+    return _with_partners("permuted_pairs", zero_shot, icl, finetuned, *batch)
+
+
+def shared_baseline(
+    zero_shot: Tensor,
+    icl: Tensor,
+    finetuned: Tensor,
+    *,
+    partner: Tensor,
+    examples: Tensor | None = None,
+    normalize: bool = True,
+    floors: Floors | None = None,
+) -> NullSimilarity:
+    """Compare the updates of each query in a batch as if another query's in-context output were its own.
+
+    SimAOU of the query's own zero-shot and finetuned output with the in-context output of query `partner[j]`:
+    the two updates still share their zero-shot output, and have lost what ties ICL to this query. Undefined where
+    SimAOU itself is, so that the two are means over the same queries and layers.
+
+    Arguments, result and errors are those of `permuted_pairs`.
+    """
+    batch = (partner, examples, normalize, floors)
+    return _with_partners("shared_baseline", zero_shot, icl, finetuned, *batch)
+
+
+def undefined_null(kind: NullKind, draws: int, examples: int, layers: int) -> NullSimilarity:
+    """Return a null without a value, as a single query has where another is needed."""
+    return NullSimilarity(kind, torch.full((draws, examples, layers), torch.nan, dtype=torch.float64))
+
+
+def _with_partners(
+    kind: NullKind,
+    zero_shot: Tensor,
+    icl: Tensor,
+    finetuned: Tensor,
+    partner: Tensor,
+    examples: Tensor | None,
+    normalize: bool,
+    floors: Floors | None,
+) -> NullSimilarity:
     require_shape("N L d", zero_shot=zero_shot, icl=icl)
     total, layers, width = zero_shot.shape
     partners = torch.atleast_2d(partner)
-    _require_derangements(partners, total)
+    require_derangements(partners, total)
     examples = torch.arange(total) if examples is None else examples
     if finetuned.shape != (len(examples), layers, width):
         raise ValueError(
@@ -197,13 +258,27 @@ def permuted_pairs(
     chunks = []
     for rows in example_slices(len(examples), layers * width):
         own = examples[rows]
+        lengths = floors or output_floors(zero_shot[own], normalize=normalize)
         update_ft = attention_output_update(zero_shot[own], finetuned[rows], normalize=normalize)
-        updates_icl = (
-            attention_output_update(zero_shot[other], icl[other], normalize=normalize)
-            for other in partners[:, own]
+        update_ft = without_rounding(update_ft, lengths.ft)
+
+        def update_of(before: Tensor, other: Tensor, floor: Floor = lengths.icl) -> Tensor:
+            update = attention_output_update(zero_shot[before], icl[other], normalize=normalize)
+            return without_rounding(update, floor)
+
+        if kind == "shared_baseline":
+            # Where the query's own update is only rounding there is nothing that this could be a null of.
+            missing = (update_of(own, own) == 0).all(-1)
+            update_ft = update_ft.masked_fill(missing[..., None], 0.0)
+        chunks.append(
+            torch.stack(
+                [
+                    cosine(update_of(own if kind == "shared_baseline" else other, other), update_ft)
+                    for other in partners[:, own]
+                ]
+            )
         )
-        chunks.append(torch.stack([cosine(update_icl, update_ft) for update_icl in updates_icl]))
-    return NullSimilarity("permuted_pairs", concatenate_chunks(chunks, (len(partners), 0, layers), dim=1))
+    return NullSimilarity(kind, concatenate_chunks(chunks, (len(partners), 0, layers), dim=1))
 
 
 def _gaussian_cosines(update: Tensor, draws: int, generator: np.random.Generator) -> Tensor:
@@ -225,7 +300,8 @@ def _gaussian_cosines(update: Tensor, draws: int, generator: np.random.Generator
     return values
 
 
-def _require_derangements(partners: Tensor, total: int) -> None:
+def require_derangements(partners: Tensor, total: int) -> None:
+    """Raise ValueError unless every row of `[R, total]` is a permutation without a fixed point."""
     places = torch.arange(total)
     if partners.ndim != 2 or partners.shape[1] != total:
         raise ValueError(f"expected partner [{total}] or [R, {total}], got shape {tuple(partners.shape)}")

@@ -2,6 +2,10 @@
 
 Dai et al. 2023, and Bar Natan et al., section 3.2. The similarity of an example depends on that example
 alone, so `sim_aou` may be called batch by batch and the results joined with `SimAOU.concatenate`.
+
+Both updates are taken from the same zero-shot output, so they have something in common before anything was
+learned: three independent isotropic outputs have a SimAOU of 0.5. What of a number that explains, the null
+`shared_baseline` of `attention_nulls` tells; `partial_outputs` takes the zero-shot output out altogether.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .rounding import Floors
 from .vectors import (
     as_float64,
     concatenate_chunks,
@@ -29,7 +34,7 @@ class SimAOU:
     """Similarity of attention output updates, per example and layer (float64, CPU).
 
     Attributes:
-        values: `[N, L]` cosine of the two updates, NaN where either update is zero.
+        values: `[N, L]` cosine of the two updates, NaN where either update is only rounding.
         update_norms_icl: `[N, L]` length of the update that the demonstrations made.
         update_norms_ft: `[N, L]` length of the update that finetuning made.
     """
@@ -83,18 +88,23 @@ class SimAOU:
         )
 
 
-def sim_aou(zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: bool = True) -> SimAOU:
+def sim_aou(
+    zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: bool = True, floors: Floors | None = None
+) -> SimAOU:
     """Compare the attention output updates of in-context learning and of finetuning.
 
     For each example and layer, the cosine of `h~_icl - h~_zsl` with `h~_ft - h~_zsl`, where `h~ = h /
     ||h||_2` (Bar Natan et al., section 3.2; the code of Dai et al. adds 1e-20 to each norm, so that an update
-    of zero counts as similarity 0 there; here it is NaN and counted).
+    of zero counts as similarity 0 there; here an update that is zero or only rounding is NaN and counted).
 
     Args:
         zero_shot: `[N, L, d]` attention output (after the output projection, before the residual).
         icl: `[N, L, d]` the same queries behind demonstrations.
         finetuned: `[N, L, d]` the same queries, finetuned model, no demonstrations.
         normalize: Divide each output by its L2 norm before subtracting.
+        floors: Up to which length an update is only rounding, numbers or `[L]`. None takes the outputs for
+            computed in the dtype that they come in, without later positions: hand in `Floors.of` the dtype that
+            the model computed in where that is another.
 
     Raises:
         ValueError: The shapes differ, or a value is NaN or infinite.
@@ -105,7 +115,10 @@ def sim_aou(zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: boo
     for rows in example_slices(examples, layers * width):
         update_icl = attention_output_update(zero_shot[rows], icl[rows], normalize=normalize)
         update_ft = attention_output_update(zero_shot[rows], finetuned[rows], normalize=normalize)
-        values.append(cosine(update_icl, update_ft))
+        lengths = floors or output_floors(zero_shot[rows], normalize=normalize)
+        values.append(
+            cosine(without_rounding(update_icl, lengths.icl), without_rounding(update_ft, lengths.ft))
+        )
         norms_icl.append(torch.linalg.vector_norm(update_icl, dim=-1))
         norms_ft.append(torch.linalg.vector_norm(update_ft, dim=-1))
     empty = (0, layers)
@@ -118,8 +131,7 @@ def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = 
     Args:
         before: `[N, L, d]` attention output, usually zero-shot.
         after: `[N, L, d]` attention output of the same queries in another setting.
-        normalize: Divide each output by its L2 norm before subtracting. A difference that is only float64
-            rounding (outputs that are multiples of each other) is then exactly zero.
+        normalize: Divide each output by its L2 norm before subtracting.
 
     Returns:
         `[N, L, d]` the update.
@@ -131,6 +143,18 @@ def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = 
     before, after = as_float64(before), as_float64(after)
     require_finite("the attention output before the update", before)
     require_finite("the attention output after the update", after)
-    if not normalize:
-        return after - before
-    return without_rounding(unit(after) - unit(before))
+    return unit(after) - unit(before) if normalize else after - before
+
+
+def output_floors(zero_shot: Tensor, *, normalize: bool = True) -> Floors:
+    """Return the floors of updates of outputs that were computed in the dtype that they come in.
+
+    Args:
+        zero_shot: `[N, L, d]` attention output.
+        normalize: As in `sim_aou`; without, the floors are those of each output's length, `[N, L]`.
+    """
+    floors = Floors.of(zero_shot.dtype)
+    if normalize:
+        return floors
+    lengths = torch.linalg.vector_norm(as_float64(zero_shot), dim=-1)
+    return Floors(floors.icl * lengths, floors.ft * lengths)

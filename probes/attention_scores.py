@@ -2,7 +2,8 @@
 
 Dai et al. 2023, and Bar Natan et al., section 3.2: the cosine of two rows of pre-softmax attention scores
 over the tokens of the query, per head. Raw scores share a large common offset, which the cosine sees; `delta`
-compares the changes from zero-shot instead.
+compares the changes from zero-shot instead. Those share their zero-shot row, which alone makes them alike: see
+`score_nulls`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .rounding import Floor, Floors
 from .vectors import (
     as_float64,
     concatenate_chunks,
@@ -34,7 +36,8 @@ class SimAM:
 
     Attributes:
         variant: How the scores were compared, see `sim_am`.
-        values: `[N, L, H]` cosine, NaN where either vector is zero or no column is left.
+        values: `[N, L, H]` cosine, NaN where either vector is zero, a difference that is only rounding, or no
+            column is left.
     """
 
     variant: ScoreVariant
@@ -95,6 +98,7 @@ def sim_am(
     variant: ScoreVariant = "raw",
     zero_shot: Tensor | None = None,
     visible: Tensor | None = None,
+    floors: Floors | None = None,
 ) -> SimAM:
     """Compare attention scores over the tokens of the query, with zero-shot (before) or finetuned (after).
 
@@ -113,6 +117,9 @@ def sim_am(
         zero_shot: `[N, L, H, Q]` zero-shot scores, for `delta`.
         visible: Bool, broadcastable to `[N, L, 1, Q]`: columns the position may attend to in *both* settings
             (`icl.visible & finetuned.visible`); the others are left out. None for all.
+        floors: For the variants that subtract, `delta` and `centered`: up to which root mean square over the
+            compared columns a difference is only rounding, numbers or `[L, H]`, see `score_floors`. None takes the
+            scores for computed in the dtype that they come in, without later positions, row by row.
 
     Raises:
         ValueError: Shapes do not fit, a compared score is not finite, the variant is unknown, or `delta` was
@@ -126,24 +133,74 @@ def sim_am(
         settings["zero_shot"] = zero_shot
     require_shape("N L H Q", **settings)
     examples, layers, heads, width = icl.shape
-    compared = _compared_columns(columns, visible, (examples, layers, width))
+    compared = compared_columns(columns, visible, (examples, layers, width))
     chunks = []
     for rows in example_slices(examples, layers * heads * width):
         mask = compared[rows]
         first, second, *reference = [
-            _masked_scores(name, scores[rows], mask) for name, scores in settings.items()
+            masked_scores(name, scores[rows], mask) for name, scores in settings.items()
         ]
         if reference:
-            first, second = first - reference[0], second - reference[0]
+            lengths = change_floors(reference[0], mask, floors, icl.dtype)
+            first = without_rounding(first - reference[0], lengths.ft)
+            second = without_rounding(second - reference[0], lengths.icl)
         elif variant == "centered":
-            first, second = _centered(first, mask), _centered(second, mask)
+            first = _centered(first, mask, change_floors(first, mask, floors, icl.dtype).ft)
+            second = _centered(second, mask, change_floors(second, mask, floors, icl.dtype).icl)
         elif variant == "softmax":
             first, second = _softmax(first, mask), _softmax(second, mask)
         chunks.append(cosine(first, second))
     return SimAM(variant, concatenate_chunks(chunks, (0, layers, heads)))
 
 
-def _compared_columns(columns: Tensor, visible: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
+def score_floors(
+    zero_shot: Tensor, columns: Tensor, *, floors: Floors, visible: Tensor | None = None
+) -> Floors:
+    """Return up to which root mean square over columns a change of scores is only rounding, for each head.
+
+    The rounding of a score goes with the lengths of its query and key, which differ less within a head than its
+    scores do: a row whose scores happen to lie near 0 is rounded as the others are. So floors are relative to the
+    head's root mean square over all queries.
+
+    Args:
+        zero_shot: `[N, L, H, Q]` scores of all queries.
+        columns: `[N, Q]` bool, which columns hold a token of the query.
+        floors: Relative to the scores, see `Floors.of`.
+        visible: As in `sim_am`.
+
+    Returns:
+        Floors `[L, H]`, for `sim_am`.
+
+    Raises:
+        ValueError: As in `sim_am`.
+    """
+    require_shape("N L H Q", zero_shot=zero_shot)
+    examples, layers, heads, width = zero_shot.shape
+    compared = compared_columns(columns, visible, (examples, layers, width))
+    squares = torch.zeros(layers, heads, dtype=torch.float64)
+    for rows in example_slices(examples, layers * heads * width):
+        squares += masked_scores("zero_shot", zero_shot[rows], compared[rows]).square().sum((0, 3))
+    sizes = (squares / compared.sum((0, 3)).clamp(min=1)).sqrt()
+    return Floors(floors.icl * sizes, floors.ft * sizes)
+
+
+def change_floors(scores: Tensor, mask: Tensor, floors: Floors | None, dtype: torch.dtype) -> Floors:
+    """Return the lengths `[n, L, H]` up to which differences of masked scores are only rounding.
+
+    Args:
+        scores: `[n, L, H, Q]` masked scores, to which default floors are relative.
+        mask: `[n, 1 or L, 1, Q]` bool, the compared columns.
+        floors: Root mean squares, see `sim_am`.
+        dtype: What the scores came in, for default floors.
+    """
+    if floors is None:
+        relative, length = Floors.of(dtype), torch.linalg.vector_norm(scores, dim=-1)
+        return Floors(relative.icl * length, relative.ft * length)
+    root = mask.sum(-1).to(torch.float64).sqrt()
+    return Floors(floors.icl * root, floors.ft * root)
+
+
+def compared_columns(columns: Tensor, visible: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
     """Return the mask `[N, 1 or L, 1, Q]` of the columns to compare."""
     examples, layers, width = shape
     if columns.dtype != torch.bool or columns.shape != (examples, width):
@@ -166,16 +223,16 @@ def _compared_columns(columns: Tensor, visible: Tensor | None, shape: tuple[int,
     return mask & visible.cpu()
 
 
-def _masked_scores(name: str, scores: Tensor, mask: Tensor) -> Tensor:
+def masked_scores(name: str, scores: Tensor, mask: Tensor) -> Tensor:
+    """Return the scores in float64 with 0 where `mask` is False; those left must be finite."""
     masked = torch.where(mask, as_float64(scores), 0.0)
     require_finite(f"{name} scores", masked)
     return masked
 
 
-def _centered(scores: Tensor, mask: Tensor) -> Tensor:
+def _centered(scores: Tensor, mask: Tensor, floor: Floor) -> Tensor:
     mean = scores.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
-    scale = torch.linalg.vector_norm(scores, dim=-1, keepdim=True)
-    return without_rounding(torch.where(mask, scores - mean, 0.0), scale)
+    return without_rounding(torch.where(mask, scores - mean, 0.0), floor)
 
 
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .attention_outputs import attention_output_update
+from .attention_scores import compared_columns, masked_scores
 from .vectors import concatenate_chunks, example_slices, require_shape
 
 
@@ -40,6 +41,37 @@ def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normali
         for rows in example_slices(examples, layers * width)
     ]
     return torch.quantile(concatenate_chunks(norms, (0, layers)), quantile, dim=0)
+
+
+def score_noise_floor(
+    first: Tensor, second: Tensor, columns: Tensor, visible: Tensor | None = None
+) -> Tensor:
+    """Return how far the scores of two runs of the same setting lie apart, per layer and head.
+
+    Args:
+        first: `[n, L, H, Q]` scores of one run, `n >= 1`.
+        second: `[n, L, H, Q]` scores of the same queries in another run.
+        columns: `[n, Q]` bool, which columns hold a token of the query.
+        visible: As in `sim_am`.
+
+    Returns:
+        `[L, H]` float64, the largest root mean square over the compared columns of the difference.
+
+    Raises:
+        ValueError: The shapes do not fit, there is no example, or a compared score is not finite.
+    """
+    require_shape("n L H Q", first=first, second=second)
+    examples, layers, heads, width = first.shape
+    if examples == 0:
+        raise ValueError(f"a noise floor needs at least one example, got shape {tuple(first.shape)}")
+    compared = compared_columns(columns, visible, (examples, layers, width))
+    largest = torch.zeros(layers, heads, dtype=torch.float64)
+    for rows in example_slices(examples, layers * heads * width):
+        mask = compared[rows]
+        one, other = (masked_scores("repeated", scores[rows], mask) for scores in (first, second))
+        squares = (one - other).square().sum(-1) / mask.sum(-1).clamp(min=1)
+        largest = torch.maximum(largest, squares.sqrt().amax(0))
+    return largest
 
 
 def below_noise(update_norms: Tensor, floor: Tensor) -> Tensor:

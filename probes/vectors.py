@@ -14,9 +14,6 @@ from torch import Tensor
 CHUNK_ELEMENTS = 2**20
 """How many float64 numbers (8 MiB) one operand of a chunk may hold."""
 
-ROUNDING = 1e-14
-"""A difference of unit vectors no longer than this is float64 rounding (about 45 machine epsilons)."""
-
 
 def as_float64(tensor: Tensor) -> Tensor:
     """Return `tensor` detached, on the CPU, in float64."""
@@ -61,15 +58,16 @@ def unit(vectors: Tensor) -> Tensor:
     return vectors / torch.where(norm > 0, norm, 1.0)
 
 
-def without_rounding(change: Tensor, scale: Tensor | float = 1.0) -> Tensor:
-    """Return `change` with every vector no longer than `ROUNDING * scale` set to exactly zero.
+def without_rounding(change: Tensor, floor: float | Tensor) -> Tensor:
+    """Return `change` with every vector no longer than `floor` set to exactly zero, so that it has no cosine.
 
     Args:
         change: Differences `[..., d]` of vectors.
-        scale: Length `[..., 1]` of the vectors that were subtracted.
+        floor: Broadcastable to `[...]`, see `rounding`.
     """
-    norm = torch.linalg.vector_norm(change, dim=-1, keepdim=True)
-    return change.masked_fill(norm <= ROUNDING * scale, 0.0)
+    lengths = torch.linalg.vector_norm(change, dim=-1, keepdim=True)
+    floors = torch.as_tensor(floor, dtype=change.dtype, device=change.device)
+    return change.masked_fill(lengths <= floors.unsqueeze(-1), 0.0)
 
 
 def cosine(first: Tensor, second: Tensor) -> Tensor:

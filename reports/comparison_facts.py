@@ -150,7 +150,7 @@ def _noise(draws: Sequence[Draw]) -> str:
     dtype = draws[0].manifest.get("zsl", {}).get("dtype", "half precision")
     return (
         f"in {dtype}, {icl} of the ICL and {ft} of the finetuning "
-        "updates are no larger than what repeating the zero-shot run changes"
+        "updates are no larger than what repeating the zero-shot run changes, and left out"
     )
 
 

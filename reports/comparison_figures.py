@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from ..analyses.comparison.draw import Draw
-from ..analyses.comparison.measures import Intervals, LayerProfile, head_profiles_of, layer_profiles_of
+from ..analyses.comparison.measures import (
+    PARTIAL,
+    Intervals,
+    LayerProfile,
+    head_profiles_of,
+    layer_profiles_of,
+)
 from ..analyses.configuration import CompareConfig
 from ..probes import mean_and_std
 from . import style
@@ -20,6 +26,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MOST_MARKERS = 40
+# Title and axis of each panel, and what the names of its measures begin with.
+_PANELS = (
+    ("attention output updates", "SimAOU (cosine)", "SimAOU"),
+    ("… particular to the query", f"{PARTIAL} (cosine)", PARTIAL),
+    ("attention scores", "SimAM (cosine)", "SimAM"),
+)
 
 
 def figure_title(config: CompareConfig) -> str:
@@ -29,7 +41,7 @@ def figure_title(config: CompareConfig) -> str:
 
 
 def layer_profile_figure(draws: Sequence[Draw], intervals: Intervals, *, title: str = "") -> Figure:
-    """Draw SimAOU with its nulls, and SimAM before and after finetuning, by layer.
+    """Draw SimAOU and its partial form with their nulls, and SimAM before, after and of the changes, by layer.
 
     Bands are bootstrap intervals for one draw of demonstrations, and one standard deviation over several. A layer
     in which a measure is undefined has no point.
@@ -42,16 +54,20 @@ def layer_profile_figure(draws: Sequence[Draw], intervals: Intervals, *, title: 
     layers = np.array(draws[0].layers)
     bands = [_band(column) for column in zip(*(layer_profiles_of(d, intervals) for d in draws), strict=True)]
     with style.figure_style():
-        figure = style.new_figure(9.0, 3.9)
-        left, right = figure.subplots(1, 2)
-        _profile_panel(left, layers, [band for band in bands if band.name.startswith("SimAOU")])
-        left.set(title="attention output updates", ylabel="SimAOU (cosine)")
-        _profile_panel(right, layers, [band for band in bands if band.name.startswith("SimAM")])
-        right.set(title="attention scores", ylabel="SimAM (cosine)")
+        figure = style.new_figure(12.0, 4.1)
+        panels = figure.subplots(1, 3)
+        for axes, (heading, label, start) in zip(panels, _PANELS, strict=True):
+            _profile_panel(axes, layers, [band for band in bands if _panel_of(band.name) == start])
+            axes.set(title=heading, ylabel=label)
         if title:
             figure.suptitle(title)
         figure.supxlabel(_band_note(draws, intervals), fontsize=8, color="#555555")
     return figure
+
+
+def _panel_of(name: str) -> str:
+    """Return the longest beginning of a measure's name that is a panel's, or nothing."""
+    return max((start for *_, start in _PANELS if name.startswith(start)), key=len, default="")
 
 
 def _band(profiles: Sequence[LayerProfile]) -> LayerProfile:
@@ -90,13 +106,16 @@ def _profile_panel(axes: Axes, layers: np.ndarray, profiles: Iterable[LayerProfi
     whole_number_ticks(axes.xaxis)
     axes.set_xlabel("layer")
     axes.margins(x=0.03)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3, columnspacing=1.2, handlelength=1.8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, columnspacing=1.2, handlelength=2.4)
 
 
 def _short_name(name: str) -> str:
-    if ", null " in name:
-        return "null: " + name.split(", null ")[1].replace("_", " ")
-    return {"SimAOU": "measured"}.get(name, name.removeprefix("SimAM ").removeprefix("of the "))
+    name, _, null = name.partition(", null ")
+    if null:
+        return f"null: {null.replace('_', ' ')}"
+    if name.startswith("SimAOU"):
+        return "measured"
+    return name.removeprefix("SimAM ").removeprefix("of the ")
 
 
 def _band_note(draws: Sequence[Draw], intervals: Intervals) -> str:
@@ -141,7 +160,7 @@ def head_heatmap_figure(draws: Sequence[Draw], *, title: str = "") -> Figure:
             figure.suptitle(title)
         notes = [f"mean over {len(draws)} draws of demonstrations"] if len(draws) > 1 else []
         if undefined:
-            notes.append("hatched: undefined (scores, or their changes, are all zero)")
+            notes.append("hatched: undefined (scores are all zero, or their changes only rounding)")
         if notes:
             figure.supxlabel("; ".join(notes), fontsize=8, color="#555555")
     return figure

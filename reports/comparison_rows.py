@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..analyses.comparison.draw import Draw
-from ..analyses.comparison.measures import MeasureOverDraws
+from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
 from .comparison_facts import changed_by_finetuning
-from .comparison_sheet import Block, cell_of
+from .comparison_sheet import SIM_AOU_NOTES, Block, cell_of
+from .undefined_notes import undefined_notes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,14 +33,17 @@ _BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
             "measured": "SimAOU",
             "null gaussian": "SimAOU, null gaussian",
             "null permuted pairs": "SimAOU, null permuted_pairs",
+            "null shared baseline": "SimAOU, null shared_baseline",
         },
     ),
+    ("SimAOU partial (cosine)", {"measured": PARTIAL, "null permuted pairs": PARTIAL_NULL}),
     (
         "SimAM (cosine)",
         {
             "before finetuning": "SimAM before finetuning",
             "→ after finetuning": "SimAM after finetuning",
-            "of changes (delta)": "SimAM of the changes (delta)",
+            "of changes (delta)": DELTA,
+            "null shared baseline": DELTA_NULL,
         },
     ),
     (
@@ -53,11 +57,11 @@ _BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
     ("Rec2FTP (%)", {"of what finetuning put right": "Rec2FTP"}),
 )
 
-NOTES = (
-    "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers; its nulls "
-    "stand beside it.",
+_NOTES = (
+    *SIM_AOU_NOTES,
     "SimAM: cosine of the attention scores of ICL with those of zero-shot (before) and of the finetuned model "
-    "(after); delta compares their changes from zero-shot.",
+    "(after); delta compares their changes from zero-shot, and its null accounts for the row that both are taken "
+    "from and for what all queries share.",
     "Jaccard: changes of predictions shared by ICL and finetuning.",
     "Rec2FTP: of the queries finetuning put right, those ICL puts right too.",
 )
@@ -102,6 +106,15 @@ def row_alarms(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
     return (
         f"finetuning changed no prediction, so the overlap of changes says nothing about it, in: {'; '.join(where)}",
     )
+
+
+def row_notes(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
+    """Return how to read the numbers, and which of them are undefined.
+
+    Args:
+        rows: The draws of each comparison, by the comparison's name.
+    """
+    return (*_NOTES, *undefined_notes([draw for draws in rows.values() for draw in draws]))
 
 
 def spread_note(draws: int) -> str:

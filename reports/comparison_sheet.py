@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from ..analyses.comparison.draw import SETTINGS, Draw
 from ..analyses.comparison.measures import (
+    DELTA,
+    DELTA_NULL,
+    PARTIAL,
+    PARTIAL_NULL,
     SETTING_NAMES,
     Intervals,
     Measure,
@@ -17,6 +21,7 @@ from ..analyses.comparison.measures import (
 )
 from ..analyses.configuration import CompareConfig
 from .comparison_facts import alarms_of, facts_of, warnings_of
+from .undefined_notes import undefined_notes
 
 Cell = tuple[str, ...]
 """The parts of a cell: value, counts, interval; parts are aligned with those above and below."""
@@ -82,7 +87,6 @@ def sheet_of(config: CompareConfig, draws: Sequence[Draw]) -> Sheet:
 
 def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple[Block, ...]:
     cells = {measure.name: cell_of(measure, draws) for measure in measures}
-    nulls = [name for name in cells if name.startswith("SimAOU, null ")]
     settings = [SETTING_NAMES[setting] for setting in SETTINGS]
     return (
         Block(
@@ -102,8 +106,13 @@ def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple
         ),
         Block(
             "cosine",
-            ("measured", *(name.removeprefix("SimAOU, ").replace("_", " ") for name in nulls)),
-            (("SimAOU", tuple(cells[name] for name in ("SimAOU", *nulls))),),
+            ("SimAOU", PARTIAL),
+            (
+                ("measured", (cells["SimAOU"], cells[PARTIAL])),
+                ("null gaussian", (cells["SimAOU, null gaussian"], ("-",))),
+                ("null permuted pairs", (cells["SimAOU, null permuted_pairs"], cells[PARTIAL_NULL])),
+                ("null shared baseline", (cells["SimAOU, null shared_baseline"], ("-",))),
+            ),
         ),
         Block(
             "cosine",
@@ -114,9 +123,10 @@ def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple
                     (
                         cells["SimAM before finetuning"],
                         cells["SimAM after finetuning"],
-                        cells["SimAM of the changes (delta)"],
+                        cells[DELTA],
                     ),
                 ),
+                ("null shared baseline", (("-",), ("-",), cells[DELTA_NULL])),
             ),
         ),
         Block("%", ("of what finetuning put right",), (("Rec2FTP", (cells["Rec2FTP"],)),)),
@@ -159,6 +169,16 @@ def _undefined(unit: str) -> str:
     return "undefined (0/0)" if unit == "%" else "undefined"
 
 
+SIM_AOU_NOTES = (
+    "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers. Its nulls "
+    "account for chance (gaussian), for the direction that all queries share (permuted pairs), and for both that and "
+    "the zero-shot output which the two updates are taken from (shared baseline): only what lies above all three is "
+    "particular to the query.",
+    "SimAOU partial: the same with the zero-shot output and what all queries share taken out; 0 where nothing "
+    "particular to the query is in common.",
+)
+
+
 def _notes(config: CompareConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
     if len(draws) == 1:
         spread = (
@@ -168,20 +188,13 @@ def _notes(config: CompareConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
     else:
         spread = f"mean ± standard deviation over {len(draws)} draws of demonstrations."
     variant = "" if config.score_variant == "raw" else f" ({config.score_variant})"
-    undefined = [draw.sim_aou.undefined_layers for draw in draws]
-    notes = [
+    return (
         spread,
-        "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers; "
-        "its nulls stand beside it.",
+        *SIM_AOU_NOTES,
         f"SimAM: cosine of the attention scores{variant} of ICL with those of zero-shot (before) and of the "
-        "finetuned model (after); delta compares their changes from zero-shot.",
+        "finetuned model (after); delta compares their changes from zero-shot, and its null accounts for the row "
+        "that both are taken from and for what all queries share.",
+        *undefined_notes(draws),
         "Rec2FTP: of the queries finetuning put right, those ICL puts right too.",
         f"Jaccard: changes of predictions shared by ICL and finetuning ({config.agreement.replace('_', ' ')}).",
-    ]
-    if any(undefined):
-        counts = " and ".join(dict.fromkeys(str(count) for count in undefined))
-        notes.append(
-            f"SimAOU is undefined in {counts} of {len(draws[0].layers)} layers, which finetuning or ICL left "
-            "exactly as they were; the mean leaves them out."
-        )
-    return tuple(notes)
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analyses.comparison.measures import MeasureOverDraws
+from ..analyses.comparison.measures import PARTIAL, MeasureOverDraws
 from . import style
 from .controls_table import control_title
 
@@ -38,7 +38,13 @@ _PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
                 "null: permuted pairs",
                 _MEASURES["SimAOU, null permuted_pairs"],
             ),
+            (
+                "SimAOU, null shared_baseline",
+                "null: shared baseline",
+                _MEASURES["SimAOU, null shared_baseline"],
+            ),
             ("SimAOU", "measured", _MEASURES["SimAOU"]),
+            (PARTIAL, "partial", _MEASURES[PARTIAL]),
         ),
     ),
     (
@@ -51,6 +57,8 @@ _PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
     ),
 )
 _SPACING = 0.2
+# Room for all points of a row within it.
+_MOST_SPREAD = 0.6
 
 
 def controls_figure(study: ControlsStudy) -> Figure:
@@ -69,7 +77,8 @@ def controls_figure(study: ControlsStudy) -> Figure:
         panels: list[Axes] = list(figure.subplots(1, len(_PANELS), sharey=True))
         for axes, (title, label, measures) in zip(panels, _PANELS, strict=True):
             for place, (name, short, colour) in enumerate(measures):
-                shift = _SPACING * (place - (len(measures) - 1) / 2)
+                spacing = min(_SPACING, _MOST_SPREAD / (len(measures) - 1))
+                shift = spacing * (place - (len(measures) - 1) / 2)
                 _points(axes, values, name, short, colour, shift)
             _rows(axes, len(controls))
             axes.set(title=title, xlabel=label)

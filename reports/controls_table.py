@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..analyses.controls.config import CONTROLS
 from .comparison_facts import facts_of, warnings_of
-from .comparison_rows import NOTES, row_alarms, row_blocks, rows_frame, spread_note
+from .comparison_rows import row_alarms, row_blocks, row_notes, rows_frame, spread_note
 from .comparison_sheet import Sheet
 from .comparison_table import sheet_html, sheet_text
 
@@ -57,12 +57,13 @@ def _sheet(study: ControlsStudy) -> Sheet:
             warnings.append(
                 f"the demonstrations of seed {seed} all have one label, so permuting labels changes nothing there"
             )
+    rows = {control_title(name): draws for name, draws in study.draws.items()}
     return Sheet(
-        alarms=row_alarms({control_title(name): draws for name, draws in study.draws.items()}),
+        alarms=row_alarms(rows),
         facts=(*facts, *controls),
         warnings=tuple(dict.fromkeys(warnings)),
         blocks=row_blocks({control_title(name): study.measures(name) for name in study.draws}, n),
-        notes=(spread_note(n), *NOTES),
+        notes=(spread_note(n), *row_notes(rows)),
     )
 
 

@@ -39,8 +39,15 @@ def drift_text(study: DriftStudy) -> str:
     header = ["checkpoint", "mean |ΔW|", "relative", "cosine", "from first", "to last"]
     header += [f"{task} (ICL %)" for task in tasks]
     notes = [
-        "mean over matrices and layers; ΔW, its relative Frobenius norm, and the cosine with the update before"
+        "mean over matrices and layers; ΔW, its relative Frobenius norm, and the cosine with the update before "
+        "(0 for a random walk, −1/2 for states that scatter about one)"
     ]
+    undefined, of = study.cosines
+    if undefined:
+        notes.append(
+            f"{undefined} of {of} cosines are undefined, where an update is no longer than the rounding of the "
+            "stored weights, and left out"
+        )
     if tasks:
         notes.append(
             f"ICL: accuracy over the label set with {study.config.shots} demonstrations, "

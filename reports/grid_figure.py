@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.comparison.measures import MeasureOverDraws
+from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
 from ..errors import UserError
 from . import style
 
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from ..analyses.comparison.grid import ComparisonGrid
 
-DEFAULT_MEASURES = ("accuracy, finetuned", "SimAOU", "SimAM after finetuning", "Jaccard, all changes")
+DEFAULT_MEASURES = (
+    "accuracy, finetuned",
+    "SimAOU",
+    PARTIAL,
+    "SimAM after finetuning",
+    DELTA,
+    "Jaccard, all changes",
+)
 
 _ICL, _ZERO_SHOT = style.SETTING_COLOURS["icl"], style.SETTING_COLOURS["zsl"]
 # What stands beside a measure and does not depend on the recipe: name, label, colour.
@@ -35,6 +42,12 @@ _REFERENCES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("SimAM before finetuning", "before finetuning", style.MEASURE_COLOURS["SimAM before finetuning"]),
     ),
 }
+# The null that stands beside a measure for each recipe, in the recipe's colour.
+_NULLS: Mapping[str, str] = {
+    "SimAOU": "SimAOU, null shared_baseline",
+    PARTIAL: PARTIAL_NULL,
+    DELTA: DELTA_NULL,
+}
 _SPACING_OF_LINES = 0.06
 
 
@@ -43,7 +56,9 @@ def grid_figure(
 ) -> Figure:
     """Draw measures against the number of shots, one line a recipe.
 
-    Bars are one standard deviation over draws of demonstrations. Dashed lines are what a measure is read against.
+    Bars are one standard deviation over draws of demonstrations. Dashed lines are what a measure is read against;
+    dotted ones, in the recipe's colour, its null that keeps what the two changes share (`shared_baseline`), or which
+    the partial SimAOU has of other queries.
 
     Args:
         grid: The comparisons.
@@ -61,7 +76,7 @@ def grid_figure(
     for name in measures:
         if name not in known:
             raise UserError(f"there is no measure {name!r}: take one of {', '.join(known)}")
-    columns = min(4, len(measures))
+    columns = min(3 if len(measures) > 4 else 4, len(measures))
     rows = -(-len(measures) // columns)
     with style.figure_style():
         figure = style.new_figure(max(4.0, 3.1 * columns), 3.3 * rows)
@@ -89,13 +104,18 @@ def _panel(
     for reference, label, colour in _REFERENCES.get(name, ()):
         column = [values[grid.recipes[0], count][reference] for count in shots]
         dashed[label] = _line(axes, places, column, colour, linestyle="--")
-    if dashed:
-        axes.legend(list(dashed.values()), list(dashed), fontsize=7, handlelength=2.6)
     colours = style.recipe_colours(grid.recipes)
     for position, recipe in enumerate(grid.recipes):
         shift = _SPACING_OF_LINES * (position - (len(grid.recipes) - 1) / 2)
+        if name in _NULLS:
+            column = [values[recipe, count][_NULLS[name]] for count in shots]
+            drawn = _line(axes, places + shift, column, colours[recipe], linestyle=":", alpha=0.7)
+            dashed.setdefault("null: " + _NULLS[name].split(", null ")[1].replace("_", " "), drawn)
         column = [values[recipe, count][name] for count in shots]
         _line(axes, places + shift, column, colours[recipe], label=recipe)
+    if dashed:
+        axes.margins(y=0.18)  # Room for the legend, which does not see bars.
+        axes.legend(list(dashed.values()), list(dashed), fontsize=7, handlelength=2.6)
     unit = values[grid.recipes[0], shots[0]][name].unit
     axes.set_xticks(places, [str(count) for count in shots])
     axes.set_xlim(-0.35, len(shots) - 0.65)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..analyses.comparison.draw import Draw
 from ..models.recipe import load_recipe
 from .comparison_facts import facts_of, warnings_of
-from .comparison_rows import NOTES, row_alarms, row_blocks, rows_frame, spread_note
+from .comparison_rows import row_alarms, row_blocks, row_notes, rows_frame, spread_note
 from .comparison_sheet import Block, Sheet
 from .comparison_table import sheet_html, sheet_text
 
@@ -73,7 +73,7 @@ def _sheet(grid: ComparisonGrid) -> Sheet:
                 {names[key]: comparison.over_draws for key, comparison in grid.comparisons.items()}, n
             ),
         ),
-        notes=(spread_note(n), *NOTES),
+        notes=(spread_note(n), *row_notes(draws)),
     )
 
 

@@ -29,6 +29,9 @@ _PARTITION_COLOURS: Mapping[str, str] = {
 # The first that a row's name holds.
 _ROW_COLOURS: tuple[tuple[str, str], ...] = (
     ("random", "#c9c9c9"),
+    ("permuted pairs", style.MEASURE_COLOURS["SimAOU, null permuted_pairs"]),
+    ("shared baseline", style.MEASURE_COLOURS["SimAOU, null shared_baseline"]),
+    ("partial", style.MEASURE_COLOURS["SimAOU partial"]),
     ("clipped", "#cc79a7"),
     ("layer-causal", style.RECIPE_COLOURS["barnatan_lcft"]),
     ("ZSL", style.SETTING_COLOURS["zsl"]),

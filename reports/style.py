@@ -22,9 +22,13 @@ MEASURE_COLOURS: Mapping[str, str] = {
     "SimAOU": "#0072b2",
     "SimAOU, null gaussian": "#6e6e6e",
     "SimAOU, null permuted_pairs": "#e69f00",
+    "SimAOU, null shared_baseline": "#cc79a7",
+    "SimAOU partial": "#009e73",
+    "SimAOU partial, null permuted_pairs": "#009e73",
     "SimAM before finetuning": "#6e6e6e",
     "SimAM after finetuning": "#d55e00",
     "SimAM of the changes (delta)": "#009e73",
+    "SimAM of the changes (delta), null shared_baseline": "#009e73",
 }
 MATRIX_NAMES: Mapping[str, str] = {"query": "W_Q", "key": "W_K", "value": "W_V", "output": "W_O"}
 MATRIX_COLOURS: Mapping[str, str] = {

@@ -18,10 +18,15 @@ from iclprobe.models.finetuning import Finetuning
 from iclprobe.models.learning_rate import LearningRateChoice
 from iclprobe.models.recipe import preset
 from iclprobe.probes import (
+    SimAM,
     below_noise,
     correct_over_labels,
     correct_over_vocabulary,
+    delta_shared_baseline,
+    derangement,
     noise_floor,
+    partial_permuted_pairs,
+    partial_sim_aou,
     sim_am,
     sim_aou,
     sim_aou_null,
@@ -121,6 +126,11 @@ def made_draw(
             for norms in (similarity.update_norms_icl, similarity.update_norms_ft)
         ]
         noise = NoiseFloor(floor, *below)
+    delta_null = SimAM("delta", torch.full((n, depth, heads), torch.nan, dtype=torch.float64))
+    if n > 1:
+        delta_null = delta_shared_baseline(
+            scores["ft"], scores["icl"], mask, zero_shot=scores["zsl"], partner=derangement(n, seed)
+        )
     return Draw(
         seed=seed,
         layers=layers,
@@ -132,11 +142,14 @@ def made_draw(
         sim_aou=similarity,
         nulls={
             kind: sim_aou_null(output["zsl"], output["icl"], output["ft"], kind, seed=seed, draws=3)
-            for kind in ("gaussian", "permuted_pairs")
+            for kind in ("gaussian", "permuted_pairs", "shared_baseline")
         },
+        sim_aou_partial=partial_sim_aou(*(output[setting] for setting in SETTINGS)),
+        sim_aou_partial_null=partial_permuted_pairs(*(output[setting] for setting in SETTINGS)),
         sim_am_before=sim_am(scores["zsl"], scores["icl"], mask),
         sim_am_after=sim_am(scores["ft"], scores["icl"], mask),
         sim_am_delta=sim_am(scores["ft"], scores["icl"], mask, variant="delta", zero_shot=scores["zsl"]),
+        sim_am_delta_null=delta_null,
         noise=noise,
         finetuned=FinetunedSetting(
             source="somewhere/finetuned" if somebody_elses else "dai",

@@ -14,7 +14,9 @@ from ..prompt import view_prompt
 from ..subject import Subject
 from .draw import Draw, FinetunedSetting
 from .pretrained import Pretrained
-from .settings import answers_of, noise_of, reduce_finetuned
+from .reduction import reduce_finetuned
+from .rounding import noise_of
+from .settings import answers_of
 
 
 def compare_cell(
@@ -37,7 +39,9 @@ def compare_cell(
     """
     task, zero_shot, icl = subject.task, pretrained.zero_shot.capture, pretrained.icl
     gold = torch.tensor(cell.prompts.zero_shot.gold)
-    reduced = reduce_finetuned(config, batches, zero_shot, icl, gold, pretrained.gaussian, cell.seed)
+    reduced = reduce_finetuned(
+        config, batches, zero_shot, icl, gold, pretrained.gaussian, pretrained.floors, cell.seed
+    )
     return Draw(
         seed=cell.seed,
         layers=zero_shot.layers,
@@ -52,10 +56,13 @@ def compare_cell(
         },
         sim_aou=reduced.sim_aou,
         nulls=reduced.nulls,
+        sim_aou_partial=reduced.sim_aou_partial,
+        sim_aou_partial_null=reduced.sim_aou_partial_null,
         sim_am_before=reduced.sim_am_before,
         sim_am_after=reduced.sim_am_after,
         sim_am_delta=reduced.sim_am_delta,
-        noise=noise_of(pretrained.zero_shot.noise_floor, reduced.sim_aou),
+        sim_am_delta_null=reduced.sim_am_delta_null,
+        noise=noise_of(pretrained.zero_shot.repeated, reduced.sim_aou),
         finetuned=finetuned,
         demonstrations_used=cell.prompts.demonstrations_used,
         demonstrations_asked=cell.prompts.demonstrations_asked,

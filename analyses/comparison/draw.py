@@ -99,10 +99,13 @@ class Draw:
         gold: The right option, ``[N]``.
         answers: What each setting answered.
         sim_aou: Similarity of the attention output updates.
-        nulls: SimAOU under each null, by kind.
+        nulls: SimAOU under each null, by kind: ``gaussian``, ``permuted_pairs`` and ``shared_baseline``.
+        sim_aou_partial: SimAOU with the zero-shot output and what all queries share taken out.
+        sim_aou_partial_null: The same with the ICL output of other queries, which lies at 0.
         sim_am_before: SimAM of ICL and zero-shot.
         sim_am_after: SimAM of ICL and finetuned.
         sim_am_delta: SimAM of the two changes of the scores (the NAACL variant).
+        sim_am_delta_null: The same with the ICL scores of other queries, mean over draws of the null.
         noise: The noise floor, in half precision.
         finetuned: Where the finetuned weights came from.
         demonstrations_used: Demonstrations in the context.
@@ -125,9 +128,12 @@ class Draw:
     answers: Mapping[Setting, Answers]
     sim_aou: SimAOU
     nulls: Mapping[str, NullSimilarity]
+    sim_aou_partial: SimAOU
+    sim_aou_partial_null: NullSimilarity
     sim_am_before: SimAM
     sim_am_after: SimAM
     sim_am_delta: SimAM
+    sim_am_delta_null: SimAM
     noise: NoiseFloor | None
     finetuned: FinetunedSetting
     demonstrations_used: int

@@ -26,7 +26,7 @@ class Estimate:
 
     Attributes:
         model_bytes: Weights.
-        kept_bytes: The two pretrained captures.
+        kept_bytes: The two pretrained captures, and the finetuned attention outputs.
         working_bytes: One batch while it runs.
         seconds: Forwards and training of one draw, from a timed forward; not the search for a learning rate.
         draws: How many draws.
@@ -64,7 +64,7 @@ def estimate_comparisons(
         queries = [len(ids) for ids in prompts.zero_shot.query_ids]
         past = len(prompts.icl.prefix_ids)
         layers, heads = model.n_layers, model.geometry.heads
-        kept = max(kept, 2 * len(queries) * layers * 4 * (model.width + heads * max(queries)))
+        kept = max(kept, len(queries) * layers * 4 * (3 * model.width + 2 * heads * max(queries)))
         size = configs[0].batch_size
         if size == "auto":
             size = choose_batch_size(model, max(queries), past)

@@ -75,7 +75,8 @@ def examples_frame(draws: Sequence[Draw]) -> DataFrame:
 
     Columns: ``seed``, ``query_index`` (in the file of the records, from 0), ``text``, ``gold``; for each setting
     ``zsl_prediction``, ``zsl_correct`` (over the label set), ``zsl_correct_vocabulary`` and one
-    ``zsl_logprob[label]`` per label; ``sim_aou``, the mean over layers.
+    ``zsl_logprob[label]`` per label; ``sim_aou``, ``sim_aou_null[kind]`` of each null and ``sim_aou_partial``, means
+    over layers.
 
     Args:
         draws: One or more draws of demonstrations.
@@ -104,6 +105,9 @@ def _example_columns(draw: Draw) -> dict[str, Any]:
         for label, values in zip(draw.label_names, draw.answers[setting].label_logprobs.T, strict=True):
             columns[f"{setting}_logprob[{label}]"] = values.tolist()
     columns["sim_aou"] = draw.sim_aou.values.nanmean(1).tolist()
+    for kind, null in draw.nulls.items():
+        columns[f"sim_aou_null[{kind}]"] = null.values.nanmean(1).tolist()
+    columns["sim_aou_partial"] = draw.sim_aou_partial.values.nanmean(1).tolist()
     return columns
 
 
@@ -184,6 +188,14 @@ def _draw_results(config: CompareConfig, draw: Draw) -> dict[str, Any]:
         "sim_aou_undefined": {
             "layers": draw.sim_aou.undefined_layers,
             "examples_by_layer": draw.sim_aou.undefined.tolist(),
+        },
+        "sim_aou_partial_undefined": {
+            "layers": draw.sim_aou_partial.undefined_layers,
+            "examples_by_layer": draw.sim_aou_partial.undefined.tolist(),
+        },
+        "sim_am_delta_undefined": {
+            "layers": draw.sim_am_delta.undefined_layers,
+            "examples_and_heads_by_layer": draw.sim_am_delta.undefined.tolist(),
         },
         "nulls": {
             kind: {"mean": null.mean, "std_over_null_draws": null.std, "null_draws": len(null.draws)}

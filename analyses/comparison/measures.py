@@ -22,6 +22,8 @@ from ...probes import (
 from ...seeds import derive_seed
 from .draw import SETTINGS, Draw
 
+PARTIAL, PARTIAL_NULL = "SimAOU partial", "SimAOU partial, null permuted_pairs"
+DELTA, DELTA_NULL = "SimAM of the changes (delta)", "SimAM of the changes (delta), null shared_baseline"
 SETTING_NAMES = {"zsl": "zero-shot", "icl": "ICL", "ft": "finetuned"}
 
 
@@ -105,9 +107,12 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
         ratio("predictions changed by finetuning", changed_predictions(predictions[0], predictions[2])),
         similarity("SimAOU", draw.sim_aou.values),
         *(similarity(f"SimAOU, null {kind}", null.values) for kind, null in draw.nulls.items()),
+        similarity(PARTIAL, draw.sim_aou_partial.values),
+        similarity(PARTIAL_NULL, draw.sim_aou_partial_null.values),
         similarity("SimAM before finetuning", draw.sim_am_before.per_example),
         similarity("SimAM after finetuning", draw.sim_am_after.per_example),
-        similarity("SimAM of the changes (delta)", draw.sim_am_delta.per_example),
+        similarity(DELTA, draw.sim_am_delta.per_example),
+        similarity(DELTA_NULL, draw.sim_am_delta_null.per_example),
         ratio("Rec2FTP", rec2ftp(*correct)),
         ratio("Jaccard, all changes", overlap.all),
         ratio("Jaccard, correct changes", overlap.correct),
@@ -151,11 +156,17 @@ def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, .
     maps = {
         "SimAM before finetuning": draw.sim_am_before,
         "SimAM after finetuning": draw.sim_am_after,
-        "SimAM of the changes (delta)": draw.sim_am_delta,
+        DELTA: draw.sim_am_delta,
+        DELTA_NULL: draw.sim_am_delta_null,
+    }
+    outputs = {
+        "SimAOU": draw.sim_aou.values,
+        **{f"SimAOU, null {kind}": null.values for kind, null in draw.nulls.items()},
+        PARTIAL: draw.sim_aou_partial.values,
+        PARTIAL_NULL: draw.sim_aou_partial_null.values,
     }
     return (
-        profile("SimAOU", draw.sim_aou.values, draw.sim_aou.values),
-        *(profile(f"SimAOU, null {kind}", null.values, null.values) for kind, null in draw.nulls.items()),
+        *(profile(name, values, values) for name, values in outputs.items()),
         *(profile(name, sim_am.per_example, sim_am.values) for name, sim_am in maps.items()),
         profile("norm of the ICL update", draw.sim_aou.update_norms_icl, draw.sim_aou.update_norms_icl),
         profile("norm of the finetuning update", draw.sim_aou.update_norms_ft, draw.sim_aou.update_norms_ft),
@@ -167,7 +178,7 @@ def head_profiles_of(draw: Draw) -> dict[str, Tensor]:
     return {
         "SimAM before finetuning": draw.sim_am_before.head_profile,
         "SimAM after finetuning": draw.sim_am_after.head_profile,
-        "SimAM of the changes (delta)": draw.sim_am_delta.head_profile,
+        DELTA: draw.sim_am_delta.head_profile,
     }
 
 

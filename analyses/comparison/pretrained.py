@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from ...hooks.captured import Capture
 from ...models.loading import LanguageModel
 from ...probes import NullSimilarity
 from ..cell import Cell
 from ..configuration import MeasuringConfig
 from .finetuned import batch_size_for
-from .settings import capture_setting, gaussian_null, measure_noise_floor
+from .rounding import ChangeFloors, RepeatedRun, change_floors, repeat_zero_shot
+from .settings import capture_setting, gaussian_null
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +23,12 @@ class ZeroShot:
         capture: What was recorded.
         batch_size: How many prompts ran at once; the finetuned run takes the same, for only equal batches give
             equal roundings.
-        noise_floor: What repeating the run changes, in half precision, ``[L]``.
+        repeated: What repeating the run changes, in half precision.
     """
 
     capture: Capture
     batch_size: int
-    noise_floor: Tensor | None
+    repeated: RepeatedRun | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +38,13 @@ class Pretrained:
     Attributes:
         zero_shot: The zero-shot setting.
         icl: The in-context setting.
+        floors: Up to which length what changes from zero-shot is only rounding.
         gaussian: The null of SimAOU that needs no finetuned output.
     """
 
     zero_shot: ZeroShot
     icl: Capture
+    floors: ChangeFloors
     gaussian: NullSimilarity
 
     def save(self, folder: Path) -> None:
@@ -77,7 +78,7 @@ def record_zero_shot(
     size = batch_size_for(config, model, prompts)
     batched = config.model_copy(update={"batch_size": size})
     capture = capture_setting(batched, model, prompts, "zsl", folder)
-    return ZeroShot(capture, size, measure_noise_floor(config, model, prompts, capture))
+    return ZeroShot(capture, size, repeat_zero_shot(config, model, prompts, capture))
 
 
 def record_pretrained(
@@ -91,7 +92,9 @@ def record_pretrained(
     """Record the zero-shot and the in-context setting; arguments are those of `record_zero_shot`."""
     zero_shot = record_zero_shot(config, model, cell, earlier=earlier, folder=folder)
     icl = capture_setting(config, model, cell.prompts.icl, "icl", folder)
-    pretrained = Pretrained(zero_shot, icl, gaussian_null(config, zero_shot.capture, icl, cell.seed))
+    floors = change_floors(zero_shot.capture, icl, zero_shot.repeated)
+    gaussian = gaussian_null(config, zero_shot.capture, icl, floors.outputs, cell.seed)
+    pretrained = Pretrained(zero_shot, icl, floors, gaussian)
     if folder is not None:
         pretrained.save(folder)
     return pretrained

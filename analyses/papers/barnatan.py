@@ -140,6 +140,15 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Row("SimAOU (random)", "SimAOU, null gaussian", panel="SimAOU (cosine)"),
             Row("SimAOU (FT)", "SimAOU", panel="SimAOU (cosine)"),
             Row("SimAOU (layer-causal FT)", "SimAOU", LCFT, panel="SimAOU (cosine)"),
+            *(
+                Row(f"SimAOU ({shown}, {what})", measure, recipe, panel=f"nulls of {shown} (cosine)")
+                for shown, recipe in (("FT", FT), ("layer-causal FT", LCFT))
+                for what, measure in (
+                    ("permuted pairs", "SimAOU, null permuted_pairs"),
+                    ("shared baseline", "SimAOU, null shared_baseline"),
+                    ("partial", "SimAOU partial"),
+                )
+            ),
             Row("SimAM (ZSL)", "SimAM before finetuning", panel="SimAM (cosine)"),
             Row("SimAM (FT)", "SimAM after finetuning", panel="SimAM (cosine)"),
             Row("SimAM (layer-causal FT)", "SimAM after finetuning", LCFT, panel="SimAM (cosine)"),
@@ -147,7 +156,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Row("accuracy (layer-causal FT)", "accuracy, finetuned", LCFT),
         ),
         published=_published(_TABLE_2_COLUMNS, _TABLE_2),
-        footnotes=("D1", "D2", "D4", "D6", "D7", "D8", "D11"),
+        footnotes=("D1", "D2", "nulls", "D4", "D6", "D7", "D8", "D11"),
     ),
     Experiment(
         paper="barnatan",

@@ -64,7 +64,8 @@ CLAIMS: tuple[Claim, ...] = (
     _barnatan(
         "3.2",
         "[SimAOU of finetuning is above the] random attention output updates",
-        "SimAOU (FT) less SimAOU (random)",
+        "SimAOU (FT) less SimAOU (random), which accounts for chance but neither for what all queries share nor for "
+        "the zero-shot output that both updates are taken from",
         "sim_aou_above_random",
         above=0,
         unit="cosine",

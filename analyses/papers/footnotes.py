@@ -54,6 +54,9 @@ FOOTNOTES: Mapping[str, str] = {
     "19.38": "The text's average difference of 19.38% relative to zero-shot accuracy does not follow "
     "from its Table 1: "
     "the mean of (ICL − FT) / ZSL is 15.1%, the mean of its absolute value 21.4%.",
+    "nulls": "The paper's one null, a random update, accounts for chance alone. Here beside it: permuted pairs (the "
+    "direction that all queries share), shared baseline (that, and the zero-shot output that both updates are taken "
+    "from), and partial, SimAOU with both taken out, which is 0 where nothing particular to the query is in common.",
     "R12": "The place of K − |O| in Eq. 6 is uncertain: taken inside the square root, no overlap gives 0.",
     "R13": "How the deviations of tokens are aggregated is not stated (the text says both deviation and "
     "variances): sum "

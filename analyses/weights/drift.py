@@ -68,6 +68,17 @@ class DriftStudy:
                 gaps[index] = sum(found) / len(found)
         return gaps
 
+    @property
+    def cosines(self) -> tuple[int, int]:
+        """How many cosines of successive updates are undefined, and out of how many.
+
+        An update no longer than the rounding of the stored dtype has no direction, see `probes.update_cosine`.
+        """
+        cosines = [
+            row.update_cosine for row in self.rows if row.against == "previous" and row.checkpoint >= 2
+        ]
+        return sum(map(math.isnan, cosines)), len(cosines)
+
     def to_pandas(self) -> pandas.DataFrame:
         """Return one row per layer, matrix, checkpoint and checkpoint compared with."""
         import pandas
@@ -102,6 +113,7 @@ class DriftStudy:
                 }
                 for against in AGAINST
             },
+            "update_cosines": dict(zip(("undefined", "of"), self.cosines, strict=True)),
             "pairwise_mean_absolute": self.pairwise.tolist(),
             "rows": [asdict(row) for row in self.rows],
             "icl": [asdict(accuracy) for accuracy in self.accuracies],

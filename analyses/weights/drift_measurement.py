@@ -63,7 +63,8 @@ class MatrixDrift:
         against: Which other checkpoint it is compared with.
         step_gap: Training steps between the two, where known.
         drift: How far the matrix moved from the earlier to the later of the two.
-        update_cosine: Between this update and the one before (``previous`` only, else NaN).
+        update_cosine: Between this update and the one before (``previous`` only, else NaN); NaN also where one of
+            the two is zero, or no longer than the rounding of what is stored.
     """
 
     layer: int

@@ -8,9 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.probes import NullSimilarity, derangement, permuted_pairs, sim_aou, sim_aou_null, vectors
+from iclprobe.probes import (
+    Floors,
+    NullSimilarity,
+    derangement,
+    permuted_pairs,
+    shared_baseline,
+    sim_aou,
+    sim_aou_null,
+    vectors,
+)
 
-KINDS = ["gaussian", "uniform01_update", "uniform_hidden_minus_zsl", "permuted_pairs"]
+KINDS = ["gaussian", "uniform01_update", "uniform_hidden_minus_zsl", "permuted_pairs", "shared_baseline"]
 
 
 def outputs(
@@ -81,10 +90,11 @@ def test_the_uniform_update_is_biased_towards_the_mean_shift_and_the_gaussian_is
     assert abs(gaussian.mean) < 4 / math.sqrt(width * examples * 5)
 
 
-def test_permuted_pairs_equal_a_literal_loop():
+@pytest.mark.parametrize("null", [permuted_pairs, shared_baseline])
+def test_the_nulls_of_other_queries_equal_a_literal_loop(null):
     zero_shot, icl, finetuned = outputs()
     partner = derangement(6, 4)
-    result = permuted_pairs(zero_shot, icl, finetuned, partner=partner)
+    result = null(zero_shot, icl, finetuned, partner=partner)
     for j in range(6):
         i = int(partner[j])
         assert i != j
@@ -94,7 +104,8 @@ def test_permuted_pairs_equal_a_literal_loop():
                 for name, tensor in (("zsl", zero_shot), ("icl", icl), ("ft", finetuned))
                 for k in (i, j)
             }
-            expected = literal_cosine(h["icl", i] - h["zsl", i], h["ft", j] - h["zsl", j])
+            before = h["zsl", i] if null is permuted_pairs else h["zsl", j]
+            expected = literal_cosine(h["icl", i] - before, h["ft", j] - h["zsl", j])
             assert float(result.draws[0, j, layer]) == pytest.approx(expected, abs=1e-12)
 
 
@@ -109,14 +120,39 @@ def test_permuted_pairs_keep_the_direction_all_queries_share_and_lose_the_rest()
     assert null.mean == pytest.approx(1.0, abs=1e-6)
 
 
-def test_permuted_pairs_batch_by_batch_in_any_order_are_the_whole():
+def test_the_shared_baseline_is_sim_aou_with_the_icl_output_of_another_query():
+    zero_shot, icl, finetuned = outputs()
+    partner = derangement(6, 1)
+    null = shared_baseline(zero_shot, icl, finetuned, partner=partner)
+    assert torch.equal(null.draws[0], sim_aou(zero_shot, icl[partner], finetuned).values)
+
+
+def test_the_shared_baseline_keeps_the_zero_shot_output_that_permuted_pairs_lose():
+    zero_shot, icl, finetuned = outputs(examples=100, width=200)
+    partner = derangement(100, 0)
+    assert permuted_pairs(zero_shot, icl, finetuned, partner=partner).mean == pytest.approx(0.0, abs=0.02)
+    null = shared_baseline(zero_shot, icl, finetuned, partner=partner)
+    assert null.mean == pytest.approx(0.5, abs=0.02) == sim_aou(zero_shot, icl, finetuned).mean
+
+
+def test_a_null_is_undefined_where_an_update_is_only_rounding():
+    tensors = outputs()
+    floors = Floors(torch.tensor([0.0, 10.0], dtype=torch.float64), 0.0)
+    for kind in ("gaussian", "permuted_pairs", "shared_baseline"):
+        assert sim_aou_null(*tensors, kind, seed=0, floors=floors).undefined.tolist() == [0, 6]
+    zero_shot, icl, finetuned = tensors
+    icl[0, 0] = zero_shot[0, 0]  # Another query's output would differ, but there is nothing to be a null of.
+    assert sim_aou_null(zero_shot, icl, finetuned, "shared_baseline", seed=0).undefined.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("null", [permuted_pairs, shared_baseline])
+def test_nulls_of_other_queries_batch_by_batch_in_any_order_are_the_whole(null):
     zero_shot, icl, finetuned = outputs()
     partners = torch.stack([derangement(6, seed) for seed in range(3)])
-    whole = permuted_pairs(zero_shot, icl, finetuned, partner=partners)
+    whole = null(zero_shot, icl, finetuned, partner=partners)
     order = torch.tensor([5, 0, 3, 1, 4, 2])
     parts = [
-        permuted_pairs(zero_shot, icl, finetuned[batch], partner=partners, examples=batch)
-        for batch in order.split(4)
+        null(zero_shot, icl, finetuned[batch], partner=partners, examples=batch) for batch in order.split(4)
     ]
     assert torch.equal(NullSimilarity.concatenate(parts).select(order.argsort()).draws, whole.draws)
 

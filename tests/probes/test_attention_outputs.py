@@ -97,11 +97,13 @@ def test_a_multiple_of_the_output_is_no_update_once_normalised():
     assert not sim_aou(zero_shot, icl, zero_shot * 3.0, normalize=False).values.isnan().any()
 
 
-def test_a_small_but_real_update_is_kept():
+def test_a_small_but_real_update_is_kept_and_a_step_of_the_last_digit_is_none():
     zero_shot, icl, _ = outputs()
     finetuned = zero_shot.clone()
     finetuned[..., 0] = torch.nextafter(finetuned[..., 0], torch.tensor(10.0))
-    assert not sim_aou(zero_shot, icl, finetuned).values.isnan().any()
+    assert sim_aou(zero_shot, icl, finetuned).values.isnan().all()
+    exact = (zero_shot.double(), icl.double(), finetuned.double())
+    assert not sim_aou(*exact).values.isnan().any()
 
 
 def test_one_query_and_none():

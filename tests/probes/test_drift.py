@@ -45,6 +45,48 @@ def test_the_cosine_of_successive_updates() -> None:
     assert math.isnan(update_cosine(start, start, start + step))
 
 
+def stored(exact: torch.Tensor, size: float, *, same_way: bool) -> list[torch.Tensor]:
+    """Three states of a matrix that takes two steps of a size in units of bf16's epsilon, as stored in bf16."""
+    steps = [size * 2**-7 * drawn(seed, 100, 1000).double() for seed in (1, 1 if same_way else 2)]
+    return [state.bfloat16() for state in (exact, exact + steps[0], exact + steps[0] + steps[1])]
+
+
+def test_an_update_that_storing_rounds_away_has_no_direction() -> None:
+    exact = drawn(0, 100, 1000).double()
+    for same_way in (True, False):
+        rounded = stored(exact, 0.1, same_way=same_way)
+        assert math.isnan(update_cosine(*rounded))
+        assert math.isnan(update_cosine(*(state.float() for state in rounded), floor=2**-7))
+        # What would be said without: neither 1 for the same way twice, nor 0 for two ways.
+        assert update_cosine(*(state.float() for state in rounded)) < 0.1
+    assert update_cosine(*stored(exact, 10.0, same_way=True)) == pytest.approx(1.0, abs=0.01)
+    assert update_cosine(*stored(exact, 10.0, same_way=False)) == pytest.approx(0.0, abs=0.02)
+
+
+def test_one_step_of_every_entry_is_rounding_and_ten_are_not() -> None:
+    exact = drawn(0, 100, 100).bfloat16()
+    generator = torch.Generator().manual_seed(1)
+    up = torch.rand(exact.shape, generator=generator) < 0.5
+
+    def stepped(weight: torch.Tensor, count: int) -> torch.Tensor:
+        for _ in range(count):
+            weight = torch.where(up, weight.nextafter(weight + 1), weight.nextafter(weight - 1))
+        return weight
+
+    assert math.isnan(update_cosine(exact, stepped(exact, 1), stepped(exact, 40)))
+    assert math.isnan(update_cosine(stepped(exact, 40), stepped(exact, 1), exact))
+    assert update_cosine(exact, stepped(exact, 20), stepped(exact, 40)) > 0.9
+
+
+def test_a_random_walk_has_a_cosine_of_0_and_scatter_about_one_matrix_one_of_minus_a_half() -> None:
+    weight, *others = (drawn(seed, 100, 1000).double() for seed in range(4))
+    walk = [weight, weight + others[0], weight + others[0] + others[1]]
+    # Of 100,000 entries a cosine deviates by about 0.003.
+    assert update_cosine(*walk) == pytest.approx(0.0, abs=0.013)
+    scattered = [weight + 0.1 * other for other in others]
+    assert update_cosine(*scattered) == pytest.approx(-0.5, abs=0.013)
+
+
 def test_the_cosine_leaves_undefined_entries_out() -> None:
     first, second = torch.zeros(1, 4), torch.tensor([[1.0, 2.0, math.nan, 1.0]])
     third = torch.tensor([[2.0, 4.0, 5.0, math.inf]])

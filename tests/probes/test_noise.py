@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.probes import below_noise, noise_floor, sim_aou
+from iclprobe.probes import below_noise, noise_floor, score_noise_floor, sim_aou
 
 
 def test_the_floor_is_the_largest_difference_of_normalised_outputs():
@@ -47,6 +47,17 @@ def test_half_precision_repeats_flag_a_finetuning_that_did_nothing():
     result = sim_aou(zero_shot, moved.bfloat16(), repeat)
     assert below_noise(result.update_norms_ft, floor).all()
     assert not below_noise(result.update_norms_icl, floor).any()
+
+
+def test_the_floor_of_scores_is_the_largest_root_mean_square_of_a_row():
+    first, second = torch.zeros(2, 1, 2, 3), torch.zeros(2, 1, 2, 3)
+    second[0, 0, 0], second[1, 0, 0] = torch.tensor([3.0, 4.0, 99.0]), torch.tensor([1.0, 99.0, 99.0])
+    columns = torch.tensor([[True, True, False], [True, False, False]])
+    assert score_noise_floor(first, second, columns).tolist() == [[pytest.approx(12.5**0.5), 0.0]]
+    visible = torch.tensor([False, True, True])[None, None, None]
+    assert score_noise_floor(first, second, columns, visible).tolist() == [[pytest.approx(4.0), 0.0]]
+    with pytest.raises(ValueError, match="at least one example"):
+        score_noise_floor(first[:0], second[:0], columns[:0])
 
 
 def test_bad_input_is_refused():

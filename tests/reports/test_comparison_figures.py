@@ -31,9 +31,18 @@ def lines(axes: matplotlib.axes.Axes) -> dict[str, np.ndarray]:  # type: ignore[
 def test_the_profile_draws_every_measure_in_the_order_of_layers() -> None:
     draw = made_draw(layers=(5, 0, 3), frozen_layers=1)
     figure = layer_profile_figure([draw], INTERVALS, title="pocket on sst2")
-    left, right = figure.axes
-    assert set(lines(left)) == {"measured", "null: gaussian", "null: permuted pairs"}
-    assert set(lines(right)) == {"before finetuning", "after finetuning", "changes (delta)"}
+    left, middle, right = figure.axes
+    nulls = {"null: gaussian", "null: permuted pairs", "null: shared baseline"}
+    assert set(lines(left)) == {"measured", *nulls}
+    assert set(lines(middle)) == {"measured", "null: permuted pairs"}
+    assert set(lines(right)) == {
+        "before finetuning",
+        "after finetuning",
+        "changes (delta)",
+        "null: shared baseline",
+    }
+    partial = lines(middle)["measured"][:2, 1]
+    assert partial == pytest.approx(draw.sim_aou_partial.layer_profile[[1, 2]].tolist())
     drawn = lines(left)["measured"]
     assert drawn[:, 0].tolist() == [0, 3, 5]
     assert drawn[:2, 1] == pytest.approx(draw.sim_aou.layer_profile[[1, 2]].tolist())
@@ -47,7 +56,7 @@ def test_several_draws_are_drawn_as_their_mean() -> None:
     draws = [made_draw(seed) for seed in (0, 1)]
     figure = layer_profile_figure(draws, INTERVALS)
     mean = (draws[0].sim_am_after.layer_profile + draws[1].sim_am_after.layer_profile) / 2
-    assert lines(figure.axes[1])["after finetuning"][:, 1] == pytest.approx(mean.tolist())
+    assert lines(figure.axes[2])["after finetuning"][:, 1] == pytest.approx(mean.tolist())
     assert "mean over 2 draws" in figure.get_supxlabel()
 
 

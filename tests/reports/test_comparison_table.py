@@ -56,9 +56,18 @@ def test_numbers_stand_with_counts_intervals_and_nulls_beside_them() -> None:
     icl = measures["accuracy, ICL"]
     expected = f"{icl.value:.1f} {icl.numerator}/20 [{icl.low:.0f}, {icl.high:.0f}]"
     assert expected in " ".join(line(text, "ICL").split())
-    similarity = line(text, "SimAOU")
-    for name in ("SimAOU", "SimAOU, null gaussian", "SimAOU, null permuted_pairs"):
-        assert f"{measures[name].value:.3f} [{measures[name].low:.3f}," in similarity
+    beside = {
+        "measured": ("SimAOU", "SimAOU partial"),
+        "null gaussian": ("SimAOU, null gaussian",),
+        "null permuted pairs": ("SimAOU, null permuted_pairs", "SimAOU partial, null permuted_pairs"),
+        "null shared baseline": ("SimAOU, null shared_baseline",),
+        "SimAM ": ("SimAM before finetuning", "SimAM after finetuning", "SimAM of the changes (delta)"),
+    }
+    for row, names in beside.items():
+        for name in names:
+            assert f"{measures[name].value:.3f} [{measures[name].low:.3f}," in line(text, row)
+    last = measures["SimAM of the changes (delta), null shared_baseline"]
+    assert text.count(f"{last.value:.3f} [{last.low:.3f}, {last.high:.3f}]") == 1
     assert "for this one draw of demonstrations" in text
 
 
@@ -71,7 +80,7 @@ def test_columns_are_aligned_and_lines_end_without_spaces() -> None:
         assert row[column - 1] == " "
         assert row[column : column + 5].strip()
     assert all(line == line.rstrip() for line in lines)
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 104
 
 
 def test_several_draws_give_mean_and_deviation_and_say_where_a_value_is_missing() -> None:
@@ -90,6 +99,29 @@ def test_several_draws_give_mean_and_deviation_and_say_where_a_value_is_missing(
 def test_undefined_layers_are_counted() -> None:
     text = comparison_text(CONFIG, [made_draw(frozen_layers=2)], width=200)
     assert "SimAOU is undefined in 2 of 3 layers" in text
+    assert "SimAM of the changes (delta) is undefined in 2 of 3 layers" in text
+    assert "undefined" not in comparison_text(CONFIG, [made_draw()])
+    several = comparison_text(CONFIG, [made_draw(frozen_layers=2), made_draw(1)], width=200)
+    assert "SimAOU is undefined in 0 to 2 of 3 layers" in several
+
+
+def test_single_values_that_are_undefined_are_counted() -> None:
+    draw = made_draw()
+    draw.sim_aou.values[:2, 1] = math.nan
+    draw.sim_am_delta.values[3, 0, 1] = math.nan
+    text = comparison_text(CONFIG, [draw], width=200)
+    assert "SimAOU is undefined for 2 of 36 queries × layers, where" in text
+    assert "(delta) is undefined for 1 of 72 queries × heads × layers, where" in text
+    draw.sim_aou.values[:, 0] = math.nan
+    text = comparison_text(CONFIG, [draw], width=200)
+    assert "SimAOU is undefined in 1 of 3 layers and for 2 of 24 queries in the others, where" in text
+
+
+def test_the_notes_say_what_each_null_accounts_for() -> None:
+    text = " ".join(comparison_text(CONFIG, [made_draw()]).split())
+    assert "the direction that all queries share (permuted pairs)" in text
+    assert "the zero-shot output which the two updates are taken from (shared baseline)" in text
+    assert "SimAOU partial: the same with the zero-shot output and what all queries share taken out" in text
 
 
 def test_one_query_and_weights_finetuned_elsewhere_still_make_a_table() -> None:
@@ -111,7 +143,7 @@ def test_html_escapes_every_text() -> None:
 def test_the_frame_has_a_row_for_each_draw_and_measure() -> None:
     draws = [made_draw(0), made_draw(1, finetuning_changes=False)]
     frame = comparison_frame(CONFIG, draws)
-    assert len(frame) == 2 * 18
+    assert len(frame) == 2 * 22
     row = frame[(frame.seed == 1) & (frame.measure == "Rec2FTP")].iloc[0]
     assert (math.isnan(row.value), row.numerator, row.denominator) == (True, 0, 0)
     cosine = frame[(frame.seed == 0) & (frame.measure == "SimAOU")].iloc[0]

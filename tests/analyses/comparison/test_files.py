@@ -104,6 +104,9 @@ def test_results_hold_every_number_and_null_where_there_is_none() -> None:
         == only["prediction_changes"]["icl_correct"] + (only["prediction_changes"]["icl_incorrect"])
     )
     assert only["sim_aou_undefined"] == {"layers": 1, "examples_by_layer": [12, 0, 0]}
+    assert only["sim_aou_partial_undefined"] == {"layers": 1, "examples_by_layer": [12, 0, 0]}
+    assert only["sim_am_delta_undefined"] == {"layers": 1, "examples_and_heads_by_layer": [24, 0, 0]}
+    assert set(only["nulls"]) == {"gaussian", "permuted_pairs", "shared_baseline"}
     assert only["records_left_out"] == {"train": 3, "validation": 1}
     assert only["finetuned"]["losses"] == [2.5, 2.25]
     assert only["finetuned"]["evaluations"] == [{"epoch": 1, "accuracy": 50.0, "gold_logprob": -0.7}]
@@ -122,7 +125,7 @@ def test_results_of_weights_finetuned_elsewhere_have_no_run() -> None:
 def test_layers_have_one_row_for_each_draw_layer_and_measure() -> None:
     draws = [made_draw(seed, layers=(4, 1), frozen_layers=1) for seed in (0, 1)]
     frame = layers_frame(draws, INTERVALS)
-    assert len(frame) == len(frame.drop_duplicates(["seed", "layer", "measure"])) == 2 * 2 * 8
+    assert len(frame) == len(frame.drop_duplicates(["seed", "layer", "measure"])) == 2 * 2 * 12
     row = frame[(frame.seed == 1) & (frame.layer == 1) & (frame.measure == "SimAOU")].iloc[0]
     values = draws[1].sim_aou.values[:, 1].tolist()
     assert row.value == pytest.approx(sum(values) / len(values))
@@ -157,3 +160,6 @@ def test_examples_have_one_row_for_each_draw_and_query() -> None:
         assert row[f"{setting}_correct_vocabulary"] == bool(answers.correct_vocabulary[2])
         assert row[f"{setting}_logprob[positive]"] == pytest.approx(float(answers.label_logprobs[2, 1]))
     assert row.sim_aou == pytest.approx(float(draw.sim_aou.values[2].mean()))
+    assert row.sim_aou_partial == pytest.approx(float(draw.sim_aou_partial.values[2].mean()))
+    for kind, null in draw.nulls.items():
+        assert row[f"sim_aou_null[{kind}]"] == pytest.approx(float(null.values[2].mean()))

@@ -14,6 +14,7 @@ from tiny_checkpoint import TEMPLATE, write_checkpoint
 
 import iclprobe
 from iclprobe import Comparison, LanguageModel, UserError
+from iclprobe.probes import partial_sim_aou
 from iclprobe.tasks.task import Task
 
 
@@ -275,10 +276,23 @@ def test_a_run_directory_holds_everything_and_runs_again(
 
 
 def test_captures_on_disk_give_the_same_numbers(checkpoint: Path, records: Path, tmp_path: Path) -> None:
-    kept = run(checkpoint, records, out=tmp_path / "run", save_captures=True)
-    streamed = run(checkpoint, records)
-    assert torch.equal(kept.draws[0].sim_aou.values, streamed.draws[0].sim_aou.values)
-    assert torch.equal(kept.draws[0].sim_am_after.values, streamed.draws[0].sim_am_after.values)
+    kept = run(checkpoint, records, out=tmp_path / "run", save_captures=True, batch_size=5)
+    streamed = run(checkpoint, records, batch_size=5)
+    one, other = kept.draws[0], streamed.draws[0]
+    for name in ("sim_aou", "sim_aou_partial", "sim_am_after", "sim_am_delta", "sim_am_delta_null"):
+        torch.testing.assert_close(
+            getattr(one, name).values, getattr(other, name).values, rtol=0, atol=0, equal_nan=True
+        )
+    for kind, null in one.nulls.items():
+        assert torch.equal(null.draws, other.nulls[kind].draws)
+    assert torch.equal(one.sim_aou_partial_null.draws, other.sim_aou_partial_null.draws)
+    folder = tmp_path / "run" / "captures"
+    captured = [iclprobe.Capture.load(folder / f"{setting}.safetensors") for setting in ("zsl", "icl", "ft")]
+    outputs = [capture.attention_output for capture in captured]
+    zsl, icl, ft = (output for output in outputs if output is not None)
+    torch.testing.assert_close(
+        partial_sim_aou(zsl, icl, ft).values, other.sim_aou_partial.values, rtol=0, atol=1e-12
+    )
 
 
 def test_half_precision_carries_its_noise_floor(checkpoint: Path, records: Path) -> None:
@@ -299,7 +313,14 @@ def test_the_reference_position_is_the_first_options_label_token(checkpoint: Pat
 
 def test_one_query_is_enough(checkpoint: Path, records: Path) -> None:
     result = run(checkpoint, records, limit=1)
-    assert np.isnan(result["SimAOU, null permuted_pairs"])
+    for name in (
+        "SimAOU, null permuted_pairs",
+        "SimAOU, null shared_baseline",
+        "SimAOU partial",
+        "SimAOU partial, null permuted_pairs",
+        "SimAM of the changes (delta), null shared_baseline",
+    ):
+        assert np.isnan(result[name])
     assert not np.isnan(result["SimAOU"])
 
 
