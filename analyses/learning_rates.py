@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
+from ..hooks.batching import choose_batch_size
 from ..models.learning_rate import CANDIDATES, LearningRateChoice, choose_learning_rate
 from ..models.loading import LanguageModel
 from ..models.recipe import Recipe, published_learning_rate
+from ..progress import Progress
 from ..seeds import derive_seed
 from ..tasks.demonstrations import held_out_records
 from ..tasks.prompts import training_sequences
@@ -47,11 +47,10 @@ def learning_rate_for(
     held_out = training_sequences(
         model.require_tokenizer(), task.template, records, context_length=model.context_length
     )
-    with tqdm(desc="learning rate", unit="rate", disable=None) as bar:
+    with Progress("learning rate", len(candidates), "tried") as bar:
 
-        def progress(done: int, total: int, value: float) -> None:
-            bar.total = total
-            bar.update()
+        def progress(tried: int, offered: int, best: float | None) -> None:
+            bar.reach(tried, offered, "" if best is None else f"best {best:g}")
 
         choice = choose_learning_rate(
             model,
@@ -61,5 +60,6 @@ def learning_rate_for(
             derive_seed("finetune", cell.seed),
             candidates,
             progress=progress,
+            batch_size=choose_batch_size(model, max(len(sequence.ids) for sequence in held_out), past=0),
         )
     return choice.chosen, choice

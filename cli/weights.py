@@ -169,9 +169,9 @@ def _reading(
 
 
 def _bar(entries: Iterable[Any], name: str) -> Iterator[Any]:
-    from tqdm import tqdm
+    from ..progress import progressing
 
-    return iter(tqdm(entries, desc=name, disable=None))
+    return progressing(entries, name, "matrices" if name == "weights" else "checkpoints")
 
 
 def _show(result: Any, as_json: bool, out: Path | None) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..errors import UserError
 from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
+from ..progress import Progress
 from ..tasks.prompts import PromptSet
 from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
@@ -123,10 +123,9 @@ def stream(
             model, prompt_set, share_prefix=share_prefix, scoring=scoring, first_label=first_label
         )
         batches = batches_of(run, batch_size)
-        bar = tqdm(total=prompt_set.n, desc=progress, unit="prompt", disable=None if progress else True)
         recorder = Recorder(resolved)
         begin = None if prompt_set.prefix_ids else begin_token(model)
-        with bar, recorder.attached():
+        with Progress(progress, prompt_set.n, "prompts") as bar, recorder.attached():
             for indices in batches:
                 yield indices, _run_batch(run, recorder, indices, top_k, begin)
                 bar.update(len(indices))

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from torch import Tensor
-from tqdm import tqdm
 
 from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
+from ..progress import Progress
 from .label_scores import Scoring
 from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
 from .text_prompts import as_prompt_set
@@ -53,9 +53,7 @@ def stream_next_token(
     with exclusive(model.module, "asking for next tokens"), evaluation_mode(model.module):
         run = prepare_run(model, prompt_set, share_prefix=share_prefix, scoring=scoring)
         batches = batches_of(run, batch_size)
-        with tqdm(
-            total=prompt_set.n, desc=progress, unit="prompt", disable=None if progress else True
-        ) as bar:
+        with Progress(progress, prompt_set.n, "prompts") as bar:
             for indices in batches:
                 yield indices, answer_batch(run, prompt_batch(run, indices))
                 bar.update(len(indices))

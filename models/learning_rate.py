@@ -6,15 +6,16 @@ Never by evaluation queries, which it would be fitted to, and never by similarit
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
-from .finetuning import FinetuningDiverged, finetune
+from .held_out import HeldOut
 from .loading import LanguageModel
+from .rate_search import Progress, RateSearch
+from .rate_trial import Trial, mean
 from .recipe import Recipe
-from .token_loss import label_nll
 
 # 1 and 3 of every power of ten from 1e-5 to 1: half-decades, rounded.
 CANDIDATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
@@ -25,22 +26,28 @@ class LearningRateChoice:
     """Which learning rate was chosen, and how the others did.
 
     Attributes:
-        candidates: The rates tried.
+        candidates: The rates tried, ascending.
         held_out_nll: The negative log-likelihood of the held-out labels after finetuning with each; infinite
-            where it diverged.
+            where it diverged, NaN where it was stopped because it was behind.
         baseline_nll: The same before any finetuning.
         chosen: The rate with the lowest.
+        offered: The rates to choose from, ascending; those that were tried by default.
     """
 
     candidates: tuple[float, ...]
     held_out_nll: tuple[float, ...]
     baseline_nll: float
     chosen: float
+    offered: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check that every candidate has a value and that the chosen one is among them."""
+        """Check that every candidate has a value and that the chosen one is among them, looked at to the end."""
         if len(self.candidates) != len(self.held_out_nll) or self.chosen not in self.candidates:
             raise ValueError("every candidate needs a held-out value, and the chosen rate is one of them")
+        if not self.offered:
+            object.__setattr__(self, "offered", self.candidates)
+        if not math.isfinite(self.chosen_nll):
+            raise ValueError(f"the chosen rate {self.chosen:g} has no held-out value")
 
     @property
     def chosen_nll(self) -> float:
@@ -52,17 +59,32 @@ class LearningRateChoice:
         """Whether finetuning with the chosen rate makes the held-out labels likelier at all."""
         return self.chosen_nll < self.baseline_nll
 
+    @property
+    def diverged(self) -> tuple[float, ...]:
+        """The rates with which finetuning diverged."""
+        return tuple(r for r, nll in zip(self.candidates, self.held_out_nll, strict=True) if math.isinf(nll))
+
+    @property
+    def stopped_early(self) -> tuple[float, ...]:
+        """The rates that were stopped because they were behind, before every held-out record was looked at."""
+        return tuple(r for r, nll in zip(self.candidates, self.held_out_nll, strict=True) if math.isnan(nll))
+
     def describe(self) -> str:
         """Say in one line what was chosen and why."""
-        diverged = sum(map(math.isinf, self.held_out_nll))
-        notes = [f"{diverged} diverged"] if diverged else []
-        if len(self.candidates) > 1 and self.chosen in (min(self.candidates), max(self.candidates)):
+        notes = []
+        if len(self.candidates) < len(self.offered):
+            notes.append(f"{len(self.candidates)} tried")
+        if self.stopped_early:
+            notes.append(f"{len(self.stopped_early)} stopped early")
+        if self.diverged:
+            notes.append(f"{len(self.diverged)} diverged")
+        if len(self.offered) > 1 and self.chosen in (min(self.offered), max(self.offered)):
             notes.append("it is at the edge of what was tried")
         if not self.improves:
             notes.append("no rate improved on the model before finetuning")
         return (
-            f"learning rate {self.chosen:g}, chosen of {len(self.candidates)} from {min(self.candidates):g} "
-            f"to {max(self.candidates):g}: held-out label NLL {self.chosen_nll:.3f}, {self.baseline_nll:.3f} "
+            f"learning rate {self.chosen:g}, chosen of {len(self.offered)} from {min(self.offered):g} "
+            f"to {max(self.offered):g}: held-out label NLL {self.chosen_nll:.3f}, {self.baseline_nll:.3f} "
             "before finetuning" + "".join(f"; {note}" for note in notes)
         )
 
@@ -74,18 +96,23 @@ def choose_learning_rate(
     recipe: Recipe,
     seed: int,
     candidates: Sequence[float] = CANDIDATES,
-    progress: Callable[[int, int, float], None] | None = None,
+    progress: Progress | None = None,
+    batch_size: int = 8,
 ) -> LearningRateChoice:
-    """Finetune with every candidate and take the one after which held-out labels are likeliest.
+    """Take the candidate after which held-out labels are likeliest.
+
+    The search goes from coarse to fine and leaves out what cannot win, see `RateSearch`; three candidates or fewer
+    are all tried.
 
     Args:
         model: The model; it is left as it was.
         training: The demonstrations.
-        held_out: Other training records, as zero-shot prompts with their labels.
+        held_out: Other training records in random order, as zero-shot prompts with their labels.
         recipe: How to finetune; its own learning rate is not looked at.
         seed: Seed of the finetuning.
-        candidates: The rates to try, ascending; of equals the first is taken.
-        progress: Called after each candidate with how many are done, how many there are and its value.
+        candidates: The rates to choose from; of equals the smallest is taken.
+        progress: Called again and again with how many were tried or begun, how many there are, and the best so far.
+        batch_size: Held-out records per forward; changes memory and time only.
 
     Raises:
         UserError: If there is nothing held out, or every candidate diverges.
@@ -97,39 +124,33 @@ def choose_learning_rate(
         )
     if not candidates:
         raise UserError("there are no learning rates to choose from: give at least one candidate")
-    baseline = label_nll(model, held_out)
+    records = HeldOut(model, held_out, recipe, seed, batch_size)
+    before = records.nll()
+    baseline = mean(before)
     if not math.isfinite(baseline):
         raise UserError(
             f"{model.name!r} finds held-out labels impossible before finetuning (NLL {baseline:g}): load it "
             "in bfloat16 or float32"
         )
-    values: list[float] = []
-    for rate in candidates:
-        values.append(_held_out_nll(model, training, held_out, recipe, seed, rate))
-        if progress is not None:
-            progress(len(values), len(candidates), values[-1])
-    best = min(values)
-    if math.isinf(best):
+    offered = tuple(sorted(candidates))
+    search = RateSearch(model, training, records, before, recipe, seed, offered, progress)
+    search.run()
+    values = {rate: _value(search.trials[rate], len(records)) for rate in sorted(search.trials)}
+    finite = {rate: value for rate, value in values.items() if math.isfinite(value)}
+    if not finite:
         raise UserError(
-            f"finetuning diverges with every learning rate from {candidates[0]:g} to {candidates[-1]:g}: try "
+            f"finetuning diverges with every learning rate from {offered[0]:g} to {offered[-1]:g}: try "
             "smaller ones"
         )
-    return LearningRateChoice(tuple(candidates), tuple(values), baseline, candidates[values.index(best)])
+    chosen = min(finite, key=lambda rate: finite[rate])
+    return LearningRateChoice(tuple(values), tuple(values.values()), baseline, chosen, offered)
 
 
-def _held_out_nll(
-    model: LanguageModel,
-    training: Sequence[TrainingSequence],
-    held_out: Sequence[TrainingSequence],
-    recipe: Recipe,
-    seed: int,
-    rate: float,
-) -> float:
-    """Return the held-out value after finetuning with one rate, infinite where it diverges."""
-    try:
-        finetuning = finetune(model, training, recipe, learning_rate=rate, seed=seed)
-    except FinetuningDiverged:
+def _value(trial: Trial, records: int) -> float:
+    """Return the mean over all held-out records; infinite where it diverged, NaN where not all were looked at."""
+    if trial.outcome == "diverged":
         return math.inf
-    with finetuning.delta.applied(model):
-        value = label_nll(model, held_out)
+    if len(trial.nll) < records:
+        return math.nan
+    value = mean(trial.nll)
     return value if math.isfinite(value) else math.inf

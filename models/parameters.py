@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,7 +80,8 @@ def select_parameters(
     if projections is not None:
         parts, wanted, kind = projections
         biases = include_bias and kind == "attn"
-        slices = [piece for part in parts for piece in _attention_slices(model, part, wanted, biases)]
+        names = {id(parameter): name for name, parameter in model.module.named_parameters()}
+        slices = [piece for part in parts for piece in _attention_slices(model, part, wanted, biases, names)]
     else:
         slices = [TrainedSlice(name) for name in _names_matching(model, selection)]
     if not slices:
@@ -180,12 +181,15 @@ def _layer(model: LanguageModel, selection: str, text: str) -> LayerParts:
 
 
 def _attention_slices(
-    model: LanguageModel, part: LayerParts, wanted: Sequence[Projection], include_bias: bool
+    model: LanguageModel,
+    part: LayerParts,
+    wanted: Sequence[Projection],
+    include_bias: bool,
+    names: Mapping[int, str],
 ) -> list[TrainedSlice]:
     family = model.family
     layout = family.layout_of(model.module.config.get_text_config())
     rows = None if layout == "separate" else projection_rows(layout, model.geometry)
-    names = {id(parameter): name for name, parameter in model.module.named_parameters()}
     modules = {id(part.projections[projection]): part.projections[projection] for projection in wanted}
     slices = []
     for module in modules.values():

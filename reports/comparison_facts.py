@@ -112,8 +112,8 @@ def _learning_rate(config: CompareConfig, settings: Sequence[FinetunedSetting]) 
     if choices:
         first = choices[0]
         return (
-            f"{_each(f'{choice.chosen:g}' for choice in choices)}, each chosen of {len(first.candidates)} "
-            f"from {first.candidates[0]:g} to {first.candidates[-1]:g} by held-out label NLL"
+            f"{_each(f'{choice.chosen:g}' for choice in choices)}, each chosen of {len(first.offered)} "
+            f"from {first.offered[0]:g} to {first.offered[-1]:g} by held-out label NLL"
         )
     runs = [setting.finetuning for setting in settings if setting.finetuning is not None]
     if not runs:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from tqdm import tqdm
-
 from ...errors import UserError
 from ...hooks.repeated_queries import RepeatedQueries
 from ...models.depth import Depth, draw_layers
@@ -16,6 +14,7 @@ from ...models.finetuning import FinetuningDiverged, finetune
 from ...models.loading import LanguageModel
 from ...models.parameters import first_trained_layer, select_parameters
 from ...models.recipe import Recipe
+from ...progress import Progress
 from ...seeds import derive_seed
 from ...tasks.prompt_set import TrainingSequence
 from ...tasks.prompts import PromptSet
@@ -198,9 +197,9 @@ def require_some_rate(tried: Mapping[tuple[str, float], bool]) -> None:
         )
 
 
-def finetuning_bar(total: int, name: str) -> tqdm:
-    """Return a progress bar over finetuning runs; it shows only in a terminal."""
-    return tqdm(total=total, desc=name, unit="run", disable=None)
+def finetuning_bar(total: int, name: str) -> Progress:
+    """Return a progress bar over finetuning runs."""
+    return Progress(name, total, "runs")
 
 
 def _check_rate_names(config: ArmsConfig, recipes: Mapping[str, Recipe]) -> None:

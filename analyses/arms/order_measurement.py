@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from tqdm import tqdm
 
 from ...errors import UserError
 from ...hooks.next_token import NextToken, stream_next_token
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
+from ...progress import Progress, progressing
 from ...tasks.orders import distinct_orders
 from ..cell import Cell, prepare_cell
 from ..configuration import SubjectConfig
@@ -177,7 +177,7 @@ class _Draw:
     def in_context(self) -> OrderRow:
         """Show the demonstrations in every order."""
         tally = Tally(self._gold)
-        for order in tqdm(self._orders, desc="in context", unit="order", disable=None, leave=False):
+        for order in progressing(self._orders, "in context", "orders", leave=False):
             tally.add(
                 stream_next_token(
                     self._subject.model,
@@ -188,11 +188,11 @@ class _Draw:
             )
         return self._row(ICL, None, None, False, None, tally.numbers(self._config))
 
-    def finetuned(self, arm: Arm, rate: float, queries: AskedQueries, bar: tqdm) -> list[OrderRow]:
+    def finetuned(self, arm: Arm, rate: float, queries: AskedQueries, bar: Progress) -> list[OrderRow]:
         """Finetune on the demonstrations in every order; evaluate the same epochs of each."""
         asked = queries.of(self._cell.prompts.zero_shot, arm.recipe)
         tallies = {epoch: Tally(self._gold) for epoch in arm.epochs()}
-        bar.set_postfix_str(f"{arm.name}, {rate:g}")
+        bar.note(f"{arm.name}, {rate:g}")
         training = self._cell.prompts.training
         well = True
         for order in self._orders:

@@ -173,7 +173,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[Outpu
                 tried: dict[tuple[str, float], bool] = {}
                 for arm in arms:
                     for rate in rates.of(arm, prepared.cell):
-                        bar.set_postfix_str(f"{shots} shots, {arm.name}, {rate:g}")
+                        bar.note(f"{shots} shots, {arm.name}, {rate:g}")
                         found = draw.finetuned(arm, rate)
                         tried[arm.name, rate] = found[-1].top is not None
                         rows += found

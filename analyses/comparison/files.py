@@ -229,6 +229,8 @@ def _finetuned_results(finetuned: FinetunedSetting) -> dict[str, Any]:
                 {"learning_rate": rate, "held_out_nll": nll, "diverged": math.isinf(nll)}
                 for rate, nll in zip(choice.candidates, choice.held_out_nll, strict=True)
             ],
+            "stopped_early": choice.stopped_early,
+            "offered": choice.offered,
         },
     }
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ...hooks.batching import choose_batch_size
 from ...hooks.repeated_queries import RepeatedQueries
@@ -16,6 +15,7 @@ from ...models.finetuning import finetune
 from ...models.loading import LanguageModel, load_model
 from ...models.parameters import first_trained_layer
 from ...models.recipe import Recipe, load_recipe
+from ...progress import Progress
 from ...seeds import derive_seed
 from ...tasks.prompts import PromptSet
 from ...tasks.task import Task
@@ -69,7 +69,7 @@ def _finetune(
             evaluations.append(_evaluate(queries, torch.tensor(cell.prompts.zero_shot.gold), epoch))
 
     steps = recipe.steps(len(cell.prompts.training))
-    with tqdm(total=steps, desc="finetune", unit="step", disable=None) as bar:
+    with Progress("finetune", steps, "steps") as bar:
         finetuning = finetune(
             model,
             cell.prompts.training,
@@ -77,7 +77,7 @@ def _finetune(
             learning_rate=rate,
             seed=seed,
             evaluate=None if queries is None else evaluate,
-            progress=lambda step, total, loss: _advance(bar),
+            progress=lambda step, total, loss: bar.update(),
         )
     kept = replace(finetuning, delta=_in_main_memory(finetuning.delta))
     setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))
@@ -87,10 +87,6 @@ def _finetune(
 def _in_main_memory(delta: Delta) -> Delta:
     """Return a delta for results, which hold no GPU memory."""
     return Delta({name: tensor.cpu() for name, tensor in delta.tensors.items()})
-
-
-def _advance(bar: tqdm) -> None:
-    bar.update()
 
 
 def comparison_recipe(config: CompareConfig) -> Recipe:

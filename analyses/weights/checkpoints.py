@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ...errors import UserError
-
-_NUMBER = re.compile(r"(\d+)(?!.*\d)")
+from .step_names import before_step, folder_of, is_final, natural_key, short_name, stages_of, step_of
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Checkpoint:
         """A short name for tables and figures."""
         if self.step is not None:
             return str(self.step)
-        return self.revision or self.model.rstrip("/").rsplit("/", 1)[-1]
+        return self.revision or short_name(self.model)
 
     @property
     def place(self) -> str:
@@ -42,22 +41,21 @@ class Checkpoint:
 def checkpoints_at(places: Sequence[str]) -> tuple[Checkpoint, ...]:
     """Return checkpoints in the order given; ``model@revision`` names a revision.
 
-    Steps are read off the names, such as 500 off ``checkpoint-500``, if every name has one of its own.
+    Checkpoints of one training run whose names tell their steps, such as ``checkpoint-500`` (see `step_of`), come in
+    the order of their steps, and what is called final last. Names that tell none keep their order. Steps that do not
+    rise along the series, or belong to several stages of training, are left out: they count from different starts.
 
     Args:
         places: Directories, files, hub ids.
     """
-    made = []
-    for place in places:
-        model, at, revision = place.rpartition("@")
-        made.append(Checkpoint(model, revision) if at else Checkpoint(place))
-    steps = [_step(checkpoint.revision or checkpoint.model) for checkpoint in made]
-    if any(step is None for step in steps) or len(set(steps)) < len(steps):
-        return tuple(made)
-    return tuple(
-        Checkpoint(checkpoint.model, checkpoint.revision, step)
-        for checkpoint, step in zip(made, steps, strict=True)
-    )
+    made = [_checkpoint(place) for place in places]
+    if _is_one_run(made):
+        made.sort(key=lambda checkpoint: (checkpoint.step is None, checkpoint.step or 0))
+    steps = [checkpoint.step for checkpoint in made if checkpoint.step is not None]
+    stages = {stages_of(_name(checkpoint)) for checkpoint in made if checkpoint.step is not None}
+    if sorted(set(steps)) != steps or len(stages) > 1:
+        made = [replace(checkpoint, step=None) for checkpoint in made]
+    return tuple(made)
 
 
 def checkpoints_by_step(
@@ -84,7 +82,9 @@ def checkpoints_by_step(
 
 
 def checkpoints_matching(pattern: str) -> tuple[Checkpoint, ...]:
-    """Return the paths that match a glob, such as ``out/checkpoint-*``, in the order of the numbers in their names.
+    """Return the paths that match a glob, such as ``out/checkpoint-*``, folder by folder in the order of training.
+
+    Names that tell no step come first, numbers in them by value; then the steps; what is called final comes last.
 
     Args:
         pattern: A glob.
@@ -95,10 +95,48 @@ def checkpoints_matching(pattern: str) -> tuple[Checkpoint, ...]:
     paths = glob.glob(pattern)  # noqa: PTH207 - an absolute pattern is no pattern for Path.glob
     if not paths:
         raise UserError(f"no path matches {pattern!r}: quote the pattern and check where the checkpoints are")
-    return checkpoints_at(sorted(paths, key=lambda path: (_step(path) or 0, path)))
+
+    def place(path: str) -> tuple[Any, ...]:
+        step, stages = step_of(path), [natural_key(stage) for stage in stages_of(path)]
+        told = -1 if step is None else step
+        return natural_key(folder_of(path)), is_final(path), stages, told, natural_key(path)
+
+    return checkpoints_at(sorted(paths, key=place))
 
 
-def _step(name: str) -> int | None:
-    """Return the last number in the last part of a name."""
-    found = _NUMBER.search(name.rstrip("/").rsplit("/", 1)[-1])
-    return int(found.group(1)) if found else None
+def _checkpoint(place: str) -> Checkpoint:
+    """Return what a place names, with the step that its revision tells, or else its model's name."""
+    from ...models.pocket import POCKET_MODELS
+
+    model, at, revision = place.rpartition("@")
+    if not at:
+        return Checkpoint(place, None, step_of(place))
+    if model in POCKET_MODELS and revision.isdigit():
+        return Checkpoint(model, revision, int(revision))
+    step = step_of(revision)
+    return Checkpoint(model, revision, step_of(model) if step is None else step)
+
+
+def _name(checkpoint: Checkpoint) -> str:
+    """Return the name that tells a checkpoint's step, if one does."""
+    if checkpoint.revision is None:
+        return checkpoint.model
+    told_by_model = step_of(checkpoint.revision) is None and step_of(checkpoint.model) is not None
+    return checkpoint.model if told_by_model else checkpoint.revision
+
+
+def _is_one_run(made: Sequence[Checkpoint]) -> bool:
+    """Return whether checkpoints lie together, and are named alike but for their steps and one final one."""
+    last = [checkpoint for checkpoint in made if checkpoint.step is None]
+    told = [checkpoint for checkpoint in made if checkpoint.step is not None]
+    return (
+        bool(told)
+        and len(last) <= 1
+        and all(is_final(_name(checkpoint)) for checkpoint in last)
+        and len({(_place(checkpoint), before_step(_name(checkpoint))) for checkpoint in told}) == 1
+        and {_place(checkpoint) for checkpoint in last} <= {_place(checkpoint) for checkpoint in told}
+    )
+
+
+def _place(checkpoint: Checkpoint) -> str:
+    return folder_of(checkpoint.model) if checkpoint.revision is None else checkpoint.model

@@ -1,0 +1,70 @@
+"""Held-out training records, batched once, whose labels a changing model is asked for again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..tasks.prompt_set import TrainingSequence
+from .frozen_layers import FrozenLayers
+from .loading import LanguageModel
+from .parameters import first_trained_layer
+from .recipe import Recipe
+from .token_loss import check_sequences, evaluation_mode, loss_token_count, nll_of_logits
+
+
+class HeldOut:
+    """Records as zero-shot prompts with their labels, in the order in which they are looked at.
+
+    Layers below the first trained one run once, whatever the number of candidates.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        sequences: Sequence[TrainingSequence],
+        recipe: Recipe,
+        seed: int,
+        batch_size: int = 8,
+    ) -> None:
+        """Prepare; only a single token runs yet.
+
+        Args:
+            model: The model.
+            sequences: N records, in random order.
+            recipe: How the model is finetuned, which says what layers never change.
+            seed: Seed of the finetuning.
+            batch_size: Sequences per forward; changes memory and time only.
+
+        Raises:
+            UserError: If there is no sequence, or one does not fit the model.
+        """
+        check_sequences(model, sequences)
+        self._model, self._sequences = model, tuple(sequences)
+        self._size = batch_size if model.family.pads else 1
+        label = recipe.model_copy(update={"loss_tokens": "label", "loss_vocabulary": "full"})
+        self._frozen = FrozenLayers(model, first_trained_layer(model, recipe, seed), label)
+
+    def __len__(self) -> int:
+        """Return how many records there are, N."""
+        return len(self._sequences)
+
+    def nll(self, start: int = 0, stop: int | None = None) -> list[float]:
+        """Return how unlikely the model, as it now is, finds the labels of records `start` to `stop`.
+
+        Returns:
+            For each record the mean negative log-likelihood over the tokens of its label, in nats.
+        """
+        part = self._sequences[start:stop]
+        order = sorted(range(len(part)), key=lambda index: len(part[index].ids))
+        values = [0.0] * len(part)
+        with evaluation_mode(self._model.module), torch.no_grad():
+            for begin in range(0, len(part), self._size):
+                indices = order[begin : begin + self._size]
+                batch = self._frozen.batch([part[index] for index in indices])
+                with self._frozen.running(batch):
+                    logits = self._model.module(**batch.inputs).logits
+                for index, value in zip(indices, nll_of_logits(logits, batch).tolist(), strict=True):
+                    values[index] = value / loss_token_count(part[index], "label")
+        return values
