@@ -19,7 +19,8 @@ from ..errors import UserError
 AfterCall = Callable[[Tensor, Any], None]
 Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], AfterCall | None]
 
-_lock = threading.Lock()
+# Reentrant, for the garbage collector may end a forgotten stream while another tap begins.
+_lock = threading.RLock()
 _listeners: dict[str, list[Mapping[torch.nn.Module, Listener]]] = {}
 _replaced: dict[str, Callable[..., Any] | None] = {}
 

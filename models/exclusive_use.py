@@ -26,7 +26,8 @@ class _Use:
     what: str
 
 
-_lock = threading.Lock()
+# Reentrant, for the garbage collector may end a forgotten generator, and so its use, while another use begins.
+_lock = threading.RLock()
 _uses: WeakKeyDictionary[torch.nn.Module, list[_Use]] = WeakKeyDictionary()
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .exclusive_use import exclusive
 from .loading import LanguageModel
+from .rotation import fresh_rotation
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def _output_lengths(model: LanguageModel, layers: list[torch.nn.Module]) -> list
 
     handles = [layer.register_forward_hook(look(index)) for index, layer in enumerate(layers)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), fresh_rotation(model.module):
             model.module(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), use_cache=False)
     finally:
         for handle in handles:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import shared_material
 import tiny_families
 import torch
 from tiny_families import FAMILIES
@@ -18,6 +19,7 @@ import iclprobe.hooks.rows
 import iclprobe.hooks.tap
 from iclprobe.hooks.rows import Rows
 from iclprobe.hooks.self_check import Check, SelfCheck, self_check
+from iclprobe.models.loading import load_model
 
 FIRED, SAME_LOGITS, ATTENTION, BATCHES, PREFIX = range(5)
 
@@ -74,6 +76,13 @@ def test_a_distant_window_is_exceeded_by_two_prompts_of_their_own(monkeypatch: p
 
     monkeypatch.setattr(iclprobe.hooks.rows, "visible_keys", causal)
     assert held(model) == [True, True, True, True, True, False]
+
+
+@pytest.mark.real
+def test_the_window_of_a_real_model_is_exceeded() -> None:
+    result = self_check(load_model(shared_material.real_model("gemma3-270m"), device="cpu"))
+    assert result.held, result.lines()
+    assert result.checks[-1].name == "all of this holds on both sides of 512 tokens"
 
 
 def test_weights_that_are_not_numbers_are_noticed() -> None:
