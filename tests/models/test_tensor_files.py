@@ -139,7 +139,7 @@ WRAPPED: dict[str, Any] = {
     "a best loss": {"model": WEIGHTS, "iter_num": 5, "best_val_loss": torch.tensor(1.5)},
     "a random state": {"model_state_dict": WEIGHTS, "rng": torch.get_rng_state()},
     "an optimizer": {"state": WEIGHTS, "optimizer": {"state": {0: MOMENTS}, "param_groups": [{"lr": 0.1}]}},
-    "an optimizer by names": {"model": WEIGHTS, "optim": {"state": {name: MOMENTS for name in WEIGHTS}}},
+    "an optimizer by names": {"model": WEIGHTS, "optim": {"state": dict.fromkeys(WEIGHTS, MOMENTS)}},
     "engine": {
         "module": WEIGHTS,
         "buffer_names": [],
@@ -297,7 +297,7 @@ def test_an_lfs_pointer_says_what_it_is(tmp_path: Path) -> None:
 
 def test_what_a_pickle_asks_for_besides_weights_is_named(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(2), "path": _Trap(tmp_path / "mark")}, tmp_path / "last.pt")
-    with pytest.raises(UserError, match=r"as pickled weights \(it asks for pathlib") as caught:
+    with pytest.raises(UserError, match=r"as pickled weights \(it asks for \w+\)") as caught:
         open_tensors(tmp_path / "last.pt")
     assert len(str(caught.value)) - len(str(tmp_path)) < 300
 
