@@ -59,16 +59,16 @@ def load_whole(place: str, **options: Any) -> Any:
         return loaded
 
     module, report = load()
-    mapping = key_mapping(report["unexpected_keys"], module.state_dict())
-    if mapping:
-        del module
-        module, report = load(key_mapping=mapping)
-        _forget(module, mapping)
     if getattr(module, "_hf_peft_config_loaded", False):
         # Its adapter would run unasked, and the report tells of the adapter alone.
         raise UserError(
             f"{place!r} is no model alone, it holds an adapter: take adapter_config.json out, or merge it"
         )
+    mapping = key_mapping(report["unexpected_keys"], module.state_dict())
+    if mapping:
+        del module
+        module, report = load(key_mapping=mapping)
+        _forget(module, mapping)
     _refuse_disagreement(place, module, report)
     folder = local_folder(place, options.get("revision"))
     if folder is not None and not _quantised(module):

@@ -297,7 +297,7 @@ def test_an_lfs_pointer_says_what_it_is(tmp_path: Path) -> None:
 
 def test_what_a_pickle_asks_for_besides_weights_is_named(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(2), "path": _Trap(tmp_path / "mark")}, tmp_path / "last.pt")
-    with pytest.raises(UserError, match=r"as pickled weights \(it asks for pathlib") as caught:
+    with pytest.raises(UserError, match=r"as pickled weights \(it asks for \w+\)") as caught:
         open_tensors(tmp_path / "last.pt")
     assert len(str(caught.value)) - len(str(tmp_path)) < 300
 
