@@ -161,7 +161,7 @@ class PromptView:
         return self.table()
 
 
-_BEGIN = "begin of sequence"
+_BEGIN = "begin-of-sequence"
 
 
 def show_prompt(

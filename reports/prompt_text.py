@@ -13,8 +13,11 @@ _WIDTH = 100
 
 
 def quoted(text: str) -> str:
-    """Return a text as a JSON string: line breaks and quotation marks are seen, other letters stay as they are."""
-    return json.dumps(text, ensure_ascii=False)
+    """Return a text as a JSON string: line breaks, quotation marks and what has no shape are seen."""
+    return "".join(
+        letter if letter.isprintable() else json.dumps(letter)[1:-1]
+        for letter in json.dumps(text, ensure_ascii=False)
+    )
 
 
 def separator_words(view: PromptView) -> str:
@@ -62,7 +65,7 @@ def prompt_text(view: PromptView) -> str:
         ("task", f"{view.task}, template {view.template}"),
         ("query", f"{view.query_index} of the validation records, gold label {view.gold}"),
         ("chat template", view.chat_template),
-        ("begin of sequence", begin),
+        ("begin-of-sequence", begin),
         ("separator", separator_words(view)),
         ("demonstrations", f"{view.demonstrations_used} of {view.demonstrations_asked} used"),
         ("context", _context(view)),
@@ -103,4 +106,5 @@ def _parts(parts: Iterable[PromptPart]) -> list[str]:
 
 def _token(token: str) -> str:
     """Return a token's text, quoted where it would not be seen whole."""
-    return token if token.isprintable() and " " not in token and token else quoted(token)
+    plain = token.isprintable() and token and not {" ", '"'} & set(token)
+    return token if plain else quoted(token)

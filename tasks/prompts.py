@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .encoding import TokenIds, continuations, encode, separator_ids
-from .frame import Frame, check_turns, frame_of
+from .encoding import TokenIds
+from .frame import Frame, frame_of
 from .label_words import check_label_words
 from .lost_text import lost_text
+from .pieces import Question, demonstrations_of, questions_of, tail_of
 from .prompt_set import Demonstration, PromptSet, TaskPrompts, TrainingSequence
 from .task import Record, Template
 
@@ -31,20 +32,6 @@ __all__ = [
     "shown_demonstrations",
     "training_sequences",
 ]
-
-
-@dataclass(frozen=True)
-class _Question:
-    """A record as a whole prompt, with every label option behind it."""
-
-    prompt: str
-    ids: TokenIds
-    options: tuple[TokenIds, ...]
-    gold: int
-
-    @property
-    def length(self) -> int:
-        return len(self.ids) + max(map(len, self.options))
 
 
 def build_prompts(
@@ -83,11 +70,11 @@ def build_prompts(
     if not queries:
         raise UserError("There is no query to ask: give at least one record.")
     frame = frame_of(tokenizer, template, template.render(queries[0]))
-    asked = _questions(tokenizer, template, frame, queries, "Query")
+    asked = questions_of(tokenizer, template, frame, queries, "Query")
     check_label_words([each.options for each in asked], label_words=template.label_words)
     kept = _fitting(frame, asked, context_length)
-    trained = _questions(tokenizer, template, frame, demonstrations, "Demonstration")
-    shown = _shown(tokenizer, template, frame, demonstrations, trained, asked[0])
+    trained = questions_of(tokenizer, template, frame, demonstrations, "Demonstration")
+    shown = demonstrations_of(tokenizer, template, frame, demonstrations, trained, asked[0])
     _check_begin(tokenizer, frame, [each.ids for each in (*asked, *trained)], template)
     longest_query = frame.bos_length + max(asked[index].length for index in kept)
     used = _fitting_demonstrations(frame, shown, longest_query, context_length)
@@ -124,7 +111,7 @@ def build_prompts(
         queries_skipped=len(asked) - len(kept),
         separator_unknown=lost.separator_unknown,
         shown=tuple(shown[:used]),
-        tail_ids=_tail(tokenizer, frame, asked[kept[0]]),
+        tail_ids=tail_of(tokenizer, frame, asked[kept[0]]),
         chat_template=frame.chat_template,
         separator=frame.separator(template),
         notes=lost.notes,
@@ -149,7 +136,7 @@ def training_sequences(
         UserError: When no record fits.
     """
     frame = frame_of(tokenizer, template, template.render(records[0]))
-    asked = _questions(tokenizer, template, frame, records, "Record")
+    asked = questions_of(tokenizer, template, frame, records, "Record")
     limit = context_length if context_length is not None else float("inf")
     fitting = [
         each for each in asked if len(frame.ids) + len(each.ids) + len(each.options[each.gold]) <= limit
@@ -176,39 +163,13 @@ def shown_demonstrations(
         UserError: When the tokenizer merges a label with the text before it, or loses the separator.
     """
     frame = frame_of(tokenizer, template, template.render(records[0]))
-    asked = _questions(tokenizer, template, frame, records, "Demonstration")
-    shown = _shown(tokenizer, template, frame, records, asked)
+    asked = questions_of(tokenizer, template, frame, records, "Demonstration")
+    shown = demonstrations_of(tokenizer, template, frame, records, asked)
     lost_text(tokenizer, template, frame.separator(template), shown)
     return tuple(shown)
 
 
-def _questions(
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    frame: Frame,
-    records: Sequence[Record],
-    name: str,
-) -> list[_Question]:
-    """Records as prompts that end where the answer stands."""
-    texts = [template.render(record) for record in records]
-    prompts = [frame.asked(text) for text in texts]
-    whole = encode(tokenizer, prompts)
-    behind = frame.behind_head(tokenizer, prompts, whole)
-    for index, (text, ids) in enumerate(zip(texts, behind, strict=True)):
-        if not ids or (frame.is_turn and not text.strip()):
-            raise UserError(f"{name} {index} is {text!r}, which has no tokens: give it some text.")
-    check_turns(tokenizer, frame, prompts)
-    options = [
-        continuations(tokenizer, prompts, whole, [frame.answer(template, label)] * len(prompts))
-        for label in range(len(template.label_words))
-    ]
-    return [
-        _Question(prompt, ids, own, record.label)
-        for prompt, ids, own, record in zip(prompts, behind, zip(*options, strict=True), records, strict=True)
-    ]
-
-
-def _fitting(frame: Frame, asked: Sequence[_Question], context_length: int | None) -> list[int]:
+def _fitting(frame: Frame, asked: Sequence[Question], context_length: int | None) -> list[int]:
     """The indices of the queries that fit on their own."""
     limit = context_length if context_length is not None else float("inf")
     kept = [index for index, query in enumerate(asked) if len(frame.ids) + query.length <= limit]
@@ -219,42 +180,6 @@ def _fitting(frame: Frame, asked: Sequence[_Question], context_length: int | Non
             f"takes {shortest} with its label; use shorter records or a model with a longer context."
         )
     return kept
-
-
-def _shown(
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    frame: Frame,
-    records: Sequence[Record],
-    asked: Sequence[_Question],
-    query: _Question | None = None,
-) -> list[Demonstration]:
-    """Records as they stand in the context, where no turn ends before the label, with a query behind the last."""
-    texts = [frame.shown(template.render(record)) for record in records]
-    labels = [template.label_text(record.label) for record in records]
-    if frame.is_turn:
-        whole = encode(tokenizer, texts)
-        inputs = frame.behind_head(tokenizer, texts, whole)
-        answers = continuations(tokenizer, texts, whole, labels)
-    else:
-        whole = inputs = [each.ids for each in asked]
-        answers = [each.options[each.gold] for each in asked]
-    # Plain prompts are not the tokens of their text as a whole (R5), so separators need not be either.
-    following = [("", ())] * len(records)
-    if frame.is_turn:
-        following = [(frame.own(text), ids) for text, ids in zip(texts[1:], inputs[1:], strict=True)]
-        following.append(("", ()) if query is None else (frame.own(query.prompt), query.ids))
-    separator = frame.separator(template)
-    return [
-        Demonstration(
-            inputs[index],
-            answers[index],
-            separator_ids(
-                tokenizer, separator, text + labels[index], whole[index] + answers[index], following[index]
-            ),
-        )
-        for index, text in enumerate(texts)
-    ]
 
 
 def _fitting_demonstrations(
@@ -269,20 +194,8 @@ def _fitting_demonstrations(
     return len(shown)
 
 
-def _tail(tokenizer: PreTrainedTokenizerBase, frame: Frame, query: _Question) -> TokenIds:
-    """The tokens of a query that are the template's rather than the user's text."""
-    if not frame.is_turn:
-        return ()
-    before = query.prompt.removesuffix(frame.tail)
-    (ids,) = frame.behind_head(tokenizer, [before], encode(tokenizer, [before]))
-    shared = next(
-        (at for at, pair in enumerate(zip(ids, query.ids, strict=False)) if pair[0] != pair[1]), len(ids)
-    )
-    return query.ids[shared:]
-
-
 def _training(
-    frame: Frame, asked: Sequence[_Question], context_length: int | None
+    frame: Frame, asked: Sequence[Question], context_length: int | None
 ) -> tuple[TrainingSequence, ...]:
     front = frame.ids
     sequences = tuple(

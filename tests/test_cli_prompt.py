@@ -27,7 +27,7 @@ def test_prompt_prints_both_prompts_with_their_tokens(
     printed = capsys.readouterr().out
     assert "zero-shot prompt, " in printed and "in-context prompt, " in printed
     assert "query              3 of the validation records" in printed
-    assert "begin of sequence  <s> (1)" in printed
+    assert "begin-of-sequence  <s> (1)" in printed
     assert "separator          the end-of-sequence token" in printed
     assert "separator 2" in printed and "label options behind the query" in printed
 
@@ -37,7 +37,7 @@ def test_json_holds_the_ids(arguments: list[str], capsys: pytest.CaptureFixture[
     view = json.loads(capsys.readouterr().out)
     assert view["separator"] == " very " and view["icl"]["ids"][0] == 1
     assert len(view["icl"]["ids"]) == len(view["icl"]["tokens"])
-    assert view["icl"]["parts"]["begin of sequence"] == 0
+    assert view["icl"]["parts"]["begin-of-sequence"] == 0
 
 
 def test_the_config_file_of_a_comparison_serves(

@@ -22,6 +22,7 @@ from iclprobe.analyses.subject import load_subject
 from iclprobe.hooks.text_prompts import as_prompt_set
 from iclprobe.models import learning_rate
 from iclprobe.models.recipe import load_recipe
+from iclprobe.reports.prompt_text import quoted
 from iclprobe.tasks.task import Task
 
 
@@ -74,13 +75,13 @@ def test_the_prompt_shown_is_the_prompt_that_is_run(options: dict[str, Any]) -> 
 def test_parts_are_told_apart(options: dict[str, Any]) -> None:
     view = shown(options, chat_template="off", separator=" very ")
     assert [part.name for part in view.icl.parts] == [
-        "begin of sequence",
+        "begin-of-sequence",
         *(f"{name} {number}" for number in (1, 2) for name in ("demonstration", "label", "separator")),
         "query",
     ]
-    assert [part.name for part in view.zero_shot.parts] == ["begin of sequence", "query"]
+    assert [part.name for part in view.zero_shot.parts] == ["begin-of-sequence", "query"]
     named = {part.name: part for part in view.icl.parts}
-    assert named["begin of sequence"].tokens == ("<s>",)
+    assert named["begin-of-sequence"].tokens == ("<s>",)
     assert named["separator 1"].tokens == (" ", "very", " ")
     assert named["label 1"].tokens[-1] in ("good", "bad")
     assert named["query"].tokens[-2:] == ("Label", ":")
@@ -107,6 +108,11 @@ def test_the_text_shown_is_quoted(options: dict[str, Any]) -> None:
     assert any(line.split()[:2] == ["separator", "1"] and '"\\n" "\\n"' in line for line in lines)
     off = str(shown(options, chat_template="off"))
     assert "separator          the end-of-sequence token\n" in off
+
+
+def test_what_has_no_shape_is_seen_in_quotation_marks() -> None:
+    assert quoted('a\u00a0"b"\n\u200bé') == '"a\\u00a0\\"b\\"\\n\\u200bé"'
+    assert json.loads(quoted("\u2028x\U000e0001")) == "\u2028x\U000e0001"
 
 
 def test_no_weights_are_needed(options: dict[str, Any], chat: Path, tmp_path: Path) -> None:
