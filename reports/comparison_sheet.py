@@ -17,6 +17,7 @@ from ..analyses.comparison.measures import (
 )
 from ..analyses.configuration import CompareConfig
 from .comparison_facts import alarms_of, facts_of, warnings_of
+from .comparison_notes import CALIBRATED
 
 Cell = tuple[str, ...]
 """The parts of a cell: value, counts, interval; parts are aligned with those above and below."""
@@ -101,6 +102,11 @@ def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple
             ),
         ),
         Block(
+            "%",
+            tuple(settings),
+            (("calibrated", tuple(cells[f"calibrated accuracy, {name}"] for name in settings)),),
+        ),
+        Block(
             "cosine",
             ("measured", *(name.removeprefix("SimAOU, ").replace("_", " ") for name in nulls)),
             (("SimAOU", tuple(cells[name] for name in ("SimAOU", *nulls))),),
@@ -171,6 +177,7 @@ def _notes(config: CompareConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
     undefined = [draw.sim_aou.undefined_layers for draw in draws]
     notes = [
         spread,
+        CALIBRATED,
         "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers; "
         "its nulls stand beside it.",
         f"SimAM: cosine of the attention scores{variant} of ICL with those of zero-shot (before) and of the "
