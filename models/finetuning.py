@@ -66,6 +66,7 @@ class Finetuning:
         recipe: How it was done.
         trained_parameters: How many numbers were trained.
         evaluations: The epochs, counted from 1, after which it was evaluated.
+        initial_loss: The loss over all demonstrations before the first update, where it was measured.
     """
 
     delta: Delta
@@ -77,6 +78,12 @@ class Finetuning:
     recipe: Recipe
     trained_parameters: int
     evaluations: tuple[int, ...]
+    initial_loss: float | None = None
+
+    @property
+    def first_loss(self) -> float:
+        """The loss before the first update: over all demonstrations, or the first step's where no other is known."""
+        return self.losses[0] if self.initial_loss is None else self.initial_loss
 
     def __post_init__(self) -> None:
         """Check that there is one loss a step."""
@@ -96,6 +103,7 @@ def finetune(
     watch: Literal["trained", "layers"] = "trained",
     progress: Progress | None = None,
     forward_size: int = 8,
+    measure_initial_loss: bool = False,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
 
@@ -121,6 +129,8 @@ def finetune(
             other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
+        measure_initial_loss: Whether to measure the loss over all demonstrations before the first step too, where
+            that step does not take all of them.
 
     Raises:
         FinetuningDiverged: If the loss or the weights become infinite or NaN, or the loss exceeds ten times
@@ -147,6 +157,9 @@ def finetune(
             swapped(model.module, trained.copies),
         ):
             stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
+            initial_loss = None
+            if measure_initial_loss and recipe.batch_size_of(len(training)) < len(training):
+                initial_loss = stepper.objective.value(training)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
@@ -173,6 +186,7 @@ def finetune(
         recipe=recipe,
         trained_parameters=trained_parameters,
         evaluations=tuple(evaluations),
+        initial_loss=initial_loss,
     )
 
 

@@ -142,7 +142,8 @@ class RateSearch:
             trial.nll = self._held_out.nll(0, self._first)
             if not all(map(math.isfinite, trial.nll)):
                 raise FinetuningDiverged("a held-out label is impossible", step, math.inf, trial.rate)
-            if self._is_behind(trial.nll, self.best.nll if self.best else ()):
+            some_left = self._first < len(self._held_out)
+            if some_left and self.best is not None and self._is_behind(trial.nll, self.best.nll):
                 raise _Behind
             return
         epoch, rest = divmod(step, trial.steps_an_epoch)

@@ -141,6 +141,41 @@ def accuracy(correct: Tensor) -> Ratio:
     return Ratio(correct.long(), torch.ones_like(correct, dtype=torch.long))
 
 
+def calibrated_prediction(label_logprobs: Tensor) -> Tensor:
+    """Return `[N]` the label option that is likeliest next to what it is in the other queries (batch calibration).
+
+    Each option's log-probability less its mean over the queries, then argmax (definitions R21): a word that is always
+    likelier than the others is no longer preferred. An impossible option stays out of its mean and is never taken.
+
+    Args:
+        label_logprobs: `[N, C]` log-probability of each label option.
+    """
+    if label_logprobs.ndim != 2 or not label_logprobs.is_floating_point():
+        raise ValueError(
+            f"expected label_logprobs [N, C], got {tuple(label_logprobs.shape)} of {label_logprobs.dtype}"
+        )
+    values = label_logprobs.double()
+    possible = values.isfinite()
+    means = values.where(possible, 0).sum(0) / possible.sum(0).clamp(min=1)
+    return (values - means).where(possible, -torch.inf).argmax(1)
+
+
+def calibrated_accuracy(label_logprobs: Tensor, gold: Tensor) -> Ratio:
+    """Return how many `calibrated_prediction`s are right; 0 of 0 for a single query, whose mean is itself.
+
+    A bootstrap of the ratio holds the calibration: it answers for other queries under these means. The noise of the
+    means themselves, of the order of their standard error over N queries, is not in the interval.
+
+    Args:
+        label_logprobs: `[N, C]` log-probability of each label option.
+        gold: `[N]` gold label options.
+    """
+    prediction = calibrated_prediction(label_logprobs)
+    _require_queries(prediction=prediction, gold=gold)
+    counted = torch.full_like(gold, int(len(gold) > 1), dtype=torch.long)
+    return Ratio((prediction == gold).long() * counted, counted)
+
+
 def correct_over_labels(prediction: Tensor, gold: Tensor) -> Tensor:
     """Return `[N]` bool: the predicted label option `[N]` is the gold one `[N]`."""
     _require_queries(prediction=prediction, gold=gold)

@@ -6,28 +6,18 @@ from collections.abc import Iterable, Sequence
 
 from ..analyses.comparison.draw import Draw, FinetunedSetting
 from ..analyses.configuration import CompareConfig
+from .comparison_alarms import ALARMS
 from .prompt_text import prompt_fact
 from .style import MATRIX_NAMES
 
 
-def changed_by_finetuning(draw: Draw) -> int:
-    """Return how many predictions finetuning changed."""
-    return int((draw.answers["ft"].prediction != draw.answers["zsl"].prediction).sum())
-
-
 def alarms_of(draws: Sequence[Draw]) -> tuple[str, ...]:
-    """Return what must be read before any number: the draws in which finetuning changed no prediction."""
-    return tuple(_unchanged(draw, len(draws)) for draw in draws if not changed_by_finetuning(draw))
+    """Return what must be read before any number, see `ALARMS`, draw by draw."""
 
+    def where(draw: Draw) -> str:
+        return f" in the draw of seed {draw.seed}" if len(draws) > 1 else ""
 
-def _unchanged(draw: Draw, draws: int) -> str:
-    which = f" in the draw of seed {draw.seed}" if draws > 1 else ""
-    finetuning = draw.finetuned.finetuning
-    how = f" and learning rate {finetuning.learning_rate:g}" if finetuning else ""
-    return (
-        f"finetuning changed no prediction{which}: with {draw.finetuned.source}{how} every one of "
-        f"{len(draw.gold)} is that of zero-shot, so the overlap of changes says nothing about finetuning"
-    )
+    return tuple(alarm.one(draw, where(draw)) for alarm in ALARMS for draw in draws if alarm.sounds(draw))
 
 
 def facts_of(config: CompareConfig, draws: Sequence[Draw]) -> tuple[tuple[str, str], ...]:

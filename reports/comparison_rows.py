@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..analyses.comparison.draw import Draw
 from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
-from .comparison_facts import changed_by_finetuning
+from .comparison_alarms import ALARMS, Alarm
+from .comparison_notes import CALIBRATED
 from .comparison_sheet import SIM_AOU_NOTES, Block, cell_of
 from .undefined_notes import undefined_notes
 
@@ -18,6 +19,14 @@ _BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
     (
         "accuracy, label set (%)",
         {"zero-shot": "accuracy, zero-shot", "ICL": "accuracy, ICL", "finetuned": "accuracy, finetuned"},
+    ),
+    (
+        "accuracy, calibrated (%)",
+        {
+            "zero-shot": "calibrated accuracy, zero-shot",
+            "ICL": "calibrated accuracy, ICL",
+            "finetuned": "calibrated accuracy, finetuned",
+        },
     ),
     (
         "accuracy, vocabulary (%)",
@@ -58,6 +67,7 @@ _BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
 )
 
 _NOTES = (
+    CALIBRATED,
     *SIM_AOU_NOTES,
     "SimAM: cosine of the attention scores of ICL with those of zero-shot (before) and of the finetuned model "
     "(after); delta compares their changes from zero-shot, and its null accounts for the row that both are taken "
@@ -89,23 +99,24 @@ def row_blocks(rows: Mapping[str, Sequence[MeasureOverDraws]], draws: int) -> tu
 
 
 def row_alarms(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
-    """Return what must be read before any number, once for all comparisons: where finetuning changed no prediction.
+    """Return what must be read before any number, see `ALARMS`, each once with the comparisons that it holds in.
 
     Args:
         rows: The draws of each comparison, by the comparison's name.
     """
+    said = ((alarm.several, _where(alarm, rows)) for alarm in ALARMS)
+    return tuple(f"{what}, in: {'; '.join(where)}" for what, where in said if where)
+
+
+def _where(alarm: Alarm, rows: Mapping[str, Sequence[Draw]]) -> list[str]:
     where = []
     for row, draws in rows.items():
-        seeds = [str(draw.seed) for draw in draws if not changed_by_finetuning(draw)]
+        seeds = [str(draw.seed) for draw in draws if alarm.sounds(draw)]
         if len(seeds) == len(draws):
             where.append(row)
         elif seeds:
             where.append(f"{row} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
-    if not where:
-        return ()
-    return (
-        f"finetuning changed no prediction, so the overlap of changes says nothing about it, in: {'; '.join(where)}",
-    )
+    return where
 
 
 def row_notes(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:

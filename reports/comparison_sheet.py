@@ -21,6 +21,7 @@ from ..analyses.comparison.measures import (
 )
 from ..analyses.configuration import CompareConfig
 from .comparison_facts import alarms_of, facts_of, warnings_of
+from .comparison_notes import CALIBRATED
 from .undefined_notes import undefined_notes
 
 Cell = tuple[str, ...]
@@ -103,6 +104,11 @@ def _blocks(measures: Sequence[Measure | MeasureOverDraws], draws: int) -> tuple
                 )
                 for name in settings
             ),
+        ),
+        Block(
+            "%",
+            tuple(settings),
+            (("calibrated", tuple(cells[f"calibrated accuracy, {name}"] for name in settings)),),
         ),
         Block(
             "cosine",
@@ -190,6 +196,7 @@ def _notes(config: CompareConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
     variant = "" if config.score_variant == "raw" else f" ({config.score_variant})"
     return (
         spread,
+        CALIBRATED,
         *SIM_AOU_NOTES,
         f"SimAM: cosine of the attention scores{variant} of ICL with those of zero-shot (before) and of the "
         "finetuned model (after); delta compares their changes from zero-shot, and its null accounts for the row "

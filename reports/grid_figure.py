@@ -33,6 +33,10 @@ _REFERENCES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
         ("accuracy, ICL", "ICL", _ICL),
         ("accuracy, zero-shot", "zero-shot", _ZERO_SHOT),
     ),
+    "calibrated accuracy, finetuned": (
+        ("calibrated accuracy, ICL", "ICL", _ICL),
+        ("calibrated accuracy, zero-shot", "zero-shot", _ZERO_SHOT),
+    ),
     "accuracy over the vocabulary, finetuned": (
         ("accuracy over the vocabulary, ICL", "ICL", _ICL),
         ("accuracy over the vocabulary, zero-shot", "zero-shot", _ZERO_SHOT),

@@ -65,6 +65,8 @@ def made_draw(
     searched: bool = True,
     somebody_elses: bool = False,
     used: int = 8,
+    icl_learns: bool = True,
+    final_loss: float = 2.0,
 ) -> Draw:
     """A consistent draw of random tensors.
 
@@ -80,6 +82,8 @@ def made_draw(
         searched: Whether the learning rate was chosen by search.
         somebody_elses: Whether the finetuned weights came without a run.
         used: Demonstrations used of 8.
+        icl_learns: Whether ICL answers otherwise than zero-shot, and mostly right.
+        final_loss: The training loss after finetuning; before it, it was 2.5.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -101,6 +105,8 @@ def made_draw(
     gold = torch.randint(len(labels), (n,), generator=generator)
     logits = {setting: normal(n, len(labels)) for setting in ("zsl", "icl", "ft")}
     logits["icl"] += 3 * torch.nn.functional.one_hot(gold, len(labels))
+    if not icl_learns:
+        logits["icl"] = logits["zsl"]
     if not finetuning_changes:
         logits["ft"] = logits["zsl"]
     reached = torch.rand(n, generator=generator) < 0.7
@@ -108,7 +114,7 @@ def made_draw(
     run = Finetuning(
         delta=Delta({}),
         losses=(2.5, 2.25),
-        final_loss=2.0,
+        final_loss=final_loss,
         epochs=1,
         steps=2,
         learning_rate=0.01,

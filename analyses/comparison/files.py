@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.recipe import load_recipe
-from ...probes import prediction_changes
+from ...probes import calibrated_prediction, prediction_changes
 from ..configuration import CompareConfig
 from ..plain_values import plain
 from ..run_directory import write_manifest
@@ -74,8 +74,8 @@ def examples_frame(draws: Sequence[Draw]) -> DataFrame:
     """Return one row per draw and query.
 
     Columns: ``seed``, ``query_index`` (in the file of the records, from 0), ``text``, ``gold``; for each setting
-    ``zsl_prediction``, ``zsl_correct`` (over the label set), ``zsl_correct_vocabulary`` and one
-    ``zsl_logprob[label]`` per label; ``sim_aou``, ``sim_aou_null[kind]`` of each null and ``sim_aou_partial``, means
+    ``zsl_prediction``, ``zsl_correct`` (over the label set), ``zsl_correct_calibrated``,
+    ``zsl_correct_vocabulary`` and one ``zsl_logprob[label]`` per label; ``sim_aou``, ``sim_aou_null[kind]`` of each null and ``sim_aou_partial``, means
     over layers.
 
     Args:
@@ -100,6 +100,9 @@ def _example_columns(draw: Draw) -> dict[str, Any]:
         answers = draw.answers[setting]
         columns[f"{setting}_prediction"] = names(answers.prediction.tolist())
         columns[f"{setting}_correct"] = answers.correct.tolist()
+        columns[f"{setting}_correct_calibrated"] = (
+            calibrated_prediction(answers.label_logprobs) == draw.gold
+        ).tolist()
         columns[f"{setting}_correct_vocabulary"] = answers.correct_vocabulary.tolist()
     for setting in SETTINGS:
         for label, values in zip(draw.label_names, draw.answers[setting].label_logprobs.T, strict=True):
@@ -216,6 +219,7 @@ def _finetuned_results(finetuned: FinetunedSetting) -> dict[str, Any]:
         "recipe": None if run is None else run.recipe.model_dump(),
         "learning_rate": None if run is None else run.learning_rate,
         "losses": None if run is None else run.losses,
+        "first_loss": None if run is None else run.first_loss,
         "final_loss": None if run is None else run.final_loss,
         "steps": None if run is None else run.steps,
         "evaluations": [dataclasses.asdict(evaluation) for evaluation in finetuned.evaluations],

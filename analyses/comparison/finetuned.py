@@ -78,6 +78,7 @@ def _finetune(
             seed=seed,
             evaluate=None if queries is None else evaluate,
             progress=lambda step, total, loss: bar.update(),
+            measure_initial_loss=True,
         )
     kept = replace(finetuning, delta=_in_main_memory(finetuning.delta))
     setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))

@@ -13,6 +13,7 @@ from ...probes import (
     Ratio,
     accuracy,
     bootstrap_mean,
+    calibrated_accuracy,
     changed_predictions,
     jaccard,
     mean_and_std,
@@ -97,6 +98,13 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
     correct = [answers[setting].correct for setting in SETTINGS]
     return (
         *(ratio(f"accuracy, {SETTING_NAMES[s]}", accuracy(answers[s].correct)) for s in SETTINGS),
+        *(
+            ratio(
+                f"calibrated accuracy, {SETTING_NAMES[s]}",
+                calibrated_accuracy(answers[s].label_logprobs, draw.gold),
+            )
+            for s in SETTINGS
+        ),
         *(
             ratio(
                 f"accuracy over the vocabulary, {SETTING_NAMES[s]}", accuracy(answers[s].correct_vocabulary)

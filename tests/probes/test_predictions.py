@@ -11,6 +11,8 @@ from iclprobe.probes import (
     PredictionChanges,
     Ratio,
     accuracy,
+    calibrated_accuracy,
+    calibrated_prediction,
     changed_predictions,
     correct_over_labels,
     correct_over_vocabulary,
@@ -85,6 +87,39 @@ def test_accuracy_and_changes_by_hand():
     assert counts(accuracy(correct_over_labels(ICL, GOLD))) == (5, 10)  # 0, 1, 4, 5, 8
     assert counts(changed_predictions(ZSL, ICL)) == (6, 10)
     assert changed_predictions(ZSL, FT).percent == pytest.approx(60.0)
+
+
+def test_calibration_takes_off_what_a_label_has_in_all_queries():
+    logprobs = torch.tensor([[-0.1, -3.0], [-0.2, -2.0], [-0.1, -1.0], [-0.2, -2.6]])
+    gold = torch.tensor([0, 1, 1, 0])
+    assert logprobs.argmax(1).tolist() == [0, 0, 0, 0]
+    # The means are -0.15 and -2.15, so the second word is likelier than usual by 0.15 and 1.15 in the middle queries.
+    assert calibrated_prediction(logprobs).tolist() == [0, 1, 1, 0]
+    ratio = calibrated_accuracy(logprobs, gold)
+    assert (ratio.numerator, ratio.denominator) == (4, 4)
+    interval = ratio.interval(seed=0, resamples=50)
+    assert float(interval.low) == float(interval.high) == 100.0
+
+
+def test_calibration_equals_the_literal_definition_and_ignores_a_constant_of_a_label():
+    generator = torch.Generator().manual_seed(0)
+    logprobs = torch.randn(40, 3, generator=generator)
+    literal = []
+    for query in range(40):
+        left = [float(logprobs[query, c]) - sum(map(float, logprobs[:, c])) / 40 for c in range(3)]
+        literal.append(left.index(max(left)))
+    assert calibrated_prediction(logprobs).tolist() == literal
+    shifted = logprobs + torch.tensor([5.0, -2.0, 0.25])
+    assert calibrated_prediction(shifted).tolist() == literal
+
+
+def test_an_impossible_label_is_never_taken_and_a_single_query_has_no_calibration():
+    logprobs = torch.tensor([[-1.0, -torch.inf], [-2.0, -1.0], [-3.0, -3.0]])
+    assert calibrated_prediction(logprobs).tolist() == [0, 1, 0]
+    alone = calibrated_accuracy(torch.tensor([[-1.0, -2.0]]), torch.tensor([0]))
+    assert alone.denominator == 0 and math.isnan(alone.percent)
+    with pytest.raises(ValueError, match="label_logprobs"):
+        calibrated_prediction(torch.tensor([1.0, 2.0]))
 
 
 def test_full_vocabulary_asks_for_the_gold_label_only():

@@ -42,6 +42,16 @@ def test_finetuning_that_changed_nothing_is_said_once_for_all_rows() -> None:
     assert alarm.endswith("in: a (seed 0); b")
 
 
+def test_every_alarm_is_said_once_with_the_rows_that_it_holds_in() -> None:
+    plain, blind = made_draw(0), made_draw(1, icl_learns=False)
+    risen = made_draw(2, final_loss=4.0)
+    blindness, loss = row_alarms({"a": [plain, blind], "b": [blind, risen], "c": [plain]})
+    assert blindness.startswith("ICL is not better than zero-shot") and blindness.endswith(
+        "in: a (seed 1); b (seed 1)"
+    )
+    assert loss.startswith("the training loss rose") and loss.endswith("in: b (seed 2)")
+
+
 def test_a_frame_has_one_row_for_each_comparison_and_measure() -> None:
     one = measures(0)
     frame = rows_frame([({"control": "none"}, one), ({"control": "other"}, measures(1))], ("control",))

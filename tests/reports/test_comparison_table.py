@@ -30,6 +30,39 @@ def test_a_finetuning_that_changed_nothing_is_said_first() -> None:
     assert "changed no prediction" not in comparison_text(CONFIG, [made_draw()])
 
 
+def test_icl_that_is_no_better_than_zero_shot_is_said_first() -> None:
+    as_good = made_draw(icl_learns=False)
+    right = int(as_good.answers["zsl"].correct.sum())
+    first = comparison_text(CONFIG, [as_good], width=200).splitlines()[0]
+    assert first.startswith(
+        f"ICL is not better than zero-shot: {right} against {right} of 12 right over the label set"
+    )
+    several = comparison_text(CONFIG, [made_draw(0), made_draw(1, icl_learns=False)], width=200)
+    assert several.splitlines()[0].startswith("ICL is not better than zero-shot in the draw of seed 1")
+    assert "is not better" not in comparison_text(CONFIG, [made_draw()])
+
+
+def test_a_training_loss_that_rose_is_said_first() -> None:
+    text = comparison_text(CONFIG, [made_draw(final_loss=2.75)], width=200)
+    assert text.splitlines()[0].startswith("the training loss rose, from 2.500 to 2.750")
+    assert comparison_html(CONFIG, [made_draw(final_loss=math.nan)]).count("<strong>") == 1
+    for steady in (2.5, 2.5 + 1e-6):  # What was not trained differs by rounding alone.
+        assert "rose" not in comparison_text(CONFIG, [made_draw(final_loss=steady)])
+    assert "rose" not in comparison_text(CONFIG, [made_draw(final_loss=9.0, somebody_elses=True)])
+
+
+def test_everything_that_must_be_read_first_is_said() -> None:
+    text = comparison_text(
+        CONFIG, [made_draw(icl_learns=False, finetuning_changes=False, final_loss=3.0)], width=300
+    )
+    assert [line.split(":")[0].split(",")[0] for line in text.splitlines()[:3]] == [
+        "finetuning changed no prediction",
+        "ICL is not better than zero-shot",
+        "the training loss rose",
+    ]
+    assert text.splitlines()[3] == ""
+
+
 def test_the_heading_says_what_was_run() -> None:
     text = comparison_text(CONFIG, [made_draw()], width=300)
     assert line(text, "model").split(maxsplit=1)[1] == "pocket, float32, cpu, 3 layers recorded"
@@ -137,13 +170,13 @@ def test_html_escapes_every_text() -> None:
     assert "<i>" not in html
     assert "&lt;script&gt;" in html
     assert "a &amp; b" in html
-    assert html.count("<table>") == html.count("</table>") == 6
+    assert html.count("<table>") == html.count("</table>") == 7
 
 
 def test_the_frame_has_a_row_for_each_draw_and_measure() -> None:
     draws = [made_draw(0), made_draw(1, finetuning_changes=False)]
     frame = comparison_frame(CONFIG, draws)
-    assert len(frame) == 2 * 22
+    assert len(frame) == 2 * 25
     row = frame[(frame.seed == 1) & (frame.measure == "Rec2FTP")].iloc[0]
     assert (math.isnan(row.value), row.numerator, row.denominator) == (True, 0, 0)
     cosine = frame[(frame.seed == 0) & (frame.measure == "SimAOU")].iloc[0]

@@ -112,6 +112,7 @@ def test_results_hold_every_number_and_null_where_there_is_none() -> None:
     assert only["finetuned"]["evaluations"] == [{"epoch": 1, "accuracy": 50.0, "gold_logprob": -0.7}]
     search = only["finetuned"]["learning_rate_search"]
     assert search["chosen"] == 0.01
+    assert search["stopped_early"] == [] and search["offered"] == [0.001, 0.01, 1.0]
     assert search["candidates"][2] == {"learning_rate": 1.0, "held_out_nll": None, "diverged": True}
     assert len(only["noise_floor"]["ft_below"]) == 3
 
@@ -157,6 +158,9 @@ def test_examples_have_one_row_for_each_draw_and_query() -> None:
         answers = draw.answers[setting]
         assert row[f"{setting}_prediction"] == draw.label_names[int(answers.prediction[2])]
         assert row[f"{setting}_correct"] == (row[f"{setting}_prediction"] == row.gold)
+        usual = answers.label_logprobs.mean(0)
+        calibrated = int((answers.label_logprobs[2] - usual).argmax())
+        assert row[f"{setting}_correct_calibrated"] == (calibrated == int(draw.gold[2]))
         assert row[f"{setting}_correct_vocabulary"] == bool(answers.correct_vocabulary[2])
         assert row[f"{setting}_logprob[positive]"] == pytest.approx(float(answers.label_logprobs[2, 1]))
     assert row.sim_aou == pytest.approx(float(draw.sim_aou.values[2].mean()))
