@@ -7,8 +7,6 @@ attention calls, and captures against captures that must equal them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.loading import LanguageModel, load_model
+from ..models.token_loss import evaluation_mode
 from ..seeds import derive_seed
 from ..tasks.prompts import PromptSet
 from .attention_calls import AttentionCall, watch_attention
@@ -186,7 +185,7 @@ def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
 
 def _changed_logits(model: LanguageModel, prompts: PromptSet) -> float:
     tokens, exists = _batch(prompts)
-    with _evaluating(model):
+    with evaluation_mode(model.module):
         without = run_forward(model, tokens, exists).logits
         with Recorder(resolve_plan(_EVERYTHING, model)).attached():
             with_tap = run_forward(model, tokens, exists).logits
@@ -228,7 +227,7 @@ def _unlike_attention(model: LanguageModel, prompts: PromptSet) -> float:
     tokens, exists = _batch(prompts)
     recorder = Recorder(resolve_plan(_EVERYTHING, model))
     calls: dict[int, AttentionCall] = {}
-    with _evaluating(model), recorder.attached(), watch_attention(model, calls):
+    with evaluation_mode(model.module), recorder.attached(), watch_attention(model, calls):
         run_forward(model, tokens, exists)
     patterns = recorder.take()["pattern"]
     worst = [_unlike_call(patterns[0, layer], calls.get(layer)) for layer in range(model.n_layers)]
@@ -252,14 +251,3 @@ def _unlike_call(pattern: Tensor, call: AttentionCall | None) -> float:
 
 def _largest(values: Tensor) -> float:
     return values.max().item()
-
-
-@contextmanager
-def _evaluating(model: LanguageModel) -> Iterator[None]:
-    modes = {module: module.training for module in model.module.modules()}
-    model.module.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

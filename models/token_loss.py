@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
+from .live_module import running_eagerly
 from .loading import LanguageModel
 from .recipe import LossTokens, LossVocabulary
 
@@ -199,11 +200,12 @@ def check_sequences(model: LanguageModel, sequences: Sequence[TrainingSequence])
 
 @contextmanager
 def evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off while the context lasts; every submodule gets its own mode back."""
+    """Switch dropout off while the context lasts, and compiling; every submodule gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        yield
+        with running_eagerly():
+            yield
     finally:
         for part, training in modes:
             part.training = training
