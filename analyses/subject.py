@@ -51,7 +51,7 @@ def load_subject(
     Raises:
         UserError: If one of them cannot be loaded, or no record is short enough.
     """
-    loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
+    loaded = _load_model(config) if model is None or isinstance(model, str) else _taken(config, model)
     chosen = task if isinstance(task, Task) else _load_task(config)
     if config.max_record_tokens is None:
         return Subject(loaded, chosen, (0, 0))
@@ -66,7 +66,14 @@ def _load_model(config: SubjectConfig) -> LanguageModel:
         dtype=config.dtype,
         device=config.device,
         adapter=config.adapter,
+        tokenizer=config.tokenizer,
+        trust_remote_code=config.trust_remote_code,
     )
+
+
+def _taken(config: SubjectConfig, model: LanguageModel | PreTrainedModel) -> LanguageModel:
+    """Return a model in memory, with the tokenizer that the configuration names."""
+    return load_model(model, tokenizer=config.tokenizer, trust_remote_code=config.trust_remote_code)
 
 
 def _load_task(config: SubjectConfig) -> Task:

@@ -25,6 +25,8 @@ from .options import (
     SeparatorOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     number_or_word,
     numbers,
     pairs,
@@ -36,6 +38,8 @@ from .options import (
 def compare(
     model: ModelOption = None,
     revision: RevisionOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter to merge into the model first.")] = None,
     task: TaskOption = None,
     data: DataOption = None,
@@ -112,6 +116,8 @@ def compare(
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         "adapter": adapter,
         "task": task,
         "data": data,

@@ -24,6 +24,8 @@ from .options import (
     SeparatorOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     number_or_word,
     pairs,
     read_config,
@@ -34,6 +36,8 @@ from .options import (
 def controls(
     model: ModelOption = None,
     revision: RevisionOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     task: TaskOption = None,
     data: DataOption = None,
     columns: ColumnsOption = None,
@@ -86,6 +90,8 @@ def controls(
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         "task": task,
         "data": data,
         "columns": pairs(columns, "--columns", "sentence=text,gold=label"),

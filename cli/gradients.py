@@ -16,6 +16,8 @@ from .options import (
     OverwriteOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     number_or_word,
     numbers,
     say,
@@ -24,6 +26,8 @@ from .options import (
 
 def gradients(
     model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     task: TaskOption = None,
     data: DataOption = None,
     template: TemplateOption = None,
@@ -65,6 +69,8 @@ def gradients(
 
     given: dict[str, Any] = {
         "model": model,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         "task": task,
         "data": data,
         "template": template,

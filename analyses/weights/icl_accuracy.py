@@ -52,6 +52,8 @@ def icl_accuracy(
     limit: int | None = 200,
     data: str | None = None,
     device: str = "cpu",
+    tokenizer: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Iterator[IclAccuracy]:
     """Run tasks with demonstrations in context at one checkpoint (Shen et al. §3.3).
 
@@ -63,6 +65,8 @@ def icl_accuracy(
         limit: Queries of each task at most.
         data: Where the records of the task are, in place of the hub.
         device: Where the model runs.
+        tokenizer: Where the tokenizer is, in place of the checkpoint's own.
+        trust_remote_code: Run code that comes with the checkpoint or its tokenizer.
 
     Yields:
         One entry a task and seed.
@@ -70,7 +74,13 @@ def icl_accuracy(
     Raises:
         UserError: If the model or a task cannot be loaded.
     """
-    model = load_model(checkpoint.model, revision=checkpoint.revision, device=device)
+    model = load_model(
+        checkpoint.model,
+        revision=checkpoint.revision,
+        device=device,
+        tokenizer=tokenizer,
+        trust_remote_code=trust_remote_code,
+    )
     for name in tasks:
         task = load_task(name, data=data)
         chosen = choose_queries(task, limit)
