@@ -23,8 +23,8 @@ def upcasting(attention: str) -> GPT2LMHeadModel:
         bos_token_id=1,
         eos_token_id=2,
         reorder_and_upcast_attn=True,
-        attn_implementation=attention,
     )
+    config._attn_implementation = attention
     return GPT2LMHeadModel(config).eval()
 
 
@@ -37,22 +37,12 @@ def test_a_model_whose_eager_attention_is_its_own_is_sent_to_sdpa_where_it_is_re
 
 
 def test_attention_is_no_advice_for_what_it_does_not_touch() -> None:
-    family = iclprobe.Family(
-        "gpt2", ("transformer.h",), "attn", "resid_dropout", "mlp.c_proj", ("c_attn",), "thirds"
-    )
-    model = iclprobe.load_model(upcasting("sdpa"))
-    wrong = iclprobe.LanguageModel(model.module, family, None, "it")
-    for part in wrong.parts:
-        part.attention.resid_dropout = torch.nn.Identity()
-    plan = CapturePlan(sites=("attention_output",))
-    assert iclprobe.capture(wrong, [[3, 4, 5]], plan).attention_output is not None
-    never = iclprobe.Family(
-        "gpt2", ("transformer.h",), "attn", "attn_dropout", "mlp.c_proj", ("c_attn",), "thirds"
-    )
-    with pytest.raises(
-        UserError, match=r"recorded no attention_output .*'sdpa'\): correct its row in the family table"
-    ):
-        iclprobe.capture(iclprobe.LanguageModel(model.module, never, None, "it"), [[3, 4, 5]], plan)
+    layers = ("transformer.h",)
+    never_run = iclprobe.Family("gpt2", layers, "attn", "attn_dropout", "mlp.c_proj", ("c_attn",), "thirds")
+    model = iclprobe.LanguageModel(upcasting("sdpa"), never_run, None, "it")
+    message = r"recorded no attention_output .*'sdpa'\): correct its row in the family table"
+    with pytest.raises(UserError, match=message):
+        iclprobe.capture(model, [[3, 4, 5]], CapturePlan(sites=("attention_output",)))
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def one_process(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("one_process")
 def test_a_model_of_distributed_training_is_its_module() -> None:
-    wrapped = torch.nn.parallel.DistributedDataParallel(fresh("llama"))
+    wrapped: Any = torch.nn.parallel.DistributedDataParallel(fresh("llama"))
     same_captures(iclprobe.capture(wrapped, IDS), iclprobe.capture(fresh("llama"), IDS), exactly=True)
     same_weights(wrapped, fresh("llama"), exactly=True)
 

@@ -70,6 +70,14 @@ def test_a_given_tokenizer_is_the_one_that_is_used(given: str, tmp_path: Path, c
     assert load_model(tmp_path, tokenizer="pocket").require_tokenizer().vocab_size > 100
 
 
+def test_another_models_tokenizer_is_told_by_its_tokens(checkpoint: Path) -> None:
+    model = load_model(checkpoint, tokenizer="pocket")
+    with pytest.raises(UserError, match=r"a prompt has the token \d+ and .* knows \d+ tokens: tokenise with"):
+        iclprobe.capture(model, ["the weather is lovely today"])
+    with pytest.raises(UserError, match=r"a prompt has the token 5000 and"):
+        iclprobe.capture(model, [[3, 5000]])
+
+
 def test_a_vocabulary_of_two_files_is_a_tokenizer(tmp_path: Path) -> None:
     fresh("gpt2").save_pretrained(tmp_path)
     words = {"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}
