@@ -72,6 +72,8 @@ class SubjectConfig(BaseModel):
         model: Hub id, local directory, or an embedded model.
         revision: Branch, tag or commit; for ``pocket`` a training step.
         adapter: A PEFT adapter merged into the model before anything else.
+        tokenizer: Where the tokenizer is, in place of the model's own.
+        trust_remote_code: Run code that comes with the model or its tokenizer.
         task: A task of the catalogue, or a name for the user's own data; data without a name is called ``own``.
         template: A template variant such as ``dai`` or ``shen``, or a template's text.
         label_words: Label words in place of the template's: in the order of the labels, or by the data's values.
@@ -103,6 +105,8 @@ class SubjectConfig(BaseModel):
     model: str = "pocket"
     revision: str | None = None
     adapter: str | None = None
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
     task: str = DEFAULT_TASK
     template: str | None = None
     label_words: Annotated[LabelWords | None, BeforeValidator(_label_words)] = None

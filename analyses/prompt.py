@@ -187,9 +187,14 @@ def show_prompt(
     settings: PromptConfig = make_config(PromptConfig, {**base, **options, **named}, "the prompt")
     records = load_records(settings, task)
     if model is None or isinstance(model, str):
-        loaded = load_prompting_model(settings.model, revision=settings.revision)
+        loaded = load_prompting_model(
+            settings.model,
+            revision=settings.revision,
+            tokenizer=settings.tokenizer,
+            trust_remote_code=settings.trust_remote_code,
+        )
     else:
-        loaded = load_model(model)
+        loaded = load_model(model, tokenizer=settings.tokenizer, trust_remote_code=settings.trust_remote_code)
     chosen, _ = short_records(settings, records.task, loaded.require_tokenizer())
     cell = prepare_cell(settings, loaded, chosen, settings.seeds[0])
     return view_prompt(loaded, chosen, cell, settings.query)

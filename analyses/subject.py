@@ -62,7 +62,7 @@ def load_subject(
             records do not hold.
     """
     records = load_records(config, task)
-    loaded = _load_model(config) if model is None or isinstance(model, str) else load_model(model)
+    loaded = _load_model(config) if model is None or isinstance(model, str) else _taken(config, model)
     short, left_out = short_records(config, records.task, loaded.require_tokenizer())
     return Subject(loaded, short, left_out, records.seen_queries)
 
@@ -140,7 +140,14 @@ def _load_model(config: SubjectConfig) -> LanguageModel:
         dtype=config.dtype,
         device=config.device,
         adapter=config.adapter,
+        tokenizer=config.tokenizer,
+        trust_remote_code=config.trust_remote_code,
     )
+
+
+def _taken(config: SubjectConfig, model: LanguageModel | PreTrainedModel) -> LanguageModel:
+    """Return a model in memory, with the tokenizer that the configuration names."""
+    return load_model(model, tokenizer=config.tokenizer, trust_remote_code=config.trust_remote_code)
 
 
 def _load_task(config: SubjectConfig) -> Task:

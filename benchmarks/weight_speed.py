@@ -181,7 +181,7 @@ def load_then_reduce(place: str, *, stable_rank: bool = True) -> None:
 
     from iclprobe.probes import weight_statistics
 
-    model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=torch.bfloat16)
+    model: Any = AutoModelForCausalLM.from_pretrained(place, dtype=torch.bfloat16, trust_remote_code=False)
     for layer in model.model.layers:
         for name in WANTED:
             weight = getattr(layer.self_attn, name).weight.detach()

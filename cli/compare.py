@@ -27,6 +27,8 @@ from .options import (
     SeparatorOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     number_or_word,
     numbers,
     read_config,
@@ -38,6 +40,8 @@ from .options import (
 def compare(
     model: ModelOption = None,
     revision: RevisionOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     adapter: Annotated[str | None, typer.Option(help="PEFT adapter to merge into the model first.")] = None,
     task: TaskOption = None,
     data: DataOption = None,
@@ -116,6 +120,8 @@ def compare(
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         "adapter": adapter,
         **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,

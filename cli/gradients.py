@@ -21,6 +21,8 @@ from .options import (
     SeparatorOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     number_or_word,
     numbers,
     say,
@@ -30,6 +32,8 @@ from .options import (
 
 def gradients(
     model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     task: TaskOption = None,
     data: DataOption = None,
     columns: ColumnsOption = None,
@@ -78,6 +82,8 @@ def gradients(
         "model": model,
         **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         "learning_rate": number_or_word(lr),
         "max_record_tokens": max_record_tokens,
         "device": device,

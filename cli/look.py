@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import DeviceOption, DtypeOption
+from .options import DeviceOption, DtypeOption, TokenizerOption, TrustOption
 
 
 def check(
@@ -14,6 +14,8 @@ def check(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     device: DeviceOption = None,
     dtype: DtypeOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     attention: Annotated[str | None, typer.Option(help="Attention implementation: sdpa, eager …")] = None,
 ) -> None:
     """Check on a model that what is recorded is what the model does."""
@@ -21,7 +23,13 @@ def check(
     from ..models.loading import load_model
 
     loaded = load_model(
-        model, revision=revision, device=device or "auto", dtype=dtype or "auto", attention=attention
+        model,
+        tokenizer=tokenizer,
+        revision=revision,
+        device=device or "auto",
+        dtype=dtype or "auto",
+        attention=attention,
+        trust_remote_code=trust_remote_code,
     )
     result = self_check(loaded)
     for line in result.lines():

@@ -16,6 +16,12 @@ DtypeOption = Annotated[
     str | None, typer.Option(help="auto, float32, float16, bfloat16. [default: the checkpoint's on a GPU]")
 ]
 RevisionOption = Annotated[str | None, typer.Option(help="Branch, tag, commit, or pocket's step.")]
+TokenizerOption = Annotated[
+    str | None, typer.Option(help="Where the tokenizer is. [default: where the model is]")
+]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model or its tokenizer.")
+]
 TaskOption = Annotated[str | None, typer.Option(help="A task; see `iclprobe tasks`.")]
 DataOption = Annotated[
     str | None, typer.Option(help="Records: a folder with train and validation, or a file.")

@@ -20,6 +20,8 @@ from .options import (
     SeparatorOption,
     TaskOption,
     TemplateOption,
+    TokenizerOption,
+    TrustOption,
     read_config,
     task_values,
 )
@@ -28,6 +30,8 @@ from .options import (
 def prompt(
     model: ModelOption = None,
     revision: RevisionOption = None,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     task: TaskOption = None,
     data: DataOption = None,
     columns: ColumnsOption = None,
@@ -68,6 +72,8 @@ def prompt(
     given: dict[str, Any] = {
         "model": model,
         "revision": revision,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code or None,
         **task_values(task, data, columns, template, label_words, separator, quoting),
         "chat_template": chat_template,
         "shots": shots,

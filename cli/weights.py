@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import UserError
-from .options import OverwriteOption, RevisionOption, numbers, pairs, say
+from .options import (
+    OverwriteOption,
+    RevisionOption,
+    TokenizerOption,
+    TrustOption,
+    numbers,
+    pairs,
+    say,
+)
 
 _Layers = Annotated[str | None, typer.Option(help="Layers: 0,5,-1. [default: all]")]
 _Matrices = Annotated[str, typer.Option(help="Of q, k, v and o (W_Q, W_K, W_V, W_O).")]
@@ -89,6 +97,8 @@ def drift(
     shots: Annotated[int, typer.Option(help="Demonstrations.")] = 8,
     seeds: Annotated[str, typer.Option(help="Draws of demonstrations.")] = "0,1,2",
     limit: Annotated[int, typer.Option(help="Queries of each task at most.")] = 200,
+    tokenizer: TokenizerOption = None,
+    trust_remote_code: TrustOption = False,
     matrices: _Matrices = "q,k,v",
     layers: _Layers = None,
     pattern: _Pattern = None,
@@ -113,6 +123,8 @@ def drift(
         shots=shots,
         seeds=numbers(seeds, "--seeds", int),
         limit=limit,
+        tokenizer=tokenizer,
+        trust_remote_code=trust_remote_code,
         out=out,
         overwrite=overwrite,
         progress=_bar,

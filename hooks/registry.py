@@ -52,12 +52,18 @@ def listen_to_attention(implementation: str, listeners: Mapping[torch.nn.Module,
                 _swap_out(implementation)
 
 
+def other_attention(implementation: str) -> str:
+    """Return the advice to load a model with another attention than the one it has."""
+    others = [repr(name) for name in ("sdpa", "eager") if name != implementation]
+    return f"load the model with attention={' or '.join(others)}"
+
+
 def _swap_in(implementation: str) -> None:
     original = ALL_ATTENTION_FUNCTIONS.get(implementation)
     if original is None and implementation != "eager":
         raise UserError(
-            f"attention implementation {implementation!r} is not in transformers' registry: load the model "
-            "with attention='sdpa' or 'eager'"
+            f"attention implementation {implementation!r} is not in transformers' registry: "
+            f"{other_attention(implementation)}"
         )
     local = ALL_ATTENTION_FUNCTIONS._local_mapping
     _replaced[implementation] = local.get(implementation)
@@ -95,7 +101,7 @@ def _own_eager_function(module: torch.nn.Module) -> Callable[..., Any]:
         for name in forward.__code__.co_names:
             if name.endswith("eager_attention_forward") and name in forward.__globals__:
                 return forward.__globals__[name]
-    raise UserError(f"{type(module).__name__} names no eager attention: load the model with attention='sdpa'")
+    raise UserError(f"{type(module).__name__} names no eager attention: {other_attention('eager')}")
 
 
 def _no_forward() -> None: ...

@@ -15,10 +15,11 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.exclusive_use import exclusive
 from ..models.families import LayerParts
+from ..models.live_module import calling_module, running_eagerly
 from ..models.loading import LanguageModel, load_model
 from .functional import listen_to_softmax
 from .plan import CapturePlan, ResolvedPlan, resolve_plan
-from .registry import listen_to_attention
+from .registry import listen_to_attention, other_attention
 from .rows import Rows, Wanted, keep_columns, score_rows, softmax_rows, take_rows
 from .text_prompts import begin_token
 
@@ -48,6 +49,7 @@ class Recorder:
         self._axes: Recording = {}
         self._paused = False
         self._thread = threading.get_ident()
+        self._caller: torch.nn.Module | None = None
 
     @cached_property
     def _begin_token(self) -> int | None:
@@ -87,8 +89,9 @@ class Recorder:
 
     def begin(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Note what a forward brings; called by a hook before the model runs."""
-        if self._elsewhere:
+        if self._elsewhere or self._caller is not None:
             return
+        self._caller = module
         self._layers.clear()
         self._axes = {}
         if self._paused:
@@ -96,14 +99,15 @@ class Recorder:
             return
         self._wanted, self._expected = self._expected, None
         if self._wanted is None:
-            inputs = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            forward = self.resolved.model.module.forward
+            inputs = inspect.signature(forward).bind(*args, **kwargs).arguments
             inputs |= inputs.get("kwargs", {})
             self._wanted, columns, rows = wanted_from_inputs(self.resolved, inputs, self._begin_token)
             self._axes = {"columns": columns, "rows": rows}
 
-    def finish(self, *_: Any) -> None:
+    def finish(self, module: torch.nn.Module, *_: Any) -> None:
         """Check that every site fired once in every layer, and keep the recording."""
-        if self._paused or self._elsewhere:
+        if self._paused or self._elsewhere or module is not self._caller:
             return
         wanted_names = [*self.resolved.plan.sites]
         if {"scores", "pattern"} & set(wanted_names):
@@ -113,22 +117,29 @@ class Recorder:
             rows = []
             for part in self.resolved.parts:
                 if (name, part.index) not in self._layers:
-                    raise UserError(
-                        f"layer {part.index} of {self.resolved.model.name!r} recorded no {name} in a forward "
-                        f"(attention implementation {self.resolved.model.attention_implementation!r}): load "
-                        "the model with attention='sdpa' or 'eager', or correct its row in the family table"
-                    )
+                    raise self._not_recorded(name, part)
                 rows.append(self._layers[name, part.index].cpu())
             recording[name] = torch.stack(rows, dim=1)
         recording.update(self._axes)
         self.recordings.append(recording)
 
-    def end(self, *_: Any) -> None:
+    def _not_recorded(self, name: str, part: LayerParts) -> UserError:
+        model = self.resolved.model
+        used = model.attention_implementation
+        other = (
+            "" if name in ("attention_output", "mlp_output", "residual") else f"{other_attention(used)}, or "
+        )
+        return UserError(
+            f"layer {part.index} of {model.name!r} recorded no {name} in a forward (attention implementation "
+            f"{used!r}): {other}correct its row in the family table (iclprobe.register_family)"
+        )
+
+    def end(self, module: torch.nn.Module, *_: Any) -> None:
         """Forget the forward, also one that raised."""
-        if self._elsewhere:
-            return
-        self._layers.clear()
-        self._wanted = None
+        if not self._elsewhere and module is self._caller:
+            self._caller = None
+            self._layers.clear()
+            self._wanted = None
 
     def _keep(self, name: str, part: LayerParts, tensor: Tensor) -> None:
         if (name, part.index) in self._layers:
@@ -158,7 +169,7 @@ class Recorder:
             wanted = self._wanted_here
             if wanted is None:
                 return
-            refuse_unread_options(part, mask, options)
+            refuse_unread_options(part, mask, options, self.resolved.model.attention_implementation)
             # A cache of fixed size has room for tokens behind the newest.
             key = key[..., : wanted.total, :]
             if isinstance(mask, Tensor):
@@ -190,7 +201,10 @@ class Recorder:
         def listen(scores: Tensor, mask: Tensor | None) -> None:
             if (wanted := self._wanted_here) is not None:
                 if space == "raw" and self.resolved.model.family.name == "falcon":
-                    raise UserError("Falcon gives raw scores only when loaded with attention='sdpa'")
+                    raise UserError(
+                        "Falcon gives no raw scores where it calls the softmax itself, as here: take score space "
+                        f"scaled, or {other_attention(self.resolved.model.attention_implementation)}"
+                    )
                 self._keep_rows(part, softmax_rows(scores, mask, wanted))
 
         return listen
@@ -217,15 +231,22 @@ class Recorder:
         return listen
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Attach to the model: its own hooks only, all removed on leaving, whatever happened."""
+    def attached(self, caller: torch.nn.Module | None = None) -> Iterator[None]:
+        """Attach to the model: its own hooks only, all removed on leaving, whatever happened.
+
+        Args:
+            caller: A module around the model whose forward passes the model's hooks by.
+        """
         resolved, module = self.resolved, self.resolved.model.module
+        entries = [module] if caller is None else [module, caller]
         handles = []
         self._thread = threading.get_ident()
         with ExitStack() as stack:
             stack.enter_context(exclusive(module, "a tap"))
             try:
-                handles.append(module.register_forward_pre_hook(self.begin, with_kwargs=True))
+                stack.enter_context(running_eagerly())
+                for entry in entries:
+                    handles.append(entry.register_forward_pre_hook(self.begin, with_kwargs=True))
                 for part in resolved.parts:
                     for name, place in (
                         ("attention_output", part.output_projection),
@@ -236,8 +257,9 @@ class Recorder:
                             handles.append(place.register_forward_hook(self._on_output(name, part)))
                 if {"scores", "pattern"} & set(resolved.plan.sites):
                     stack.enter_context(self._listening())
-                handles.append(module.register_forward_hook(self.finish))
-                handles.append(module.register_forward_hook(self.end, always_call=True))
+                for entry in entries:
+                    handles.append(entry.register_forward_hook(self.finish))
+                    handles.append(entry.register_forward_hook(self.end, always_call=True))
                 yield
             finally:
                 for handle in handles:
@@ -254,8 +276,14 @@ class Recorder:
         )
 
 
-def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any]) -> None:
+def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any], implementation: str) -> None:
     """Refuse an attention call whose scores this module would get wrong.
+
+    Args:
+        part: The layer.
+        mask: The call's mask.
+        options: Its keyword arguments.
+        implementation: The attention implementation that is in use.
 
     Raises:
         UserError: If the call has a mask or a bias of a kind that is not read.
@@ -263,11 +291,12 @@ def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any]) 
     if mask is not None and not isinstance(mask, Tensor):
         raise UserError(
             f"layer {part.index} got a {type(mask).__name__} as attention mask, which hides what is visible: "
-            "load the model with attention='sdpa' or 'eager'"
+            f"{other_attention(implementation)}"
         )
     if isinstance(options.get("position_bias"), Tensor):
         raise UserError(
-            f"layer {part.index} adds a position_bias inside its attention function, which is not read"
+            f"layer {part.index} adds a position_bias inside its attention function, which is not read: leave this "
+            "layer out of the plan's layers"
         )
 
 
@@ -350,7 +379,8 @@ def rows_at(positions: str | tuple[int, ...], exists: Tensor, first: int = 0) ->
 def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None) -> Iterator[Recorder]:
     """Record what a plan asks for in every forward of a model that runs inside the ``with``, in this thread.
 
-    The model's output is bit for bit what it is without the tap. Other models and other threads are untouched.
+    The model's output is bit for bit what it is without the tap. Other models and other threads are untouched. What is
+    compiled runs as it was written: call the module that was given, or the one inside it.
 
     Example:
         >>> with tap(model) as recorder:
@@ -366,5 +396,6 @@ def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None)
             thread uses the model.
     """
     recorder = Recorder(resolve_plan(plan, load_model(model)))
-    with recorder.attached():
+    caller = None if isinstance(model, LanguageModel) else calling_module(model)
+    with recorder.attached(caller):
         yield recorder

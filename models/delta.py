@@ -19,6 +19,8 @@ from torch import Tensor
 
 from ..errors import UserError
 from .exclusive_use import exclusive
+from .live_adapter import acting_tensors, carries_adapter
+from .live_module import running_module
 from .loading import LanguageModel
 from .rotation import remembers_texts
 
@@ -144,8 +146,8 @@ def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageMode
 
     Args:
         base: The model before finetuning.
-        other: The finetuned model, adapters merged. Its tensors are copied, in the dtype of the base and on
-            its devices.
+        other: The finetuned model. Its tensors are copied, in the dtype of the base and on its devices; those
+            beneath an adapter that it carries, as they act.
 
     Raises:
         UserError: If it is not the same architecture, its tensors cannot be told from their names, or nothing
@@ -153,7 +155,7 @@ def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageMode
     """
     with exclusive(base.module, "comparing weights"):
         module = _module(other)
-        theirs = dict(module.named_parameters(remove_duplicate=False))
+        theirs = _parameters(module, like=base.module)
         ours = dict(base.module.named_parameters(remove_duplicate=False))
         _check_same_architecture(base, module, ours, theirs)
         differing: dict[str, Tensor] = {}
@@ -200,5 +202,14 @@ def _check_same_architecture(
             )
 
 
+def _parameters(module: torch.nn.Module, like: torch.nn.Module) -> Mapping[str, Tensor]:
+    """Return the parameters by name, with adapters merged into copies where the other model carries none."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    if not carries_adapter(module) or carries_adapter(like):
+        return parameters
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
+    return {name: one.read() for name, one in acting_tensors(module).items() if name not in buffers}
+
+
 def _module(model: LanguageModel | PreTrainedModel) -> PreTrainedModel:
-    return model.module if isinstance(model, LanguageModel) else model
+    return model.module if isinstance(model, LanguageModel) else running_module(model)

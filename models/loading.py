@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import UserError
+from .adapter import merge_adapter, merged_copy
+from .adapter_folder import CONFIG as ADAPTER_CONFIG
+from .adapter_folder import is_adapter
 from .families import Family, LayerParts, layer_parts, resolve_family
+from .live_adapter import active_adapters
+from .live_module import running_module
 from .loading_errors import told_in_one_sentence
 from .projections import HeadGeometry
+from .remote_code import refusing_code
 from .rotation import stretched_context
+from .tokenizer_files import load_tokenizer, require_vocabulary
 from .whole_checkpoint import load_whole
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ class LanguageModel:
         tokenizer: Its tokenizer; without one, prompts must be token ids.
         name: What it was loaded from.
         revision: The revision asked for, if any.
-        adapter: The PEFT adapter merged into it, if any.
+        adapter: The PEFT adapter merged into it, or the names of those that live in it unmerged, if any.
     """
 
     module: PreTrainedModel
@@ -92,11 +99,11 @@ class LanguageModel:
         """Return the tokenizer.
 
         Raises:
-            UserError: If the model was given without one.
+            UserError: If there is none where the model lies, or it was given without one.
         """
         if self.tokenizer is None:
             raise UserError(
-                f"model {self.name!r} came without a tokenizer: give token ids, or load_model(…, tokenizer=…)"
+                f"model {self.name!r} holds no tokenizer: give tokenizer=… (--tokenizer DIR), or token ids"
             )
         return self.tokenizer
 
@@ -125,26 +132,30 @@ def load_model(
 
     Args:
         name_or_path_or_module: A hub id, a local directory, ``pocket`` (or another embedded model), or a module
-            already in memory, which is used as it is.
-        tokenizer: A tokenizer, or where to load it from; by default from the same place as the model.
+            already in memory, which is used as it is: compiled, wrapped for several devices, or with PEFT adapters
+            in it, which then act unmerged. What is compiled runs as it was written wherever something is recorded.
+        tokenizer: A tokenizer, or where to load it from; by default from the same place as the model. Where that
+            holds none, only token ids can be asked.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
         dtype: ``auto`` is the checkpoint's own on a GPU and float32 on a CPU.
         device: ``auto`` is the GPU where there is one.
         device_map: Passed on to transformers to spread a model over devices (needs ``accelerate``).
-        adapter: A PEFT adapter, merged into the weights (needs ``peft``).
+        adapter: A PEFT adapter, merged into the weights, of a copy if the model was in memory (needs ``peft``).
         attention: An attention implementation in place of the model's own choice.
-        trust_remote_code: Whether to run code that comes with the checkpoint.
+        trust_remote_code: Whether to run code that comes with the checkpoint or its tokenizer.
 
     Raises:
         UserError: If there is no such model, its family has no row, or a needed package is missing.
     """
     if isinstance(name_or_path_or_module, LanguageModel):
-        return name_or_path_or_module
+        return _changed(name_or_path_or_module, tokenizer, adapter, trust_remote_code)
     if isinstance(name_or_path_or_module, torch.nn.Module):
-        return _wrap_module(name_or_path_or_module, tokenizer, adapter)
+        return _wrap_module(name_or_path_or_module, tokenizer, adapter, trust_remote_code)
     name = str(name_or_path_or_module)
     place, place_revision = place_of(name, revision)
     chosen_device = choose_device(device)
+    if adapter is None:
+        _refuse_adapter_as_model(name, place, place_revision)
     family = resolve_family(_load_config(place, place_revision, trust_remote_code))
     module = _load_module(
         place,
@@ -152,27 +163,70 @@ def load_model(
         dtype=_choose_dtype(dtype, chosen_device),
         device_map=device_map,
         trust_remote_code=trust_remote_code,
+        # Or transformers puts an adapter that lies beside the model into it.
+        adapter_kwargs={"subfolder": "none"},
         **({"attn_implementation": attention} if attention else {}),
     )
-    if adapter is not None:
-        module = _merge_adapter(module, adapter)
     if device_map is None:
         module = module.to(chosen_device)  # type: ignore[arg-type]
-    loaded_tokenizer = _load_tokenizer(tokenizer if tokenizer is not None else place, place_revision)
+    if adapter is not None:
+        module = merge_adapter(module, adapter)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(place, revision=place_revision, trust_remote_code=trust_remote_code)
     return LanguageModel(
-        module.eval(), family, loaded_tokenizer, name, revision, str(adapter) if adapter else None
+        module.eval(),
+        family,
+        _given_tokenizer(tokenizer, trust_remote_code),
+        name,
+        revision,
+        str(adapter) if adapter else None,
     )
 
 
-def _wrap_module(module: Any, tokenizer: Any, adapter: str | Path | None) -> LanguageModel:
+def _changed(
+    model: LanguageModel, tokenizer: Any, adapter: str | Path | None, trust_remote_code: bool
+) -> LanguageModel:
+    """Return a loaded model with the tokenizer or the adapter that is asked for now."""
+    if tokenizer is not None:
+        model = replace(model, tokenizer=_given_tokenizer(tokenizer, trust_remote_code))
+    if adapter is not None:
+        model = replace(model, module=merged_copy(model.module, adapter), adapter=str(adapter))
+    return model
+
+
+def _wrap_module(
+    module: Any, tokenizer: Any, adapter: str | Path | None, trust_remote_code: bool
+) -> LanguageModel:
+    module = running_module(module)
     if not hasattr(module, "config"):
         raise UserError(f"{type(module).__name__} is no transformers model: it has no config")
     if adapter is not None:
-        module = _merge_adapter(module, adapter)
-    if isinstance(tokenizer, str | Path):
-        tokenizer = _load_tokenizer(tokenizer, None)
+        module = merged_copy(module, adapter)
     name = module.config.name_or_path or type(module).__name__
-    return LanguageModel(module, resolve_family(module.config), tokenizer, name)
+    adapters = str(adapter) if adapter else ", ".join(active_adapters(module)) or None
+    return LanguageModel(
+        module,
+        resolve_family(module.config),
+        _given_tokenizer(tokenizer, trust_remote_code),
+        name,
+        adapter=adapters,
+    )
+
+
+def _given_tokenizer(tokenizer: Any, trust_remote_code: bool) -> Any:
+    """Return a tokenizer that was given, loaded if what was given is its place."""
+    if not isinstance(tokenizer, str | Path):
+        return tokenizer
+    place, _ = place_of(str(tokenizer), None)
+    return require_vocabulary(place, load_tokenizer(place, trust_remote_code=trust_remote_code))
+
+
+def _refuse_adapter_as_model(name: str, place: str, revision: str | None) -> None:
+    if is_adapter(place, revision):
+        raise UserError(
+            f"{name!r} holds a PEFT adapter ({ADAPTER_CONFIG}) and was given as a model: give it as adapter=… "
+            f"(--adapter) with the model it was made from, or move {ADAPTER_CONFIG} away"
+        )
 
 
 def context_length_of(config: Any) -> int | None:
@@ -201,19 +255,32 @@ class PromptingModel:
         return self.tokenizer
 
 
-def load_prompting_model(name: str, *, revision: str | None = None) -> PromptingModel:
+def load_prompting_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    tokenizer: str | Path | None = None,
+    trust_remote_code: bool = False,
+) -> PromptingModel:
     """Load the configuration and the tokenizer of a model, and no weights.
 
     Args:
         name: A hub id, a local directory, or an embedded model.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
+        tokenizer: Where the tokenizer is, in place of the model's own.
+        trust_remote_code: Whether to run code that comes with the model or its tokenizer.
 
     Raises:
         UserError: If there is no such model or it has no tokenizer.
     """
     place, place_revision = place_of(name, revision)
-    config = _load_config(place, place_revision, trust_remote_code=False)
-    return PromptingModel(name, _load_tokenizer(place, place_revision), context_length_of(config))
+    config = _load_config(place, place_revision, trust_remote_code)
+    if tokenizer is None:
+        loaded = load_tokenizer(place, revision=place_revision, trust_remote_code=trust_remote_code)
+        found = require_vocabulary(place, loaded)
+    else:
+        found = _given_tokenizer(tokenizer, trust_remote_code)
+    return PromptingModel(name, found, context_length_of(config))
 
 
 def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
@@ -264,36 +331,10 @@ def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig
 
-    with told_in_one_sentence("model", place, revision):
+    with told_in_one_sentence("model", place, revision), refusing_code("model", place):
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
 
 
 def _load_module(place: str, **options: Any) -> Any:
-    with told_in_one_sentence("model", place, options.get("revision")):
+    with told_in_one_sentence("model", place, options.get("revision")), refusing_code("model", place):
         return load_whole(place, **options)
-
-
-def _load_tokenizer(tokenizer: Any, revision: str | None) -> Any:
-    from transformers import AutoTokenizer
-
-    if not isinstance(tokenizer, str | Path):
-        return tokenizer
-    with told_in_one_sentence("tokenizer", str(tokenizer), revision):
-        return AutoTokenizer.from_pretrained(str(tokenizer), revision=revision)
-
-
-def _merge_adapter(module: Any, adapter: str | Path) -> Any:
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise UserError(f"adapter {str(adapter)!r} needs peft: pip install 'iclprobe[peft]'") from error
-    try:
-        return PeftModel.from_pretrained(module, str(adapter)).merge_and_unload()  # type: ignore[operator]
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(_cannot_load("adapter", str(adapter), None, error)) from error
-
-
-def _cannot_load(what: str, place: str, revision: str | None, error: Exception) -> str:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    at = f" at revision {revision!r}" if revision else ""
-    return f"cannot load {what} {place!r}{at}: {reason} (give a local directory or a hub id)"

@@ -97,7 +97,7 @@ def _sentence(
     elif folder is None:
         step = "give a local directory or a hub id"
     elif what == "tokenizer":
-        step = "upgrade tokenizers and transformers, fetch it again, or give another tokenizer"
+        step = "upgrade tokenizers and transformers, or give another with tokenizer=… (--tokenizer DIR)"
     return f"cannot load {what} {place!r}{at}: {reason} ({step})"
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..errors import UserError
 from ..seeds import derive_seed
+from .live_adapter import plain_module, refuse_under_adapter
 from .loading import LanguageModel
 from .parameters import TrainedSlice, selected_projections
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .families import LayerParts
+    from .projections import Projection
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +50,8 @@ class Adapters:
 def adapted(model: LanguageModel, recipe: Recipe, seed: int) -> Iterator[Adapters | None]:
     """Let a model hold the adapters that a recipe trains while the context lasts; None for another recipe.
 
-    An adapter begins as a map to zero. Fused projections (GPT-2) are adapted as the one matrix they are.
+    An adapter begins as a map to zero. Fused projections (GPT-2) are adapted as the one matrix they are. Adapters
+    that the model carries already stay as they are, and these act beneath them, on the weight itself.
 
     Args:
         model: The model.
@@ -53,53 +59,77 @@ def adapted(model: LanguageModel, recipe: Recipe, seed: int) -> Iterator[Adapter
         seed: Seed of the adapters' initial values, and of a drawn layer.
 
     Raises:
-        UserError: If PEFT is not installed, or there is no such layer.
+        UserError: If PEFT is not installed, there is no such layer, or the model carries an adapter beneath which no
+            other can be trained.
     """
     chosen = selected_projections(model, recipe.parameters, seed)
     if chosen is None or chosen[2] != "lora":
         yield None
         return
+    targets = _targets(model, chosen[0], chosen[1])
+    weights = {id(parameter): name for name, parameter in model.module.named_parameters()}
+    flags = [(parameter, parameter.requires_grad) for parameter in model.module.parameters()]
+    try:
+        layers = {name: _adapted(module, model, recipe, seed, name) for name, module in targets.items()}
+        for name, layer in layers.items():
+            _put(model.module, name, layer)
+        ours = {id(parameter) for layer in layers.values() for parameter in layer.parameters()}
+        yield Adapters(
+            tuple(
+                TrainedSlice(name)
+                for name, parameter in model.module.named_parameters()
+                if id(parameter) in ours and id(parameter) not in weights
+            ),
+            tuple((weights[id(targets[name].weight)], layer) for name, layer in layers.items()),
+        )
+    finally:
+        for name, module in targets.items():
+            _put(model.module, name, module)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def _targets(
+    model: LanguageModel, parts: Sequence[LayerParts], projections: Sequence[Projection]
+) -> dict[str, Any]:
+    """Return the plain modules that are adapted by name: beneath the adapters that a model carries already."""
+    names = {id(module): name for name, module in model.module.named_modules()}
+    targets = {}
+    for part in parts:
+        for projection in projections:
+            refuse_under_adapter(
+                part.projections[projection], f"the {projection} projection of layer {part.index}"
+            )
+            module = plain_module(part.projections[projection])
+            targets[names[id(module)]] = module
+    return targets
+
+
+def _adapted(module: Any, model: LanguageModel, recipe: Recipe, seed: int, name: str) -> Any:
+    """Return PEFT's layer around a module, made where it sees neither the model nor the adapters it carries."""
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise UserError(
             f"parameters {recipe.parameters!r} need the peft package: pip install 'iclprobe[peft]'"
         ) from error
-    names = {id(module): name for name, module in model.module.named_modules()}
-    weights = {id(parameter): name for name, parameter in model.module.named_parameters()}
-    targets = {
-        names[id(part.projections[projection])]: part.projections[projection]
-        for part in chosen[0]
-        for projection in chosen[1]
-    }
     config = LoraConfig(
         r=recipe.lora_rank,
         lora_alpha=recipe.lora_alpha,  # type: ignore[arg-type] - a float does as well
         lora_dropout=0.0,
-        target_modules=list(targets),
+        target_modules=["module"],
         fan_in_fan_out=model.family.transposed,
     )
-    configured = getattr(model.module, "peft_config", None)
-    flags = [(parameter, parameter.requires_grad) for parameter in model.module.parameters()]
-    try:
-        inject_adapter_in_model(config, model.module)
-        layers = tuple((name, model.module.get_submodule(name)) for name in targets)
-        for name, layer in layers:
-            _initialise(layer, derive_seed("lora", seed, name))
-        yield Adapters(
-            tuple(
-                TrainedSlice(name) for name, _ in model.module.named_parameters() if name.find("lora_") >= 0
-            ),
-            tuple((weights[id(targets[name].weight)], layer) for name, layer in layers),
-        )
-    finally:
-        for name, module in targets.items():
-            owner, _, child = name.rpartition(".")
-            setattr(model.module.get_submodule(owner), child, module)
-        if configured is None and hasattr(model.module, "peft_config"):
-            del model.module.peft_config
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
+    holder: Any = torch.nn.ModuleDict({"module": module})
+    with torch.random.fork_rng(devices=[]):
+        layer: Any = inject_adapter_in_model(config, holder)["module"]  # type: ignore[index]
+    _initialise(layer, derive_seed("lora", seed, name))
+    return layer
+
+
+def _put(root: torch.nn.Module, name: str, module: torch.nn.Module) -> None:
+    owner, _, child = name.rpartition(".")
+    setattr(root.get_submodule(owner), child, module)
 
 
 def _initialise(layer: Any, seed: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .depth import draw_layers
+from .live_adapter import plain_module, plain_names
 from .loading import LanguageModel
 from .projections import Projection, projection_rows
 
@@ -71,7 +72,9 @@ def select_parameters(
         seed: Seed of the drawn layer.
 
     Returns:
-        The slices in the order of the module's parameters. Tied parameters appear once.
+        The slices in the order of the module's parameters. Tied parameters appear once. Of a model that carries an
+        adapter, the weights beneath it: they are asked for by the names that they have without it, and its own
+        parameters are never trained.
 
     Raises:
         UserError: If nothing is selected, there is no such layer, or the weights are quantised.
@@ -130,9 +133,10 @@ def untrained_slices(model: LanguageModel, slices: Sequence[TrainedSlice]) -> di
     """
     trained = {piece.name: piece for piece in slices}
     inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
+    own = plain_names(model.module)
     rest: dict[str, TrainedSlice] = {}
     for name, parameter in model.module.named_parameters():
-        if id(parameter) not in inside or not parameter.is_floating_point():
+        if id(parameter) not in inside or name not in own or not parameter.is_floating_point():
             continue
         if name not in trained:
             rest[name] = TrainedSlice(name)
@@ -190,9 +194,9 @@ def _attention_slices(
     family = model.family
     layout = family.layout_of(model.module.config.get_text_config())
     rows = None if layout == "separate" else projection_rows(layout, model.geometry)
-    modules = {id(part.projections[projection]): part.projections[projection] for projection in wanted}
+    modules = [plain_module(part.projections[projection]) for projection in wanted]
     slices = []
-    for module in modules.values():
+    for module in dict.fromkeys(modules):
         dims = {"weight": int(family.transposed), **({"bias": 0} if include_bias else {})}
         for kind, dim in dims.items():
             parameter: Any = getattr(module, kind, None)
@@ -227,10 +231,15 @@ def _names_matching(model: LanguageModel, selection: str) -> list[str]:
             f"parameters {selection!r} are no regular expression ({error}): take attn_kv, attn_v@LAYER or all"
         ) from error
     # A tied parameter can be asked for by any of its names; it is trained under its first.
-    first_names = {id(parameter): name for name, parameter in model.module.named_parameters()}
-    every_name = model.module.named_parameters(remove_duplicate=False)
-    matching = {id(parameter) for name, parameter in every_name if expression.search(name)}
-    return [name for identity, name in first_names.items() if identity in matching]
+    own = plain_names(model.module)
+    matching = {
+        id(model.module.get_parameter(name)) for name, plain in own.items() if expression.search(plain)
+    }
+    return [
+        name
+        for name, parameter in model.module.named_parameters()
+        if name in own and id(parameter) in matching
+    ]
 
 
 def _check_trainable(model: LanguageModel, slices: Sequence[TrainedSlice]) -> None:
@@ -256,6 +265,6 @@ def _quantised(model: LanguageModel, reason: str) -> UserError:
 
 
 def _some_names(model: LanguageModel) -> str:
-    names = [name for name, _ in model.module.named_parameters()]
+    names = list(plain_names(model.module).values())
     middle = len(names) // 2
     return ", ".join(dict.fromkeys([*names[:2], *names[middle : middle + 3], names[-1]]))

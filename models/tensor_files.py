@@ -23,6 +23,8 @@ from .checkpoint_folder import (
     open_shards,
     read_config,
 )
+from .live_adapter import acting_tensors
+from .live_module import running_module
 from .loading import LanguageModel, place_of
 from .tensor_source import StoredTensor, TensorSource
 
@@ -38,10 +40,11 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
     """Open the tensors of a checkpoint without building a model or fetching more than is read.
 
     Args:
-        place: A live model, whose tensors are not copied; a directory with ``model.safetensors``, shards and
-            their index, or pickles; one ``.safetensors``, ``.bin`` or ``.pt`` file, or an index; ``pocket``; a
-            hub id; or the address of a safetensors file. A ``config.json`` beside a file counts as its own.
-            What the hub's local cache holds whole is read there, anything else of the hub by byte range.
+        place: A live model, whose tensors are not copied unless an adapter acts on them; a directory with
+            ``model.safetensors``, shards and their index, or pickles; one ``.safetensors``, ``.bin`` or ``.pt``
+            file, or an index; ``pocket``; a hub id; or the address of a safetensors file. A ``config.json`` beside
+            a file counts as its own. What the hub's local cache holds whole is read there, anything else of the
+            hub by byte range.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
         endpoint: The hub's address, by default huggingface_hub's (``HF_ENDPOINT``).
 
@@ -68,18 +71,16 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
 
 
 class _ModuleTensors:
-    """The tensors of a live module, as they are."""
+    """The tensors of a live module as they act, by the names they have without adapters."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self._tensors = {
-            name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor)
-        }
+        self._tensors = acting_tensors(module)
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
-            {name: StoredTensor(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()}
+            {name: StoredTensor(tensor.shape, tensor.dtype) for name, tensor in self._tensors.items()}
         )
 
     def read(self, name: str) -> Tensor:
-        tensor = self._tensors[name]
+        tensor = self._tensors[name].read()
         if tensor.is_meta:
             raise UserError(
                 f"{name} of the live model is offloaded: give the directory or hub id it was loaded from"
@@ -91,6 +92,7 @@ class _ModuleTensors:
 
 
 def _open_module(module: torch.nn.Module) -> TensorSource:
+    module = running_module(module)
     config: Any = getattr(module, "config", None)
     label = getattr(config, "name_or_path", "") or type(module).__name__
     return TensorSource.of_file(label, config, _ModuleTensors(module))

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
 from .exclusive_use import exclusive
+from .live_module import running_eagerly
 from .loading import LanguageModel
 from .recipe import LossTokens, LossVocabulary
 from .rotation import Regime, fresh_rotation, rotation_of
@@ -223,11 +224,11 @@ def check_sequences(model: LanguageModel, sequences: Sequence[TrainingSequence])
 
 @contextmanager
 def evaluation_mode(module: torch.nn.Module) -> Iterator[None]:
-    """Switch dropout off, and let no forward know of those before it; every submodule gets its own mode back."""
+    """Switch dropout off, and compiling, and let no forward know of those before it; all modes come back."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with fresh_rotation(module):
+        with fresh_rotation(module), running_eagerly():
             yield
     finally:
         for part, training in modes:

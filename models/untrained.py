@@ -11,6 +11,8 @@ import torch
 from ..errors import UserError
 from ..seeds import derive_seed
 from .exclusive_use import exclusive
+from .families import layer_parts
+from .live_adapter import plain_names, silence_adapters
 from .loading import LanguageModel
 
 _RANGE_NAMES = ("initializer_range", "init_std")
@@ -21,8 +23,8 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
     """Return a copy of a model whose decoder layers are untrained, a control of Bar Natan et al.'s code.
 
     Embeddings (positions too), norms and the unembedding are the model's, bit for bit. In the decoder layers every
-    weight is drawn anew from N(0, s²), s being the initialiser range of the configuration, and every bias is 0. The
-    model itself is left as it is.
+    weight is drawn anew from N(0, s²), s being the initialiser range of the configuration, and every bias is 0;
+    adapters that the model carries there are switched off. The model itself is left as it is.
 
     Args:
         model: The model.
@@ -32,7 +34,7 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
         UserError: If the layers hold weights that are offloaded or quantised.
     """
     wanted = list(_drawn_anew(model))
-    for name, parameter in wanted:
+    for _, name, parameter in wanted:
         if parameter.is_meta or not parameter.is_floating_point():
             raise UserError(
                 f"{name} of {model.name!r} is offloaded or quantised, so there is no untrained copy of it: load "
@@ -40,10 +42,12 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
             )
     with exclusive(model.module, "copying"):
         module = copy.deepcopy(model.module)
+    for part in layer_parts(module, model.family):
+        silence_adapters(part.layer)
     spread = initializer_range(model)
     with torch.no_grad():
-        for name, _ in wanted:
-            parameter = module.get_parameter(name)
+        for name, full_name, _ in wanted:
+            parameter = module.get_parameter(full_name)
             if parameter.dim() < 2 or name.endswith("bias"):
                 parameter.zero_()
                 continue
@@ -59,8 +63,8 @@ def initializer_range(model: LanguageModel) -> float:
     return float(next((value for value in ranges if value), _DEFAULT_RANGE))
 
 
-def _drawn_anew(model: LanguageModel) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    """Yield the parameters of the decoder layers that belong to no norm."""
+def _drawn_anew(model: LanguageModel) -> Iterator[tuple[str, str, torch.nn.Parameter]]:
+    """Yield those of the decoder layers that belong to no norm: name without adapters, full name, parameter."""
     kept = {
         id(parameter)
         for module in model.module.modules()
@@ -68,6 +72,7 @@ def _drawn_anew(model: LanguageModel) -> Iterator[tuple[str, torch.nn.Parameter]
         for parameter in module.parameters(recurse=False)
     }
     inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
+    own = plain_names(model.module)
     for name, parameter in model.module.named_parameters():
-        if id(parameter) in inside and id(parameter) not in kept:
-            yield name, parameter
+        if name in own and id(parameter) in inside and id(parameter) not in kept:
+            yield own[name], name, parameter

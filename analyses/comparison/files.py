@@ -75,8 +75,8 @@ def examples_frame(draws: Sequence[Draw]) -> DataFrame:
 
     Columns: ``seed``, ``query_index`` (in the file of the records, from 0), ``text``, ``gold``; for each setting
     ``zsl_prediction``, ``zsl_correct`` (over the label set), ``zsl_correct_calibrated``,
-    ``zsl_correct_vocabulary`` and one ``zsl_logprob[label]`` per label; ``sim_aou``, ``sim_aou_null[kind]`` of each null and ``sim_aou_partial``, means
-    over layers.
+    ``zsl_correct_vocabulary`` and one ``zsl_logprob[label]`` per label; ``sim_aou``, ``sim_aou_null[kind]`` of each
+    null and ``sim_aou_partial``, means over layers.
 
     Args:
         draws: One or more draws of demonstrations.

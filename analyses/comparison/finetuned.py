@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...hooks.batching import choose_batch_size
 from ...hooks.repeated_queries import RepeatedQueries
+from ...models.adapter_folder import is_adapter
 from ...models.delta import Delta, delta_from_module
 from ...models.finetuning import finetune
 from ...models.loading import LanguageModel, load_model
@@ -100,13 +100,17 @@ def comparison_recipe(config: CompareConfig) -> Recipe:
 
 def _load_finetuned(config: CompareConfig, model: LanguageModel) -> tuple[Delta, FinetunedSetting]:
     source = str(config.finetuned)
-    if (Path(source) / "adapter_config.json").exists():
-        # An adapter belongs on the model it was made from; merging changes that model, so load another.
-        other = load_model(
-            config.model, revision=config.revision, dtype=model.dtype, device=model.device, adapter=source
-        )
+    if is_adapter(source):
+        # An adapter belongs on the very weights that are compared, so it is merged into a copy of them.
+        other = load_model(model, adapter=source)
     else:
-        other = load_model(source, dtype=model.dtype, device=model.device)
+        other = load_model(
+            source,
+            tokenizer=model.tokenizer,
+            dtype=model.dtype,
+            device=model.device,
+            trust_remote_code=config.trust_remote_code,
+        )
     delta = delta_from_module(model, other)
     return delta, FinetunedSetting(source, delta.n_parameters, None, None, ())
 

@@ -194,6 +194,8 @@ def drift(
                 limit=settings.limit,
                 data=settings.data,
                 device=settings.device,
+                tokenizer=settings.tokenizer,
+                trust_remote_code=settings.trust_remote_code,
             )
         )
         provenance = surroundings(settings.device, time.perf_counter() - start)

@@ -42,6 +42,8 @@ class DriftConfig(WeightsConfig):
         seeds: One draw of demonstrations for each.
         limit: Queries of each task at most.
         data: Where the records of the task are, in place of the hub.
+        tokenizer: Where the tokenizer of the checkpoints is, in place of their own.
+        trust_remote_code: Run code that comes with the checkpoints or their tokenizer when tasks are run.
     """
 
     checkpoints: tuple[Checkpoint, ...] = Field(min_length=2)
@@ -50,6 +52,8 @@ class DriftConfig(WeightsConfig):
     seeds: Seeds = (0, 1, 2)
     limit: int | None = Field(default=200, ge=1)
     data: Data | None = None
+    tokenizer: str | None = None
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def icl_accuracy(
     limit: int | None = 200,
     data: Any = None,
     device: str = "cpu",
+    tokenizer: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Iterator[IclAccuracy]:
     """Run tasks with demonstrations in context at one checkpoint (Shen et al. §3.3).
 
@@ -65,6 +67,8 @@ def icl_accuracy(
         limit: Queries of each task at most.
         data: Records of the task in place of the hub's, see `read_data`.
         device: Where the model runs.
+        tokenizer: Where the tokenizer is, in place of the checkpoint's own.
+        trust_remote_code: Run code that comes with the checkpoint or its tokenizer.
 
     Yields:
         One entry a task and seed.
@@ -72,7 +76,13 @@ def icl_accuracy(
     Raises:
         UserError: If the model or a task cannot be loaded.
     """
-    model = load_model(checkpoint.model, revision=checkpoint.revision, device=device)
+    model = load_model(
+        checkpoint.model,
+        revision=checkpoint.revision,
+        device=device,
+        tokenizer=tokenizer,
+        trust_remote_code=trust_remote_code,
+    )
     for name in tasks:
         task = without_seen_queries(load_task(name, data=data)).task
         chosen = choose_queries(task, limit)

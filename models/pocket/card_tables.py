@@ -41,7 +41,7 @@ def measure(directory: Path, draws: int, tasks: Sequence[str] = tuple(POCKET_TAS
     from transformers import AutoModelForCausalLM
 
     module = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, local_files_only=True
+        directory, dtype=torch.float32, local_files_only=True, trust_remote_code=False
     ).eval()
     return [pocket_accuracy(module, name, draws=draws, queries=128) for name in tasks]
 

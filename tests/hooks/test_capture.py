@@ -127,7 +127,7 @@ def test_a_plan_refuses_what_it_does_not_know(wrong: dict[str, Any]) -> None:
     [
         ([], {}, {}, "no prompts"),
         ([[5, 6], []], {}, {}, "no tokens"),
-        (["text"], {}, {}, "without a tokenizer"),
+        (["text"], {}, {}, "holds no tokenizer"),
         ([5, 6, 7], {}, {}, "neither a text nor a list"),
         ([[5, 6], ["a"]], {}, {}, "neither a text nor a list"),
         ([[5] * 200], {}, {}, "does not fit the context window"),

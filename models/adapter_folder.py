@@ -1,0 +1,136 @@
+"""What a PEFT adapter's directory holds: its configuration and its tensors, or why it is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .adapter_types import why_not_weights
+from .checkpoint_folder import LocalFolder
+from .tensor_source import TensorSource
+
+CONFIG = "adapter_config.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+_SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)")
+
+
+def is_adapter(place: str, revision: str | None = None) -> bool:
+    """Return whether a directory or hub repository holds an adapter, alone or beside a model."""
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    if Path(place).exists():
+        return (Path(place) / CONFIG).is_file()
+    try:
+        return find_adapter_config_file(place, revision=revision) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def adapter_folder(label: str) -> Path:
+    """Return where an adapter lies, fetched from the hub if it is there."""
+    from huggingface_hub import snapshot_download
+
+    folder = Path(label).expanduser()
+    if not folder.exists():
+        try:
+            folder = Path(snapshot_download(label, allow_patterns=[CONFIG, *WEIGHTS]))
+        except Exception as error:
+            reason = " ".join(str(error).split("\n")[0].split())
+            raise UserError(
+                f"there is no adapter {label!r} ({reason.removesuffix('.')}): give a directory with {CONFIG}, or a "
+                "hub id"
+            ) from error
+    if not (folder / CONFIG).is_file():
+        holds_model = " (it holds a whole model)" if (folder / "config.json").is_file() else ""
+        raise UserError(
+            f"adapter {label!r} has no {CONFIG}{holds_model}: give the directory that PEFT's save_pretrained wrote"
+        )
+    return folder
+
+
+def read_adapter_config(label: str, folder: Path) -> Any:
+    """Return PEFT's configuration of an adapter that can be merged."""
+    import peft
+
+    try:
+        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind = said["peft_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{CONFIG} of {label!r} is damaged, or names no peft_type: fetch the adapter again"
+        ) from error
+    reason = why_not_weights(said)
+    if reason is not None:
+        raise UserError(
+            f"adapter {label!r} is {reason}, so it cannot be merged: give one that changes weights, such as LoRA"
+        )
+    newer = f"which the installed peft {peft.__version__} does not know: pip install -U peft"
+    if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise UserError(f"adapter {label!r} is of type {kind!r}, {newer}")
+    with telling(label, "read the configuration of", "for this model"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    # PEFT ignores what it does not know, and only what is switched off can be ignored.
+    unknown = [name for name in said if not hasattr(config, name) and said[name] and name != "runtime_config"]
+    if unknown:
+        raise UserError(f"{CONFIG} of {label!r} sets {', '.join(unknown)}, {newer}")
+    config.inference_mode = True
+    return config
+
+
+def open_adapter(label: str, folder: Path) -> TensorSource:
+    """Open an adapter's tensors.
+
+    Args:
+        label: What messages call it.
+        folder: Where it lies.
+
+    Raises:
+        UserError: If there are none, or the file is damaged.
+    """
+    local = LocalFolder(folder, label)
+    for name in WEIGHTS:
+        try:
+            return TensorSource.of_file(label, None, local.open(name))
+        except FileNotFoundError:
+            continue
+    raise UserError(f"adapter {label!r} holds no weights: expected {' or '.join(WEIGHTS)} beside {CONFIG}")
+
+
+@contextmanager
+def telling(label: str, doing: str, where: str) -> Iterator[None]:
+    """Turn what PEFT raises on an adapter that does not fit into one sentence."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        # PEFT's methods raise what they like: assertions, lookups, whatever torch says of shapes.
+        sizes = _SIZES.search(" ".join(str(error).split()))
+        if sizes is not None:
+            name = some_names([sizes[1]])
+            raise UserError(
+                f"{name} of adapter {label!r} has the shape {sizes[2]}, and its {CONFIG} and this model make it "
+                f"{sizes[3]}: give the model that the adapter was made from, or fetch the adapter again"
+            ) from error
+        if isinstance(error, KeyError):
+            reason = f"it lacks {some_names([str(error.args[0])])}"
+        else:
+            reason = " ".join(str(error).split()).split(". ")[0].removesuffix(".") or type(error).__name__
+        raise UserError(
+            f"PEFT cannot {doing} adapter {label!r} {where} ({reason}): give the model that it was made from, or the "
+            "PeftModel itself, which runs unmerged"
+        ) from error
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return the first names of a list, as the model's modules are called, and how many others there are."""
+    shown = ", ".join(name.removeprefix("base_model.model.").replace(".default", "") for name in names[:2])
+    return f"{shown} and {len(names) - 2} others" if len(names) > 2 else shown
