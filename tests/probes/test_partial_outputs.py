@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.probes import Floors, partial_permuted_pairs, partial_sim_aou, sim_aou, sim_aou_null
+from iclprobe.probes import Floors, NullKind, partial_permuted_pairs, partial_sim_aou, sim_aou, sim_aou_null
 
 
 def gaussians(examples: int = 200, layers: int = 4, width: int = 256, count: int = 3) -> list[torch.Tensor]:
@@ -16,7 +16,7 @@ def gaussians(examples: int = 200, layers: int = 4, width: int = 256, count: int
     return [torch.randn(examples, layers, width, generator=generator) for _ in range(count)]
 
 
-def literal(zero_shot, icl, finetuned, normalize):
+def literal(zero_shot, icl, finetuned, *, normalize):
     """Residuals of each query and layer, by the definition; one regression a layer."""
     examples, layers, width = zero_shot.shape
     residuals = np.zeros((2, examples, layers, width))
@@ -45,7 +45,7 @@ def test_similarity_and_null_equal_a_literal_loop(normalize):
     outputs = [3.0 + tensor for tensor in gaussians(6, 2, 5)]
     got = partial_sim_aou(*outputs, normalize=normalize)
     null = partial_permuted_pairs(*outputs, normalize=normalize)
-    icl, finetuned = literal(*outputs, normalize)
+    icl, finetuned = literal(*outputs, normalize=normalize)
     for i in range(6):
         for layer in range(2):
             own = literal_cosine(icl[i, layer], finetuned[i, layer])
@@ -60,8 +60,11 @@ def test_three_independent_outputs_have_half_by_their_shared_baseline_and_nothin
     outputs = gaussians()
     # Each cosine of 256 numbers deviates by about 1/16, and there are 800 of them: four standard errors are 0.009.
     assert sim_aou(*outputs).mean == pytest.approx(0.5, abs=0.009)
-    assert sim_aou_null(*outputs, "shared_baseline", seed=0).mean == pytest.approx(0.5, abs=0.009)
-    assert sim_aou_null(*outputs, "permuted_pairs", seed=0).mean == pytest.approx(0.0, abs=0.009)
+    zero_shot, icl, finetuned = outputs
+    expectations: dict[NullKind, float] = {"shared_baseline": 0.5, "permuted_pairs": 0.0}
+    for kind, expected in expectations.items():
+        null = sim_aou_null(zero_shot, icl, finetuned, kind, seed=0)
+        assert null.mean == pytest.approx(expected, abs=0.009)
     assert partial_sim_aou(*outputs).mean == pytest.approx(0.0, abs=0.009)
     assert partial_permuted_pairs(*outputs).mean == pytest.approx(0.0, abs=0.001)
 
@@ -82,7 +85,8 @@ def test_a_change_that_all_queries_have_in_common_is_not_seen():
     common = 2 * other[:1]
     outputs = (zero_shot, zero_shot + noise_icl + common, zero_shot + noise_ft + common)
     assert sim_aou(*outputs).mean > 0.5
-    assert sim_aou_null(*outputs, "permuted_pairs", seed=0).mean > 0.4
+    permuted = sim_aou_null(zero_shot, zero_shot + noise_icl + common, outputs[2], "permuted_pairs", seed=0)
+    assert permuted.mean > 0.4
     assert partial_sim_aou(*outputs).mean == pytest.approx(0.0, abs=0.009)
 
 
