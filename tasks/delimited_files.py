@@ -82,7 +82,8 @@ def _reading(path: Path, lines: Sequence[str], delimiter: str, quoting: Quoting)
         return quoted
     unquoted = _unquoted(lines, delimiter)
     merged = [] if quoted.flaw else [row for row in quoted.rows if row.last > row.first]
-    columns = [_Column.of(values) for values in zip(*(row.values for row in quoted.rows), strict=True)]
+    known = (row.values for row in quoted.rows if merged)
+    columns = [_Column.of(values) for values in zip(*known, strict=True)]
     swallowed = [row for row in merged if _looks_like_records(row, columns, lines, delimiter)]
     if delimiter == ",":
         # A comma in a text must be enclosed, so quotation marks at the start of a field enclose it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ class RecordsRead:
     notes: tuple[str, ...] = ()
 
 
-def read_records(source: str | Path | Iterable[Mapping[str, Any]], form: RecordFormat) -> tuple[Record, ...]:
-    """Records of one file or of any iterable of mappings, in order; each knows its place there, from 0.
+def read_records(source: Any, form: RecordFormat) -> tuple[Record, ...]:
+    """Records of one file, DataFrame or dataset, or of any iterable of mappings; each knows its place there, from 0.
 
     Raises:
         UserError: For an empty source, a missing column, a text that is not text or a label outside the label
@@ -57,7 +57,7 @@ def read_records(source: str | Path | Iterable[Mapping[str, Any]], form: RecordF
     return _records(_rows(source, form), form)
 
 
-def read_pools(data: str | Path | Mapping[str, Any] | Iterable[Any], form: RecordFormat) -> RecordPools:
+def read_pools(data: Any, form: RecordFormat) -> RecordPools:
     """Train and validation records from whatever the user has; see `read_data`."""
     read = read_data(data, form)
     return read.train, read.validation
@@ -85,9 +85,7 @@ def read_data(data: Any, form: RecordFormat) -> RecordsRead:
         records = _records(rows, form)
         _refuse_uncertain_count(rows, form, name)
         train, validation = split_records(records)
-        note = (
-            f"{name} is one part: {len(train)} records to draw demonstrations from, {len(validation)} to ask"
-        )
+        note = f"{name} was split: {len(train)} records to draw demonstrations from, {len(validation)} to ask"
         return RecordsRead(tuple(train), tuple(validation), (note,))
     train_rows, asked_rows = (_rows(part.source, form) for part in (parts.train, parts.asked))
     notes: tuple[str, ...] = ()

@@ -155,10 +155,122 @@ def test_an_own_task_needs_data_a_template_and_label_words() -> None:
     task = load_task("mine", data=data, template="{text}?", label_words=["no", "yes"])
     assert (task.name, task.label_names, task.template.name) == ("mine", ("no", "yes"), "custom")
     assert {*task.train, *task.validation} == {Record({"text": f"t{index}"}, index % 2) for index in range(4)}
-    partials: list[dict[str, Any]] = [{}, {"data": data}, {"data": data, "template": "{text}?"}]
-    for partial in partials:
-        with pytest.raises(UserError, match="There is no task 'mine': choose from sst2"):
-            load_task("mine", **partial)
+    with pytest.raises(UserError, match="There is no task 'mine': choose from sst2"):
+        load_task("mine")
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"data": "reviews.csv"}, "has no template: .*--template 'Review"),
+        ({"label_words": "no,yes"}, "has no template: "),
+        ({"data": "reviews.csv", "template": "shen"}, "has no template called 'shen': "),
+        (
+            {"data": "reviews.csv", "template": "{text}?"},
+            "has no label words: .*--label-words '0=bad,1=good'",
+        ),
+        ({"template": "{text}?", "label_words": "no,yes"}, "has no data: .*--data reviews.csv"),
+    ],
+)
+def test_the_one_thing_that_an_own_task_lacks_is_named(given: dict[str, Any], missing: str) -> None:
+    with pytest.raises(UserError, match=f"'mine', which is not in the catalogue, {missing}"):
+        load_task("mine", **given)
+
+
+def test_label_words_may_be_given_by_the_values_of_the_data() -> None:
+    stars = [{"text": f"t{index}", "label": label} for index, label in enumerate((5, 1, 5, 1, 3))]
+    data = {"train": stars[:3], "validation": stars[3:]}
+    for words in (
+        {1: "bad", 3: "fair", 5: "good"},
+        "1=bad, 3=fair, 5=good",
+        {"1": "bad", "3": "fair", 5: "good"},
+    ):
+        task = load_task("mine", data=data, template="{text}?", label_words=words)
+        assert task.label_names == ("1", "3", "5") and task.template.label_words == ("bad", "fair", "good")
+        assert [record.label for record in (*task.train, *task.validation)] == [2, 0, 2, 0, 1]
+    task = load_task("mine", data=data, template="{text}?", label_words={5: "good", 3: "fair", 1: "bad"})
+    assert [record.label for record in task.train] == [0, 2, 0]
+    with pytest.raises(UserError, match=r"Record 2 .* has the label 1 \(further on 3\).*words are for 5, 4"):
+        load_task("mine", data=stars, template="{text}?", label_words={5: "good", 4: "fine"})
+
+
+def test_a_mapping_names_the_labels_of_a_catalogue_task_by_name_or_number() -> None:
+    data = {"train": rows("sst2", True), "validation": rows("sst2", True)}
+    for words in (
+        {"positive": "up", "negative": "down"},
+        {1: "up", 0: "down"},
+        {"positive": "up", 0: "down"},
+    ):
+        task = load_task("sst2", data=data, label_words=words)
+        assert (task.label_names, task.template.label_words) == (("negative", "positive"), ("down", "up"))
+    with pytest.raises(UserError, match="have none for 'negative'"):
+        load_task("sst2", data=data, label_words={"positive": "up"})
+    with pytest.raises(UserError, match="'positive' has two label words"):
+        load_task("sst2", data=data, label_words={"positive": "up", 1: "down", 0: "no"})
+    with pytest.raises(UserError, match=r"labels negative, positive, numbered from 0.*for good, bad"):
+        load_task("sst2", label_words={"good": "up", "bad": "down"})
+    own = [{"sentence": f"t{index}", "label": 1 + index % 2} for index in range(4)]
+    task = load_task("sst2", data=own, label_words={1: "down", 2: "up"})
+    assert {record.label for record in (*task.train, *task.validation)} == {0, 1}
+
+
+def test_numbers_that_may_count_from_0_or_from_1_are_asked_about() -> None:
+    data = [{"text": f"t{index}", "label": 1 + index % 3} for index in range(9)]
+    for given in ({"name": "agnews"}, {"name": "x", "template": "{text}?", "label_words": "a,b,c,d"}):
+        with pytest.raises(
+            UserError, match=r"the numbers 1, 2, 3 and never 0, so that they may count from 0 or"
+        ):
+            load_task(data=data, **given)
+    zero = {"label_words": {0: "World", 1: "Sports", 2: "Business", 3: "Technology"}}
+    assert {record.label for record in load_task("agnews", data=data, **zero).train} == {1, 2, 3}
+    one = {"label_words": {1: "World", 2: "Sports", 3: "Business", 4: "Technology"}}
+    assert {record.label for record in load_task("agnews", data=data, **one).train} == {0, 1, 2}
+    assert {
+        record.label for record in load_task("agnews", data=[*data, {"text": "t", "label": 0}]).train
+    } >= {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("template", "columns"),
+    [
+        ("{text} {label}", {}),
+        ("{text} {Label}", {}),
+        ("{text} {stars}", {"stars": "label"}),
+        ("{text} {Stars}", {"stars": "label"}),
+        ("{text}", {"label": "text"}),
+        ("{text}", {"stars": "text", "Stars": "label"}),
+        ("{text}", {"text": "label"}),
+    ],
+)
+def test_a_template_that_shows_the_label_is_refused(template: str, columns: dict[str, str]) -> None:
+    words = ("bad", "good")
+    data = [
+        {
+            "text": f"t{n}",
+            "label": words[n % 2],
+            "stars": words[n % 2],
+            "Stars": words[n % 2],
+            "Label": words[n % 2],
+        }
+        for n in range(8)
+    ]
+    with pytest.raises(UserError, match="the right answer"):
+        load_task("mine", data=data, template=template, columns=columns, label_words=words)
+
+
+def test_a_catalogue_tasks_own_label_column_cannot_be_shown(own_catalogue: None) -> None:
+    template = Template("plain", "{text} {gold}", ("no", "yes"), "\n")
+    register_task(TaskEntry("graded", ("no", "yes"), (template,), columns={"gold": "label"}))
+    with pytest.raises(UserError, match=r"'gold', which holds the label"):
+        load_task("graded", data=[{"text": "a", "gold": "no"}, {"text": "b", "gold": "yes"}])
+
+
+def test_a_field_that_is_the_label_under_another_name_is_refused() -> None:
+    data = [{"text": f"t{n}", "label": n % 2, "label_text": ("neg", "pos")[n % 2]} for n in range(12)]
+    given: dict[str, Any] = {"data": data, "label_words": "bad,good"}
+    with pytest.raises(UserError, match=r"\{label_text\} .* is the label under another name"):
+        load_task("mine", template="{text} {label_text}", **given)
+    assert load_task("mine", template="{text}", **given).template.fields == ("text",)
 
 
 @pytest.mark.usefixtures("own_catalogue")
