@@ -379,8 +379,8 @@ def rows_at(positions: str | tuple[int, ...], exists: Tensor, first: int = 0) ->
 def tap(model: LanguageModel | PreTrainedModel, plan: CapturePlan | None = None) -> Iterator[Recorder]:
     """Record what a plan asks for in every forward of a model that runs inside the ``with``, in this thread.
 
-    The model's output is bit for bit what it is without the tap. Other models and other threads are untouched. What is
-    compiled runs as it was written: call the module that was given, or the one inside it.
+    The model's output is bit for bit what it is without the tap. Other models and other threads are untouched.
+    What is compiled runs as it was written: call the module that was given, or the one inside it.
 
     Example:
         >>> with tap(model) as recorder:
