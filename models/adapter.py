@@ -107,8 +107,8 @@ def _refuse_tied(label: str, module: torch.nn.Module, tied: Mapping[str, str], f
     if touched:
         raise UserError(
             f"adapter {label!r} acts on {touched[0]}, which shares its weight with {tied[touched[0]]}, and merging "
-            "would change both: load the model untied (tie_word_embeddings=False, save it and give that), or an "
-            "adapter that leaves embeddings alone"
+            "would change both: give the PeftModel itself, which runs unmerged, or an adapter that leaves embeddings "
+            "alone"
         )
     keys = {name: f"base_model.model.{name}.weight" for name in tied}
     with open_adapter(label, folder) as source:
@@ -117,7 +117,7 @@ def _refuse_tied(label: str, module: torch.nn.Module, tied: Mapping[str, str], f
         if tied[name] in whole and not torch.equal(tensor, whole[tied[name]]):
             raise UserError(
                 f"adapter {label!r} holds {name} and {tied[name]}, which are one weight in this model and differ in "
-                "the adapter: load the model untied (tie_word_embeddings=False, save it and give that)"
+                "the adapter: give a base model that is saved with untied embeddings"
             )
 
 
