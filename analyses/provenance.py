@@ -56,6 +56,7 @@ def provenance(
         "data": {
             "task": task.name,
             "source": task.source,
+            "notes": list(task.notes),
             "train_records": len(task.train),
             "validation_records": len(task.validation),
             "records_sha256": task.digest(),

@@ -190,7 +190,9 @@ def test_a_query_is_numbered_as_in_its_file_whatever_is_left_out(
     assert len(filter_long_records(whole, model.require_tokenizer(), limit).task.validation) < len(
         whole.validation
     )
-    for changes in ({"limit": 5}, {"max_record_tokens": limit}, {"max_record_tokens": limit, "limit": 3}):
+    short = {"max_record_tokens": limit}
+    changes: dict[str, Any]
+    for changes in ({"limit": 5}, short, {**short, "limit": 3}):
         out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         iclprobe.compare(data=str(tmp_path / "data"), **options, **changes, out=out)
         examples = pandas.read_csv(out / "examples.csv")
