@@ -98,7 +98,8 @@ def require_comparable(config: MeasuringConfig) -> None:
     """Refuse a plan that leaves out what a comparison needs.
 
     Raises:
-        UserError: If attention outputs or scores are missing, or there are several positions.
+        UserError: If attention outputs or scores are missing, there are several positions, or columns are not the
+            query's, which alone all settings have.
     """
     if not {"attention_output", "scores"} <= set(config.plan.sites):
         raise UserError(
@@ -108,4 +109,8 @@ def require_comparable(config: MeasuringConfig) -> None:
         raise UserError(
             f"a comparison looks at one position a query, not {config.plan.positions!r}: use last_prompt_token "
             "or first_label_token"
+        )
+    if config.plan.columns != "query":
+        raise UserError(
+            f"a comparison looks at the query's columns, not {config.plan.columns!r}: leave columns out of its plan"
         )

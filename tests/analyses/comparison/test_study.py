@@ -329,6 +329,7 @@ def test_one_query_is_enough(checkpoint: Path, records: Path) -> None:
     [
         ({"plan": {"sites": ("scores",)}}, "attention_output"),
         ({"plan": {"positions": "all"}}, "last_prompt_token"),
+        ({"plan": {"columns": "all"}}, "leave columns out"),
         ({"save_captures": True}, "out=DIR"),
         ({"shots": 25}, "25"),
         ({"learning_rate": 1e30}, "diverged"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,29 @@ def test_successive_updates_have_a_cosine_where_both_moved(series: Path) -> None
     rows = drift([str(folder) for folder in folders]).rows
     cosines = [row.update_cosine for row in rows if row.checkpoint == 2 and row.against == "previous"]
     assert cosines == pytest.approx([-1.0] * len(cosines), abs=1e-6)
+
+
+def test_updates_that_storing_rounds_away_have_no_cosine_and_are_counted(tmp_path: Path) -> None:
+    model: Any = tiny_families.fresh("llama").bfloat16()
+    generator = torch.Generator().manual_seed(0)
+    exact = {name: parameter.detach().float() for name, parameter in model.named_parameters()}
+    step = {name: torch.randn(start.shape, generator=generator) * start for name, start in exact.items()}
+    # Relative to each entry: a tenth of bf16's epsilon, then ten of them, in one direction all along.
+    for number, size in enumerate((0.0, 0.1, 0.2, 10.2, 20.2)):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(exact[name] + size * 2**-7 * step[name])
+        model.save_pretrained(tmp_path / f"step{number}")
+    study = drift([str(tmp_path / f"step{number}") for number in range(5)])
+    rows = [row for row in study.rows if row.against == "previous"]
+    found = {place: [row.update_cosine for row in rows if row.checkpoint == place] for place in (1, 2, 3, 4)}
+    for place in (1, 2, 3):
+        assert all(math.isnan(cosine) for cosine in found[place])
+    assert all(cosine > 0.95 for cosine in found[4])
+    assert study.cosines == (2 * 9, 3 * 9)
+    assert study.results()["update_cosines"] == {"undefined": 18, "of": 27}
+    said = " ".join(study.table().split())
+    assert "18 of 27 cosines are undefined, where an update is no longer than the rounding" in said
 
 
 def test_two_checkpoints_are_compared_once_and_stand_in_every_row(series: Path) -> None:
