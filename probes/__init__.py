@@ -3,7 +3,7 @@
 Anyone can use them on activations recorded by any other tool.
 """
 
-from .attention_nulls import NullKind, NullSimilarity, permuted_pairs, shared_baseline, sim_aou_null
+from .attention_nulls import sim_aou_null
 from .attention_outputs import SimAOU, attention_output_update, sim_aou
 from .attention_scores import ScoreVariant, SimAM, score_floors, sim_am
 from .constructions import constructed_sparsity, von_oswald_construction
@@ -23,7 +23,9 @@ from .gradients import (
     LayerParameters,
 )
 from .noise import below_noise, noise_floor, score_noise_floor
+from .null_similarity import NullKind, NullSimilarity
 from .order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
+from .other_queries import permuted_pairs, shared_baseline
 from .partial_outputs import partial_permuted_pairs, partial_sim_aou
 from .predictions import (
     Agreement,

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .attention_nulls import NullSimilarity
 from .attention_outputs import SimAOU, output_floors
+from .null_similarity import NullSimilarity
 from .rounding import Floors
 from .vectors import as_float64, cosine, require_finite, require_shape, unit, without_rounding
 

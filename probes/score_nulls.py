@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from .attention_nulls import require_derangements
 from .attention_scores import SimAM, change_floors, compared_columns, masked_scores
+from .other_queries import require_derangements
 from .rounding import Floors
 from .vectors import concatenate_chunks, cosine, example_slices, require_shape, without_rounding
 

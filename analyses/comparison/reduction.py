@@ -24,7 +24,7 @@ from ...probes import (
     sim_am,
     sim_aou,
 )
-from ...probes.attention_nulls import undefined_null
+from ...probes.null_similarity import undefined_null
 from ...seeds import derive_seed
 from ..configuration import MeasuringConfig
 from .draw import Answers
