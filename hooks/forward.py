@@ -8,23 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
 from ..models.loading import LanguageModel
-
-
-def check_tokens(model: LanguageModel, tokens: Tensor) -> None:
-    """Refuse token ids that a model has no embedding of, as another model's tokenizer makes them.
-
-    Raises:
-        UserError: If there is one.
-    """
-    known: Any = model.module.get_input_embeddings().weight.shape[0]  # type: ignore[union-attr]
-    highest, lowest = int(tokens.max()), int(tokens.min())
-    if highest >= known or lowest < 0:
-        raise UserError(
-            f"a prompt has the token {highest if lowest >= 0 else lowest} and {model.name!r} knows {known} tokens: "
-            "tokenise with the model's own tokenizer"
-        )
 
 
 def run_forward(
@@ -49,11 +33,7 @@ def run_forward(
         use_cache: Whether to keep keys and values.
         keep_logits: The token positions whose logits are wanted, ``[U]``; all by default. An architecture
             that cannot choose gives all, which are cut here.
-
-    Raises:
-        UserError: If the model has no embedding of a token.
     """
-    check_tokens(model, tokens)
     takes = model.arguments
     inputs: dict[str, Any] = {
         "input_ids": tokens.to(model.device),

@@ -9,7 +9,6 @@ import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 from ..models.loading import LanguageModel
-from .forward import check_tokens
 
 
 def encode_prefix(model: LanguageModel, ids: tuple[int, ...]) -> DynamicCache | None:
@@ -20,7 +19,6 @@ def encode_prefix(model: LanguageModel, ids: tuple[int, ...]) -> DynamicCache | 
         ids: The prefix.
     """
     tokens = torch.tensor([ids], device=model.device)
-    check_tokens(model, tokens)
     with torch.no_grad():
         output = model.module.base_model(
             input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=True

@@ -59,11 +59,6 @@ def load_whole(place: str, **options: Any) -> Any:
         return loaded
 
     module, report = load()
-    if getattr(module, "_hf_peft_config_loaded", False):
-        # Its adapter would run unasked, and the report tells of the adapter alone.
-        raise UserError(
-            f"{place!r} is no model alone, it holds an adapter: take adapter_config.json out, or merge it"
-        )
     mapping = key_mapping(report["unexpected_keys"], module.state_dict())
     if mapping:
         del module

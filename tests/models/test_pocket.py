@@ -64,7 +64,7 @@ def test_finetuning_with_a_chosen_learning_rate_changes_predictions_without_any_
     assert (result.config.model, result.config.task) == ("pocket", DEFAULT_POCKET_TASK)
     (draw,) = result.draws
     choice = draw.finetuned.choice
-    assert choice is not None and len(choice.candidates) == 11
+    assert choice is not None and len(choice.offered) == 11
     changed = draw.answers["ft"].prediction != draw.answers["zsl"].prediction
     assert changed.double().mean() >= 0.1
 

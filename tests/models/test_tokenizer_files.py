@@ -72,9 +72,9 @@ def test_a_given_tokenizer_is_the_one_that_is_used(given: str, tmp_path: Path, c
 
 def test_another_models_tokenizer_is_told_by_its_tokens(checkpoint: Path) -> None:
     model = load_model(checkpoint, tokenizer="pocket")
-    with pytest.raises(UserError, match=r"a prompt has the token \d+ and .* knows \d+ tokens: tokenise with"):
+    with pytest.raises(UserError, match=r"has the token \d+ and .* knows \d+ tokens: tokenise with"):
         iclprobe.capture(model, ["the weather is lovely today"])
-    with pytest.raises(UserError, match=r"a prompt has the token 5000 and"):
+    with pytest.raises(UserError, match=r"has the token 5000 and"):
         iclprobe.capture(model, [[3, 5000]])
 
 
@@ -98,7 +98,8 @@ def test_a_damaged_tokenizer_is_refused_in_one_sentence(
     assert damage(text) != text
     file.write_text(damage(text))
     with pytest.raises(
-        UserError, match=r"cannot load tokenizer .*: give another with tokenizer=…"
+        UserError,
+        match=r"tokenizer\.json of .* is (damaged|of a format unknown)|its tokenizer\.json is of a format unknown",
     ) as refusal:
         load_model(tmp_path / "model")
     assert "\n" not in str(refusal.value)

@@ -291,7 +291,7 @@ def test_an_adapter_inside_a_models_directory_does_not_run_unasked(tmp_path: Pat
     model.save_pretrained(tmp_path)
     adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="it holds an adapter"):
+    with pytest.raises(UserError, match="holds a PEFT adapter"):
         load_model(tmp_path, tokenizer=TOKENIZER)
 
 
