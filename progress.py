@@ -35,7 +35,7 @@ class Progress:
         """
         self.name, self.total, self.unit, self.done, self._note = name, total, unit, 0, ""
         self._start = self._told = time.monotonic()
-        self._lines = 0
+        self._told_of: int | None = None
         self._bar: Any = None
         if name is not None and _is_seen():
             from tqdm import tqdm
@@ -74,7 +74,7 @@ class Progress:
         """Finish what was drawn; who has been told of a part is told of the end."""
         if self._bar is not None:
             self._bar.close()
-        elif self._lines and error is None:
+        elif self._told_of not in (None, self.done) and error is None:
             self._line()
 
     def _line_if_due(self) -> None:
@@ -85,7 +85,7 @@ class Progress:
     def _line(self) -> None:
         global _latest_line
         self._told = _latest_line = time.monotonic()
-        self._lines += 1
+        self._told_of = self.done
         count = f"{self.done}" if self.total is None else f"{self.done} of {self.total}"
         note = f", {self._note}" if self._note else ""
         seconds = round(self._told - self._start)

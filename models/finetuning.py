@@ -66,7 +66,8 @@ class Finetuning:
         recipe: How it was done.
         trained_parameters: How many numbers were trained.
         evaluations: The epochs, counted from 1, after which it was evaluated.
-        initial_loss: The loss over all demonstrations before the first update, where it was measured.
+        initial_loss: The loss over all demonstrations before the first update, see `training_loss`; None where that
+            was not measured.
     """
 
     delta: Delta
@@ -103,7 +104,6 @@ def finetune(
     watch: Literal["trained", "layers"] = "trained",
     progress: Progress | None = None,
     forward_size: int = 8,
-    measure_initial_loss: bool = False,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
 
@@ -129,8 +129,6 @@ def finetune(
             other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
-        measure_initial_loss: Whether to measure the loss over all demonstrations before the first step too, where
-            that step does not take all of them.
 
     Raises:
         FinetuningDiverged: If the loss or the weights become infinite or NaN, or the loss exceeds ten times
@@ -157,9 +155,6 @@ def finetune(
             swapped(model.module, trained.copies),
         ):
             stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
-            initial_loss = None
-            if measure_initial_loss and recipe.batch_size_of(len(training)) < len(training):
-                initial_loss = stepper.objective.value(training)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
@@ -186,8 +181,27 @@ def finetune(
         recipe=recipe,
         trained_parameters=trained_parameters,
         evaluations=tuple(evaluations),
-        initial_loss=initial_loss,
     )
+
+
+def training_loss(
+    model: LanguageModel,
+    training: Sequence[TrainingSequence],
+    recipe: Recipe,
+    seed: int,
+    forward_size: int = 8,
+) -> float:
+    """Return a recipe's loss over all demonstrations as the model is; arguments are those of `finetune`."""
+    check_sequences(model, training)
+    slices = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
+    with torch.inference_mode(False), evaluation_mode(model.module):
+        trained = TrainedCopies(model, slices, recipe, learning_rate=1.0)
+        size = forward_size if model.family.pads else 1
+        return _objective(recipe)(model, trained, recipe, size).value(training)
+
+
+def _objective(recipe: Recipe) -> type[JointLoss] | type[LayerCausalLoss]:
+    return JointLoss if recipe.schedule == "joint" else LayerCausalLoss
 
 
 class _Stepper:
@@ -203,8 +217,7 @@ class _Stepper:
         watched: Mapping[str, TrainedSlice],
     ) -> None:
         self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
-        objective = JointLoss if recipe.schedule == "joint" else LayerCausalLoss
-        self.objective = objective(model, trained, recipe, forward_size, watched)
+        self.objective = _objective(recipe)(model, trained, recipe, forward_size, watched)
         self.losses: list[float] = []
         self.gradients: dict[str, Tensor] = {}
 

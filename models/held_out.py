@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -12,6 +12,9 @@ from .loading import LanguageModel
 from .parameters import first_trained_layer
 from .recipe import Recipe
 from .token_loss import check_sequences, evaluation_mode, loss_token_count, nll_of_logits
+
+# A batch ends before more than this share of it would be padding.
+_PADDING = 0.2
 
 
 class HeldOut:
@@ -60,11 +63,22 @@ class HeldOut:
         order = sorted(range(len(part)), key=lambda index: len(part[index].ids))
         values = [0.0] * len(part)
         with evaluation_mode(self._model.module), torch.no_grad():
-            for begin in range(0, len(part), self._size):
-                indices = order[begin : begin + self._size]
+            for indices in _alike([len(sequence.ids) for sequence in part], order, self._size):
                 batch = self._frozen.batch([part[index] for index in indices])
                 with self._frozen.running(batch):
                     logits = self._model.module(**batch.inputs).logits
                 for index, value in zip(indices, nll_of_logits(logits, batch).tolist(), strict=True):
                     values[index] = value / loss_token_count(part[index], "label")
         return values
+
+
+def _alike(lengths: Sequence[int], order: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Yield consecutive runs of an ascending order, at most so many long, in which little is padding."""
+    run: list[int] = []
+    for index in order:
+        real, padded = sum(lengths[i] for i in run) + lengths[index], (len(run) + 1) * lengths[index]
+        if run and (len(run) == size or padded - real > _PADDING * padded):
+            yield run
+            run = []
+        run.append(index)
+    yield run

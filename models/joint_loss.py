@@ -93,7 +93,9 @@ class JointLoss:
                 part_loss * scale, parameters, allow_unused=True, materialize_grads=True
             )
             own = [
-                self._trained.read(index, gradient) / scale
+                self._trained.read(index, gradient)
+                if scale == 1
+                else self._trained.read(index, gradient) / scale
                 for index, gradient in enumerate(gradients[: len(self._trained.slices)])
             ]
             sums = [total + one for total, one in zip(sums, own, strict=True)] if sums else own

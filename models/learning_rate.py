@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
+from .finetuning import Finetuning
 from .held_out import HeldOut
 from .loading import LanguageModel
 from .rate_search import Progress, RateSearch
@@ -99,10 +100,28 @@ def choose_learning_rate(
     progress: Progress | None = None,
     batch_size: int = 8,
 ) -> LearningRateChoice:
-    """Take the candidate after which held-out labels are likeliest.
+    """Take the candidate after which held-out labels are likeliest; see `search_learning_rate`."""
+    choice, _ = search_learning_rate(
+        model, training, held_out, recipe, seed, candidates, progress, batch_size, keep=False
+    )
+    return choice
 
-    The search goes from coarse to fine and leaves out what cannot win, see `RateSearch`; three candidates or fewer
-    are all tried.
+
+def search_learning_rate(
+    model: LanguageModel,
+    training: Sequence[TrainingSequence],
+    held_out: Sequence[TrainingSequence],
+    recipe: Recipe,
+    seed: int,
+    candidates: Sequence[float] = CANDIDATES,
+    progress: Progress | None = None,
+    batch_size: int = 8,
+    *,
+    keep: bool = True,
+) -> tuple[LearningRateChoice, Finetuning | None]:
+    """Take the candidate after which held-out labels are likeliest, and the finetuning that was made with it.
+
+    The search leaves out what cannot win, see `RateSearch`; three candidates or fewer are all tried.
 
     Args:
         model: The model; it is left as it was.
@@ -113,6 +132,7 @@ def choose_learning_rate(
         candidates: The rates to choose from; of equals the smallest is taken.
         progress: Called again and again with how many were tried or begun, how many there are, and the best so far.
         batch_size: Held-out records per forward; changes memory and time only.
+        keep: Whether to keep the finetuning of the best candidate, which otherwise is None.
 
     Raises:
         UserError: If there is nothing held out, or every candidate diverges.
@@ -133,17 +153,17 @@ def choose_learning_rate(
             "in bfloat16 or float32"
         )
     offered = tuple(sorted(candidates))
-    search = RateSearch(model, training, records, before, recipe, seed, offered, progress)
+    search = RateSearch(model, training, records, before, recipe, seed, offered, progress, keep=keep)
     search.run()
     values = {rate: _value(search.trials[rate], len(records)) for rate in sorted(search.trials)}
-    finite = {rate: value for rate, value in values.items() if math.isfinite(value)}
-    if not finite:
+    best = search.best
+    if best is None or not math.isfinite(values[best.rate]):
         raise UserError(
             f"finetuning diverges with every learning rate from {offered[0]:g} to {offered[-1]:g}: try "
             "smaller ones"
         )
-    chosen = min(finite, key=lambda rate: finite[rate])
-    return LearningRateChoice(tuple(values), tuple(values.values()), baseline, chosen, offered)
+    choice = LearningRateChoice(tuple(values), tuple(values.values()), baseline, best.rate, offered)
+    return choice, best.finetuning
 
 
 def _value(trial: Trial, records: int) -> float:

@@ -2,14 +2,19 @@
 
 A candidate stops when it diverges; when, after its last epoch, the first held-out records leave no doubt that it is
 behind; and in long runs after a tenth of the epochs, when its training loss is above its first or it is behind a
-smaller rate that was better by then. A smaller rate is not tried where a larger one, which has passed the same way
-faster, says that it would not be better.
+smaller rate that was better by then.
+
+In one epoch, and with Adam, candidates about a decade apart come first, then those beside the best. In several epochs
+of gradient descent rates go from large to small, and a smaller one is not tried where a larger one, which has passed
+the same way faster, says that it would not be better. (Adam's first steps have the size of the rate whatever the
+gradient, so a large one does not pass where small ones do.)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ..tasks.prompt_set import TrainingSequence
 from .finetuning import FinetuningDiverged, finetune
@@ -28,11 +33,44 @@ _NO_DOUBT = 4.0
 _SHARE_OF_EPOCHS, _FEWEST_EPOCHS = 0.1, 20
 # A smaller rate is tried if it promises more than this share of what the best one gained.
 _SHARE_OF_GAIN = 0.05
-# In one epoch, coarse candidates lie about a decade apart, and one that gains less than this share of what the best
-# gained, on the side of smaller rates, has all smaller ones below it.
-_APART, _TAIL = 9.0, 0.5
-# The search begins here among the candidates; fewer than these are all tried.
-_BEGIN, _FEW = 0.7, 3
+# Coarse candidates lie about a decade apart. One that gains less than this share of what the best gained, on the side
+# of smaller rates, has all smaller ones below it.
+_APART, _TAIL = 9.0, 0.7
+# The search begins here among the candidates; so few are all tried.
+_BEGIN, _BEGIN_OF_ADAM, _FEW = 0.7, 0.4, 3
+
+
+@dataclass(frozen=True)
+class SearchCost:
+    """What a search usually takes.
+
+    Attributes:
+        finetunings: As many as so many whole ones.
+        looks: Looks at all held-out records, the one before finetuning among them.
+        keeps_best: Whether the best candidate's tensors have to be kept beside those of the next.
+    """
+
+    finetunings: float
+    looks: float
+    keeps_best: bool
+
+
+def expected_cost(recipe: Recipe, n_training: int, n_held_out: int) -> SearchCost:
+    """Return what a search among `CANDIDATES` usually takes; seen on the pocket tasks and on a model of 135M.
+
+    Args:
+        recipe: How to finetune.
+        n_training: Demonstrations.
+        n_held_out: Held-out records.
+    """
+    if _look_costs_less(recipe, n_training, n_held_out):
+        return SearchCost(2.0 if recipe.epochs > _FEWEST_EPOCHS else 3.5, 5.0, False)
+    return SearchCost(3.5, 3.0, True)
+
+
+def _look_costs_less(recipe: Recipe, n_training: int, n_held_out: int) -> bool:
+    """Return whether looking at every held-out record takes less than the training before it."""
+    return 3 * recipe.epochs * n_training >= n_held_out
 
 
 class _Behind(Exception):
@@ -57,39 +95,57 @@ class RateSearch:
         seed: int,
         candidates: Sequence[float],
         progress: Progress | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
-        """Prepare; arguments as in `choose_learning_rate`, and the held-out NLL of each record before finetuning."""
+        """Prepare; arguments as in `search_learning_rate`, and the held-out NLL of each record before finetuning."""
         self._model, self._training, self._held_out, self._before = model, training, held_out, before
         self._recipe, self._seed, self._progress = recipe, seed, progress
-        self._candidates = sorted(candidates)
+        self._candidates, self._keep = sorted(candidates), keep
         self.trials: dict[float, Trial] = {}
         self.best: Trial | None = None
-        # Where training takes longer than looking at every record, looking at a part saves nothing.
-        dear = 3 * recipe.epochs * len(training) >= len(held_out)
-        self._first = len(held_out) if dear else min(_FIRST_RECORDS, len(held_out))
+        # Where training takes longer than looking at every record, looking at a part saves little.
+        cheap = _look_costs_less(recipe, len(training), len(held_out))
+        self._first = len(held_out) if cheap else min(_FIRST_RECORDS, len(held_out))
 
     def run(self) -> None:
         """Try what may be the best, and look at every held-out record of the one that is."""
-        several_epochs = self._recipe.epochs > 1
-        few = len(self._candidates) <= _FEW
-        rungs = self._candidates if several_epochs or few else self._far_apart()
-        begin = int(_BEGIN * (len(rungs) - 1))
-        for rate in rungs[begin:]:
-            self._try(rate)
-        for rate in reversed(rungs[:begin]):
-            if few or self._promises(rate):
+        adam = self._recipe.optimizer in ("adam", "adamw")
+        if len(self._candidates) <= _FEW:
+            for rate in self._candidates:
                 self._try(rate)
-                if not few and not several_epochs and self._is_tail(self.trials[rate]):
-                    break
-        if not several_epochs:
-            for rate in reversed(self._beside([t.rate for t in self.trials.values() if self._is_open(t)])):
-                self._try(rate)
-            while self.best is not None and (beside := self._beside([self.best.rate])):
-                for rate in reversed(beside):
-                    self._try(rate)
+        elif self._recipe.epochs > 1 and not adam:
+            self._from_large_to_small()
+        else:
+            self._from_coarse_to_fine(_BEGIN_OF_ADAM if adam else _BEGIN)
         if self.best is not None:
             self._look(self.best, len(self._held_out))
-            self.best.delta = None
+
+    def _from_large_to_small(self) -> None:
+        begin = int(_BEGIN * (len(self._candidates) - 1))
+        for rate in self._candidates[begin:]:
+            self._try(rate)
+        for rate in reversed(self._candidates[:begin]):
+            if self._promises(rate):
+                self._try(rate)
+
+    def _from_coarse_to_fine(self, begin: float) -> None:
+        rungs = self._far_apart()
+        first = int(begin * (len(rungs) - 1))
+        for rate in rungs[first:]:
+            self._try(rate)
+        # The one just below comes first, for the best one's neighbours are tried anyway.
+        below = self._candidates[max(0, self._candidates.index(rungs[first]) - 1)]
+        for rate in dict.fromkeys([below, *reversed(rungs[:first])]):
+            if rate not in self.trials:
+                self._try(rate)
+            if self._is_tail(self.trials[rate]):
+                break
+        for rate in reversed(self._beside([t.rate for t in self.trials.values() if self._is_open(t)])):
+            self._try(rate)
+        while self.best is not None and (beside := self._beside([self.best.rate])):
+            for rate in reversed(beside):
+                self._try(rate)
 
     def _far_apart(self) -> list[float]:
         chosen: list[float] = []
@@ -125,7 +181,7 @@ class RateSearch:
         except _Behind:
             trial.outcome = "stopped"
         else:
-            trial.delta = finished.delta
+            trial.finetuning = finished
             self._compare(trial)
         self._tell()
 
@@ -181,10 +237,9 @@ class RateSearch:
         return gap > _NO_DOUBT * error
 
     def _is_open(self, trial: Trial) -> bool:
-        assert self.best is not None
-        return (
-            bool(trial.nll) and trial.outcome != "diverged" and not self._is_behind(trial.nll, self.best.nll)
-        )
+        if self.best is None or not trial.nll or trial.outcome == "diverged":
+            return False
+        return not self._is_behind(trial.nll, self.best.nll)
 
     def _compare(self, trial: Trial) -> None:
         """Look at more records of a candidate and of the best one until there is no doubt which is better."""
@@ -198,19 +253,20 @@ class RateSearch:
                 for one in (best, trial):
                     self._look(one, min(2 * count, everything))
             if gap < 0 or (gap == 0 and trial.rate > best.rate):
-                trial.delta = None
+                trial.finetuning = None
                 return
-            best.delta = None
+            best.finetuning = None
         self.best = trial
+        self._look(trial, len(trial.nll))
 
     def _look(self, trial: Trial, count: int) -> None:
         """See to it that so many records of a candidate have been looked at."""
         if len(trial.nll) < count:
-            assert trial.delta is not None
-            with trial.delta.applied(self._model):
+            assert trial.finetuning is not None
+            with trial.finetuning.delta.applied(self._model):
                 trial.nll += self._held_out.nll(len(trial.nll), count)
-        if len(trial.nll) == len(self._held_out):
-            trial.delta = None
+        if not self._keep and len(trial.nll) == len(self._held_out):
+            trial.finetuning = None
 
     def _promises(self, rate: float) -> bool:
         """Return whether a smaller rate may be better than the best one, as far as larger ones tell."""

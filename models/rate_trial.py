@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from .delta import Delta
+from .finetuning import Finetuning
 
 Outcome = Literal["ran", "diverged", "stopped"]
 
@@ -28,7 +28,7 @@ class Trial:
         losses: The training loss before each step.
         seen: The held-out NLL of the first records after some epochs on the way.
         nll: The held-out NLL of the records looked at so far, after the last epoch.
-        delta: What finetuning changed, as long as more records may have to be looked at.
+        finetuning: The run that ended, of the best candidate so far and of one that is compared with it.
     """
 
     rate: float
@@ -37,7 +37,7 @@ class Trial:
     losses: list[float] = field(default_factory=list)
     seen: dict[int, list[float]] = field(default_factory=dict)
     nll: list[float] = field(default_factory=list)
-    delta: Delta | None = None
+    finetuning: Finetuning | None = None
 
     @property
     def epoch_losses(self) -> list[float]:

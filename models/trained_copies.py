@@ -47,11 +47,11 @@ class TrainedCopies:
 
     def update(self, indices: Sequence[int], gradients: Sequence[Tensor]) -> None:
         """Take one step of the optimiser on some of the slices and round the copies from their masters."""
-        for master in self._masters:
-            master.grad = None
         for index, gradient in zip(indices, gradients, strict=True):
             self._masters[index].grad = gradient
         self._optimizer.step()
+        for master in self._masters:
+            master.grad = None
         for index in indices:
             self.slices[index].write(self.copies[self.slices[index].name], self._masters[index])
         # Autocast would go on with its copies of the weights as they were.

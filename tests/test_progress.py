@@ -54,7 +54,7 @@ def test_several_bars_share_the_lines(capsys: pytest.CaptureFixture[str], clock:
             clock[0] += 11
             inner.update()
             outer.update()
-        assert capsys.readouterr().err == "inner: 1 of 4 steps (11 s)\ninner: 1 of 4 steps (11 s)\n"
+        assert capsys.readouterr().err == "inner: 1 of 4 steps (11 s)\n"
         clock[0] += 11
         outer.update()
     assert capsys.readouterr().err.startswith("outer: 2 runs (22 s)\n")

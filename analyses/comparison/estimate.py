@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
 from ...hooks.batching import bytes_per_prompt, choose_batch_size
-from ...hooks.forward import run_forward
+from ...models.finetuning_memory import delta_bytes, finetuning_bytes
 from ...models.loading import LanguageModel
+from ...models.parameters import count_parameters, select_parameters
+from ...models.rate_search import expected_cost
+from ...models.recipe import Recipe
+from ...models.token_loss import loss_token_count
 from ..cell import Cell
 from ..configuration import CompareConfig
 from .finetuned import comparison_recipe
+from .pace import Pace, measure_pace
 
-_PROBED_TOKENS = 32
+# Recording makes a forward longer by so much.
+_RECORDING = 1.2
 # A backward pass costs about twice a forward.
-_TRAINING_FACTOR = 3
+_TRAINING = 3
+# In a batch of similar lengths the last tokens stand at about so many places.
+_PLACES = 4
+# Checking gradients and making a step on a CPU: seconds for each trained number.
+_SECONDS_A_NUMBER = {"adam": 8e-9, "adamw": 8e-9, "gd": 2e-9, "sgd": 2e-9}
+_DEMONSTRATIONS_A_FORWARD = 8
 
 
 @dataclass(frozen=True)
@@ -26,69 +35,122 @@ class Estimate:
 
     Attributes:
         model_bytes: Weights.
-        kept_bytes: The two pretrained captures, and the finetuned attention outputs.
-        working_bytes: One batch while it runs.
-        seconds: Forwards and training of one draw, from a timed forward; not the search for a learning rate.
+        kept_bytes: The two pretrained captures, the finetuned attention outputs, and the finetuned tensors of all
+            runs but the last.
+        working_bytes: One batch of queries while it runs, beside the finetuned tensors.
+        finetuning_bytes: Copies, gradients, the optimiser's states and what a backward pass keeps; never there
+            together with a batch of queries.
+        seconds: Forwards and training of one draw, from a few timed forwards, without the search.
+        search_seconds: The search for a learning rate.
         draws: How many draws.
     """
 
     model_bytes: int
     kept_bytes: int
     working_bytes: int
+    finetuning_bytes: int
     seconds: float
+    search_seconds: float
     draws: int
+
+    @property
+    def total_bytes(self) -> int:
+        """The most memory that is taken at once."""
+        return self.model_bytes + self.kept_bytes + max(self.working_bytes, self.finetuning_bytes)
 
     def describe(self) -> str:
         """Return one line."""
-        total = (self.model_bytes + self.kept_bytes + self.working_bytes) / 1e9
+        work, name = max((self.working_bytes, "work"), (self.finetuning_bytes, "finetuning"))
         each = " a draw" if self.draws > 1 else ""
+        search = (
+            f", {max(1, round(self.search_seconds))} s of them to choose a learning rate"
+            if self.search_seconds
+            else ""
+        )
         return (
-            f"estimate: {total:.2f} GB ({self.model_bytes / 1e9:.2f} model, {self.kept_bytes / 1e9:.2f} captures, "
-            f"{self.working_bytes / 1e9:.2f} work), about {max(1, round(self.seconds))} s{each} "
-            "before any search for a learning rate"
+            f"estimate: {self.total_bytes / 1e9:.2f} GB ({self.model_bytes / 1e9:.2f} model, "
+            f"{self.kept_bytes / 1e9:.2f} kept, {work / 1e9:.2f} {name}), about "
+            f"{max(1, round(self.seconds + self.search_seconds))} s{each}{search}"
         )
 
 
 def estimate_comparisons(
     model: LanguageModel, planned: Sequence[tuple[Cell, Sequence[CompareConfig]]]
 ) -> Estimate:
-    """Estimate what comparisons take, from the prompts' lengths and one timed forward.
+    """Estimate what comparisons take, from the prompts' lengths, the model's shapes and a few timed forwards.
 
     Args:
         model: The model.
         planned: For each number of shots the first draw, and the comparisons that are made on it.
     """
-    tokens = kept = working = 0
+    pace = measure_pace(model)
+    captures = working = finetuning = deltas = last = 0
+    seconds = search = 0.0
+    draws = len(planned[0][1][0].seeds)
     for cell, configs in planned:
         prompts = cell.prompts
         queries = [len(ids) for ids in prompts.zero_shot.query_ids]
         past = len(prompts.icl.prefix_ids)
         layers, heads = model.n_layers, model.geometry.heads
-        kept = max(kept, len(queries) * layers * 4 * (3 * model.width + 2 * heads * max(queries)))
+        captures = max(captures, len(queries) * layers * 4 * (3 * model.width + 2 * heads * max(queries)))
         size = configs[0].batch_size
         if size == "auto":
             size = choose_batch_size(model, max(queries), past)
-        working = max(working, int(size) * bytes_per_prompt(model, max(queries), past))
+        batch = int(size) * bytes_per_prompt(model, max(queries), past)
         # The zero-shot setting is that of the first number of shots.
         runs = len(configs) + 1 + (cell is planned[0][0])
-        training = sum(len(sequence.ids) for sequence in prompts.training)
-        epochs = sum(0 if config.finetuned else comparison_recipe(config).epochs for config in configs)
-        tokens += runs * sum(queries) + past + _TRAINING_FACTOR * epochs * training
+        forward = _queries_seconds(pace, queries, int(size))
+        seconds += runs * _RECORDING * forward + pace.seconds(1, past, 1)
+        for config in configs:
+            if config.finetuned:
+                working = max(working, batch)
+                continue
+            recipe = comparison_recipe(config)
+            last = delta_bytes(model, recipe)
+            deltas += draws * last
+            working = max(working, batch + last)
+            held = finetuning_bytes(model, recipe, prompts.training)
+            training = _training_seconds(pace, model, recipe, cell)
+            along = 0 if recipe.evaluation_epochs is None else recipe.epochs // recipe.evaluation_epochs
+            seconds += training + along * forward
+            if recipe.learning_rate == "auto":
+                cost = expected_cost(recipe, len(prompts.training), config.held_out)
+                looked = _queries_seconds(
+                    pace, [round(sum(queries) / len(queries))] * config.held_out, int(size)
+                )
+                search += cost.finetunings * training + cost.looks * looked
+                held += last if cost.keeps_best or recipe.evaluation_epochs is None else 0
+            finetuning = max(finetuning, held)
     return Estimate(
-        sum(parameter.nbytes for parameter in model.module.parameters()),
-        kept,
-        working,
-        tokens * _seconds_per_token(model),
-        len(planned[0][1][0].seeds),
+        model_bytes=sum(parameter.nbytes for parameter in model.module.parameters()),
+        kept_bytes=captures + deltas - last,
+        working_bytes=working,
+        finetuning_bytes=finetuning,
+        seconds=seconds,
+        search_seconds=search,
+        draws=draws,
     )
 
 
-def _seconds_per_token(model: LanguageModel) -> float:
-    tokens = torch.ones(4, _PROBED_TOKENS, dtype=torch.long)
-    exists = torch.ones_like(tokens, dtype=torch.bool)
-    run_forward(model, tokens, exists)
-    start = time.perf_counter()
-    run_forward(model, tokens, exists)
-    if model.device.type == "cuda":
-        torch.cuda.synchronize()
-    return (time.perf_counter() - start) / tokens.numel()
+def _queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:
+    """Return how long the queries take once."""
+    return pace.seconds(math.ceil(len(queries) / size), sum(queries), len(queries) * min(size, _PLACES))
+
+
+def _training_seconds(pace: Pace, model: LanguageModel, recipe: Recipe, cell: Cell) -> float:
+    """Return how long one finetuning takes."""
+    training = cell.prompts.training
+    tokens = sum(len(sequence.ids) for sequence in training)
+    logits = sum(loss_token_count(sequence, recipe.loss_tokens) for sequence in training)
+    size = min(recipe.batch_size_of(len(training)), _DEMONSTRATIONS_A_FORWARD)
+    longest = max(len(sequence.ids) for sequence in training)
+    padded = len(training) * longest
+    forwards = math.ceil(len(training) / size)
+    steps = recipe.steps(len(training))
+    numbers = count_parameters(model, select_parameters(model, recipe.parameters, recipe.include_bias))
+    updating = 0.0 if model.device.type == "cuda" else steps * numbers * _SECONDS_A_NUMBER[recipe.optimizer]
+    share = 1.0 if size == 1 else padded / tokens
+    epoch = _TRAINING * pace.seconds(forwards, share * tokens, share * logits)
+    # The loss before and after, over all demonstrations at once.
+    ends = 2 * pace.seconds(1, padded, padded / tokens * logits)
+    return recipe.epochs * epoch + ends + updating

@@ -11,7 +11,7 @@ from ...hooks.batching import choose_batch_size
 from ...hooks.repeated_queries import RepeatedQueries
 from ...models.adapter_folder import is_adapter
 from ...models.delta import Delta, delta_from_module
-from ...models.finetuning import finetune
+from ...models.finetuning import finetune, training_loss
 from ...models.loading import LanguageModel, load_model
 from ...models.parameters import first_trained_layer
 from ...models.recipe import Recipe, load_recipe
@@ -21,7 +21,7 @@ from ...tasks.prompts import PromptSet
 from ...tasks.task import Task
 from ..cell import Cell
 from ..configuration import CompareConfig, SubjectConfig
-from ..learning_rates import learning_rate_for
+from ..learning_rates import rate_and_finetuning_for
 from .draw import Evaluation, FinetunedSetting
 from .finetuning_drift import finetuning_drift
 
@@ -51,7 +51,11 @@ def finetune_cell(
 def _finetune(
     config: CompareConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
 ) -> tuple[Delta, FinetunedSetting]:
-    rate, choice = learning_rate_for(config, recipe, model, task, cell)
+    training = cell.prompts.training
+    # One that is evaluated along the way has to run again.
+    rate, choice, finetuning = rate_and_finetuning_for(
+        config, recipe, model, task, cell, keep=recipe.evaluation_epochs is None
+    )
     seed = derive_seed("finetune", cell.seed)
     evaluations: list[Evaluation] = []
     queries = None
@@ -68,19 +72,20 @@ def _finetune(
         if queries is not None:
             evaluations.append(_evaluate(queries, torch.tensor(cell.prompts.zero_shot.gold), epoch))
 
-    steps = recipe.steps(len(cell.prompts.training))
-    with Progress("finetune", steps, "steps") as bar:
-        finetuning = finetune(
-            model,
-            cell.prompts.training,
-            recipe,
-            learning_rate=rate,
-            seed=seed,
-            evaluate=None if queries is None else evaluate,
-            progress=lambda step, total, loss: bar.update(),
-            measure_initial_loss=True,
-        )
-    kept = replace(finetuning, delta=_in_main_memory(finetuning.delta))
+    if finetuning is None:
+        with Progress("finetune", recipe.steps(len(training)), "steps") as bar:
+            finetuning = finetune(
+                model,
+                training,
+                recipe,
+                learning_rate=rate,
+                seed=seed,
+                evaluate=None if queries is None else evaluate,
+                progress=lambda step, total, loss: bar.update(),
+            )
+    whole_steps = recipe.batch_size_of(len(training)) == len(training)
+    before = None if whole_steps else training_loss(model, training, recipe, seed)
+    kept = replace(finetuning, delta=_in_main_memory(finetuning.delta), initial_loss=before)
     setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))
     return finetuning.delta, setting
 

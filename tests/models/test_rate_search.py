@@ -107,15 +107,15 @@ def test_several_epochs_are_searched_from_large_rates_to_small_ones() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(
-    ("name", "epochs"), [("dai", 1), ("barnatan_lcft", 1), ("shen", 5), ("shen", 20), ("shen_adam", 5)]
+    ("name", "epochs"),
+    [("dai", 1), ("barnatan_lcft", 1), ("shen", 5), ("shen", 20), ("shen_sgd", 4), ("shen_adam", 5)],
 )
 @pytest.mark.parametrize("task", POCKET_TASKS)
-def test_it_chooses_the_same_rate_on_every_pocket_task(task: str, name: str, epochs: int, seed: int) -> None:
+def test_it_chooses_the_same_rate_on_every_pocket_task(task: str, name: str, epochs: int) -> None:
     recipe = recipe_of(name, epochs)
-    choice = searched(task, seed, recipe)
-    assert_as_good(choice, exhaustive(task, seed, recipe))
+    choice = searched(task, 1, recipe)
+    assert_as_good(choice, exhaustive(task, 1, recipe))
 
 
 def test_a_long_finetuning_that_is_not_getting_anywhere_is_stopped_early() -> None:
