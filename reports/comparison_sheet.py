@@ -178,8 +178,7 @@ def _undefined(unit: str) -> str:
 SIM_AOU_NOTES = (
     "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers. Its nulls "
     "account for chance (gaussian), for the direction that all queries share (permuted pairs), and for both that and "
-    "the zero-shot output which the two updates are taken from (shared baseline): only what lies above all three is "
-    "particular to the query.",
+    "the zero-shot output which the two updates are taken from (shared baseline); they overlap and do not subtract.",
     "SimAOU partial: the same with the zero-shot output and what all queries share taken out; 0 where nothing "
     "particular to the query is in common.",
 )
