@@ -85,7 +85,7 @@ def _finetuning(settings: Sequence[FinetunedSetting]) -> str:
     if not runs:
         return f"{setting.source}, finetuned elsewhere; {changed} differ"
     recipe = runs[0].recipe
-    losses = _each(f"{run.losses[0]:.3f} → {run.final_loss:.3f}" for run in runs)
+    losses = _each(f"{run.first_loss:.3f} → {run.final_loss:.3f}" for run in runs)
     return f"{setting.source}: {recipe.parameters} ({changed}), {recipe.describe()} {losses}"
 
 
