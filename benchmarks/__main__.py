@@ -10,10 +10,15 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import capture_speed, finetuning_speed, weight_speed
+from . import capture_speed, finetuning_speed, search_speed, weight_speed
 
 RESULTS = Path(__file__).parent / "results"
-BENCHMARKS = {"capture": capture_speed.run, "weights": weight_speed.run, "finetuning": finetuning_speed.run}
+BENCHMARKS = {
+    "capture": capture_speed.run,
+    "weights": weight_speed.run,
+    "finetuning": finetuning_speed.run,
+    "search": search_speed.run,
+}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..tasks.prompt_set import TrainingSequence
-from .finetuning import FinetuningDiverged, finetune
+from .finetuning import FinetuningDiverged, finetune, training_loss
 from .held_out import HeldOut
 from .loading import LanguageModel
 from .rate_trial import Trial, lead, mean
@@ -102,6 +102,10 @@ class RateSearch:
         self._model, self._training, self._held_out, self._before = model, training, held_out, before
         self._recipe, self._seed, self._progress = recipe, seed, progress
         self._candidates, self._keep = sorted(candidates), keep
+        self._steps_an_epoch = recipe.steps(len(training)) // recipe.epochs
+        self._first_loss: float | None = None
+        if recipe.epochs > 1 and self._steps_an_epoch > 1:
+            self._first_loss = training_loss(model, training, recipe, seed)
         self.trials: dict[float, Trial] = {}
         self.best: Trial | None = None
         # Where training takes longer than looking at every record, looking at a part saves little.
@@ -164,7 +168,7 @@ class RateSearch:
 
     def _try(self, rate: float) -> None:
         """Finetune with a candidate, as far as it may still win, and compare it with the best one."""
-        trial = Trial(rate, self._recipe.steps(len(self._training)) // self._recipe.epochs)
+        trial = Trial(rate, self._steps_an_epoch, self._first_loss)
         self._tell()
         self.trials[rate] = trial
         try:
@@ -222,7 +226,8 @@ class RateSearch:
 
     def _cannot_recover(self, trial: Trial) -> bool:
         losses = trial.epoch_losses
-        risen = mean(losses[3 * len(losses) // 4 :]) > losses[0]
+        first = losses[0] if self._first_loss is None else self._first_loss
+        risen = mean(losses[3 * len(losses) // 4 :]) > first
         best = self.best
         ahead = best is not None and best.rate < trial.rate
         seen = best.seen.get(self._checked_epoch, ()) if best is not None and ahead else ()

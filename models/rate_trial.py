@@ -24,6 +24,7 @@ class Trial:
     Attributes:
         rate: The learning rate.
         steps_an_epoch: Steps that an epoch takes.
+        first_loss: The training loss before the first step; None is that of the first step.
         outcome: Whether it ran to its end, diverged, or was stopped because it was behind.
         losses: The training loss before each step.
         seen: The held-out NLL of the first records after some epochs on the way.
@@ -33,6 +34,7 @@ class Trial:
 
     rate: float
     steps_an_epoch: int
+    first_loss: float | None = None
     outcome: Outcome = "ran"
     losses: list[float] = field(default_factory=list)
     seen: dict[int, list[float]] = field(default_factory=dict)
@@ -51,8 +53,12 @@ class Trial:
     def smooth_epochs(self) -> int:
         """How many epochs the training loss went down without rising in between."""
         losses = self.epoch_losses
+        if not losses:
+            return 0
+        # Where an epoch takes several steps, only the next one's mean tells where it ended.
+        losses = [losses[0] if self.first_loss is None else self.first_loss, *losses]
         rises = (i for i in range(1, len(losses)) if losses[i] > losses[i - 1] * (1 + _RISE))
-        return next(rises, len(losses)) - 1
+        return max(0, next(rises, len(losses)) - 2)
 
     def predicts(self, rate: float, epochs: int, before: Sequence[float]) -> tuple[float, int] | None:
         """Return what a smaller rate is expected to reach, from where this one was when it had gone as far.

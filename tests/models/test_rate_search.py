@@ -152,6 +152,14 @@ def test_what_a_larger_rate_has_passed_tells_where_a_smaller_one_ends() -> None:
     assert trial.predicts(0.03, 10, before) is None
 
 
+def test_a_first_epoch_that_made_things_worse_tells_nothing_of_smaller_rates() -> None:
+    trial = Trial(0.1, steps_an_epoch=2, first_loss=4.0)
+    trial.losses = [4.0, 12.0, 7.0, 7.0, 6.0, 6.0]
+    trial.seen = {1: [8.0]}
+    assert trial.epoch_losses == [8.0, 7.0, 6.0]
+    assert trial.predicts(0.02, 10, [3.0]) is None
+
+
 def test_the_lead_is_paired() -> None:
     gap, error = lead([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
     assert gap == 2.0

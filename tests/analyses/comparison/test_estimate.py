@@ -1,0 +1,119 @@
+"""What is said before a run is what it takes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import tiny_families
+import torch
+from model_snapshot import sequences
+from shared_material import real_model, shared
+
+from iclprobe.analyses.cell import prepare_cell
+from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons
+from iclprobe.analyses.comparison.pace import Pace, measure_pace
+from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.subject import load_subject
+from iclprobe.models.finetuning_memory import delta_bytes, finetuning_bytes
+from iclprobe.models.loading import LanguageModel, load_model
+from iclprobe.models.recipe import Recipe, load_recipe, preset
+
+
+def model(dtype: torch.dtype = torch.float32) -> LanguageModel:
+    return load_model(tiny_families.fresh("llama").to(dtype))  # type: ignore[arg-type]
+
+
+def test_every_copy_of_what_is_trained_is_counted() -> None:
+    fp32, training = model(), sequences(2)
+    weights = sum(parameter.nbytes for parameter in fp32.module.parameters())
+    whole = Recipe(optimizer="gd", parameters="all")
+    assert delta_bytes(fp32, whole) == weights
+    sgd = finetuning_bytes(fp32, whole, training)
+    graph = sgd - 2 * weights  # A copy and its gradient; the rest is what the backward pass keeps.
+    assert graph > 0
+    adam = finetuning_bytes(fp32, Recipe(optimizer="adam", parameters="all", batch_size=2), training)
+    assert adam == 4 * weights + max(graph, weights)
+    many = finetuning_bytes(fp32, whole, training * 5)
+    assert many >= 4 * weights  # Of two forwards: the sum so far and the new sum too.
+
+
+def test_half_precision_has_masters_in_fp32() -> None:
+    training, whole = sequences(2), Recipe(optimizer="sgd", parameters="all")
+    fp32, bf16 = model(), model(torch.bfloat16)
+    weights = sum(parameter.nbytes for parameter in fp32.module.parameters())
+    assert delta_bytes(bf16, whole) == weights // 2
+    # A copy and a gradient in bf16, a master and a gradient in fp32.
+    assert finetuning_bytes(bf16, whole, training) > 3 * weights
+
+
+def test_few_trained_layers_and_layer_causal_losses_keep_less() -> None:
+    fp32, training = model(), sequences(2)
+    last, all_layers = (Recipe(parameters=name, batch_size=2) for name in ("attn_v@-1", "attn_v"))
+    causal = all_layers.model_copy(update={"schedule": "layer_causal"})
+    most = finetuning_bytes(fp32, all_layers, training)
+    assert finetuning_bytes(fp32, last, training) < most
+    assert finetuning_bytes(fp32, causal, training) < most
+
+
+def planned(config: CompareConfig) -> Estimate:
+    subject = load_subject(config, None, None)
+    return estimate_comparisons(
+        subject.model, [(prepare_cell(config, subject.model, subject.task, 0), [config])]
+    )
+
+
+def test_the_search_is_told_where_there_is_one() -> None:
+    given = planned(CompareConfig(limit=8, learning_rate=0.1))
+    assert given.search_seconds == 0 and "choose" not in given.describe()
+    searched = planned(CompareConfig(limit=8))
+    assert searched.search_seconds > 0
+    assert "s of them to choose a learning rate" in searched.describe()
+    assert searched.finetuning_bytes > given.finetuning_bytes
+
+
+def test_the_line_says_what_takes_most() -> None:
+    estimate = Estimate(10**9, 10**8, 2 * 10**8, 3 * 10**9, 20.0, 0.0, 1)
+    assert estimate.describe() == ("estimate: 4.10 GB (1.00 model, 0.10 kept, 3.00 finetuning), about 20 s")
+    assert "0.20 work" in replace(estimate, finetuning_bytes=0).describe()
+    several = replace(estimate, draws=3, search_seconds=10.0).describe()
+    assert several.endswith("about 30 s a draw, 10 s of them to choose a learning rate")
+
+
+def test_the_results_of_several_draws_are_kept() -> None:
+    one = planned(CompareConfig(limit=8, learning_rate=0.1))
+    three = planned(CompareConfig(limit=8, learning_rate=0.1, seeds=(0, 1, 2)))
+    subject = load_subject(CompareConfig(), None, None)
+    assert three.kept_bytes - one.kept_bytes == 2 * delta_bytes(subject.model, preset("dai"))
+
+
+def test_a_pace_adds_up() -> None:
+    assert Pace(0.5, 0.01, 0.1).seconds(2, 30, 4) == pytest.approx(1.7)
+    measured = measure_pace(model())
+    assert min(measured.forward, measured.token, measured.logits) >= 0
+    assert measured.seconds(1, 1, 1) > 0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    "recipe", [{"preset": "dai"}, {"preset": "shen", "epochs": 2}, {"preset": "shen_adam", "epochs": 1}]
+)
+def test_memory_of_a_real_model_is_what_was_said(recipe: dict[str, object]) -> None:
+    place, data = real_model("smollm2-135m-instruct"), shared("data/sst2")
+    load_recipe(recipe)
+    code = f"""
+import re, torch
+torch.set_num_threads(1)
+from iclprobe.analyses.comparison.study import compare
+def status(name):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
+before, said = status("VmRSS"), []
+compare(model={str(place)!r}, task="sst2", data={str(data)!r}, shots=8, limit=12, learning_rate=1e-4,
+        recipe={recipe!r}, resamples=20, say=said.append)
+estimate = next(float(re.match("estimate: ([0-9.]+) GB", line)[1]) for line in said if "GB" in line)
+print(estimate / ((status("VmHWM") - before) / 1e9))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.7 <= float(done.stdout.strip().splitlines()[-1]) <= 1.3
