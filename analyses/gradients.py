@@ -213,7 +213,7 @@ def gradients(
         UserError: If a recipe cannot be used or diverges; nothing is written then.
     """
     named = {name: given for name, given in (("model", model), ("task", task)) if isinstance(given, str)}
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     settings: GradientsConfig = make_config(GradientsConfig, {**base, **options, **named}, "gradients")
     if settings.accumulate and settings.parameters == "trained":
         raise UserError(

@@ -183,7 +183,7 @@ def show_prompt(
         UserError: If prompts cannot be built, or the query is not among those that are asked.
     """
     named = {name: given for name, given in (("model", model), ("task", task)) if isinstance(given, str)}
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     settings: PromptConfig = make_config(PromptConfig, {**base, **options, **named}, "the prompt")
     records = load_records(settings, task)
     if model is None or isinstance(model, str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ..errors import UserError
 from ..tasks.prompt_set import TrainingSequence
@@ -144,7 +145,7 @@ def search_learning_rate(
         )
     if not candidates:
         raise UserError("there are no learning rates to choose from: give at least one candidate")
-    records = HeldOut(model, held_out, recipe, seed, batch_size)
+    records = HeldOut(model, _labels_in_turn(held_out), recipe, seed, batch_size)
     before = records.nll()
     baseline = mean(before)
     if not math.isfinite(baseline):
@@ -164,6 +165,18 @@ def search_learning_rate(
         )
     choice = LearningRateChoice(tuple(values), tuple(values.values()), baseline, best.rate, offered)
     return choice, best.finetuning
+
+
+def _labels_in_turn(sequences: Sequence[TrainingSequence]) -> list[TrainingSequence]:
+    """Return sequences in an order in which their labels take turns, so that the first few hold them all.
+
+    On records of one label a rate that says nothing else would look best.
+    """
+    by_label: dict[tuple[int, ...], list[TrainingSequence]] = {}
+    for sequence in sequences:
+        by_label.setdefault(sequence.ids[sequence.label_start :], []).append(sequence)
+    rounds = zip_longest(*by_label.values())
+    return [sequence for turn in rounds for sequence in turn if sequence is not None]
 
 
 def _value(trial: Trial, records: int) -> float:

@@ -124,6 +124,14 @@ class RateSearch:
             self._from_coarse_to_fine(_BEGIN_OF_ADAM if adam else _BEGIN)
         if self.best is not None:
             self._look(self.best, len(self._held_out))
+            if mean(self.best.nll) >= mean(self._before):
+                self._try_stopped_again()
+
+    def _try_stopped_again(self) -> None:
+        """Look at every record of the candidates that were stopped: the lead of one that gains nothing was none."""
+        self._first = len(self._held_out)
+        for rate in [trial.rate for trial in self.trials.values() if trial.outcome == "stopped"]:
+            self._try(rate)
 
     def _from_large_to_small(self) -> None:
         begin = int(_BEGIN * (len(self._candidates) - 1))

@@ -23,6 +23,7 @@ from .checkpoint_folder import (
     open_shards,
     read_config,
 )
+from .exclusive_use import exclusive
 from .live_adapter import acting_tensors
 from .live_module import running_module
 from .loading import LanguageModel, place_of
@@ -74,13 +75,17 @@ class _ModuleTensors:
     """The tensors of a live module as they act, by the names they have without adapters."""
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self._tensors = acting_tensors(module)
+        self._module = module
+        with exclusive(module, "reading its weights"):
+            self._tensors = acting_tensors(module)
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
             {name: StoredTensor(tensor.shape, tensor.dtype) for name, tensor in self._tensors.items()}
         )
 
     def read(self, name: str) -> Tensor:
-        tensor = self._tensors[name].read()
+        # Detached here: finetuning swaps what a parameter points to, and what was read must stay the model's own.
+        with exclusive(self._module, "reading its weights"):
+            tensor = self._tensors[name].read().detach()
         if tensor.is_meta:
             raise UserError(
                 f"{name} of the live model is offloaded: give the directory or hub id it was loaded from"

@@ -121,8 +121,9 @@ def _resolve(
     if pattern is None:
         family = family_of(label, config, family_name)
         names = names_by_family(source.names, family, label)
-        # Layers beyond the configuration's number are not the model's (heads that predict several tokens).
-        n_layers = getattr(config, "num_hidden_layers", None) or max(layer for layer, _ in names) + 1
+        stored = max(layer for layer, _ in names) + 1
+        n_layers = getattr(config, "num_hidden_layers", None) or stored
+        _refuse_further_layers(label, n_layers, stored, config)
         every_layer = range(n_layers)
     else:
         family = None if family_name is None else family_of(label, config, family_name)
@@ -155,6 +156,16 @@ def _resolve(
         transposed=family is not None and family.transposed,
         device=device,
     )
+
+
+def _refuse_further_layers(label: str, n_layers: int, stored: int, config: PretrainedConfig | None) -> None:
+    """Refuse layers beyond the configuration's number that are no heads which predict several tokens."""
+    heads = getattr(config, "num_nextn_predict_layers", None) or 0
+    if stored > n_layers + int(heads):
+        raise UserError(
+            f"{label!r} holds {stored} layers and its config.json counts {n_layers} (num_hidden_layers): correct it, "
+            "or fetch the checkpoint again"
+        )
 
 
 def _rows_of_fused(

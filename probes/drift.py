@@ -73,16 +73,17 @@ def update_cosine(first: Tensor, second: Tensor, third: Tensor, *, floor: float 
     alone, and 0 is the null: a random walk has it. What the checkpoints scatter about a path independently of each
     other pulls the cosine down, to −1/2 where nothing else is there, so a cosine above 0 is never made by W₂.
 
-    An update no longer than the rounding of what is stored has no direction: in bf16 most of its entries stay where
-    they are and a few take a whole step. Where every update goes the same way by a tenth of one epsilon, what is
-    stored has a cosine of 0.06 instead of 1; at one epsilon, 0.9.
+    An update no longer than the rounding of the entries that it moved has no direction: in bf16 most entries stay
+    where they are and a few take a whole step. Where every update goes the same way by a tenth of one epsilon, what
+    is stored has a cosine of 0.06 instead of 1; at one epsilon, 0.9.
 
     Args:
         first: W₁, a matrix.
         second: W₂, of the same shape.
         third: W₃, of the same shape.
-        floor: Up to which length, relative to the matrix, an update is only rounding. None is that of the dtypes
-            that the matrices come in, see `stored_rounding`; hand it in for weights that were stored more coarsely.
+        floor: Up to which length, relative to the entries that it moved, an update is only rounding. None is that of
+            the dtypes that the matrices come in, see `stored_rounding`; hand it in for weights that were stored more
+            coarsely.
 
     Returns:
         A number in [-1, 1]; NaN where one of the updates is zero or only rounding, and over finite entries only.
@@ -92,7 +93,7 @@ def update_cosine(first: Tensor, second: Tensor, third: Tensor, *, floor: float 
     """
     if floor is None:
         floor = max(stored_rounding(weight.dtype) for weight in (first, second, third))
-    dot = one = other = size = 0.0
+    dot = one = other = moved_earlier = moved_later = 0.0
     for a, b, c in _blocks(first, second, third):
         later = c.sub_(b)
         earlier = b.sub_(a)
@@ -100,17 +101,22 @@ def update_cosine(first: Tensor, second: Tensor, third: Tensor, *, floor: float 
         if not all(map(math.isfinite, products)):
             defined = earlier.isfinite() & later.isfinite()
             products = _products(a[defined], earlier[defined], later[defined])
-        dot, one, other, size = (
-            total + product for total, product in zip((dot, one, other, size), products, strict=True)
+        dot, one, other, moved_earlier, moved_later = (
+            total + product
+            for total, product in zip((dot, one, other, moved_earlier, moved_later), products, strict=True)
         )
-    return dot / math.sqrt(one * other) if min(one, other) > floor**2 * size else math.nan
+    defined = one > floor**2 * moved_earlier and other > floor**2 * moved_later
+    return dot / math.sqrt(one * other) if defined else math.nan
 
 
-def _products(first: Tensor, earlier: Tensor, later: Tensor) -> tuple[float, float, float, float]:
-    """Return the product of the two updates, their squared lengths, and that of the matrix between them."""
-    one, squares = float(earlier @ earlier), float(first @ first)
-    between = squares + 2 * float(first @ earlier) + one
-    return float(earlier @ later), one, float(later @ later), max(between, 0.0)
+def _products(first: Tensor, earlier: Tensor, later: Tensor) -> tuple[float, float, float, float, float]:
+    """Return the product of the two updates, their squared lengths, and those of the entries that each moved.
+
+    Entries are taken as they are between the updates.
+    """
+    between = (first + earlier).square_()
+    moved = [float(between[update != 0].sum()) for update in (earlier, later)]
+    return float(earlier @ later), float(earlier @ earlier), float(later @ later), moved[0], moved[1]
 
 
 def pairwise_mean_absolute(entries: Tensor) -> Tensor:

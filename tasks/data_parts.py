@@ -1,7 +1,7 @@
 """Which part of the user's data demonstrations are drawn from, and which is asked.
 
-Parts go by the names that published datasets use: `train`; and `validation`, `valid`, `val` or `dev`. Where none
-has such a name alone, one with something behind it counts, as in `validation_matched.jsonl` or
+Parts go by the names that published datasets use: `train`; and `validation`, `valid`, `val`, `dev` or `eval`. Where
+none has such a name alone, one with something behind it counts, as in `validation_matched.jsonl` or
 `train-00000-of-00001.parquet`. A `test` part is asked only where there is no validation part, because those of
 published benchmarks have no labels, or labels nobody should have looked at.
 """
@@ -18,7 +18,7 @@ from ..errors import UserError
 from .table_files import TABLE_SUFFIXES
 
 TRAIN = ("train",)
-VALIDATION = ("validation", "valid", "val", "dev")
+VALIDATION = ("validation", "valid", "val", "dev", "eval", "evaluation", "development")
 TEST = ("test",)
 
 

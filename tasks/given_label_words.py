@@ -24,6 +24,11 @@ def read_label_words(given: str | Sequence[object] | Mapping[object, object]) ->
     if isinstance(given, str):
         parts = [part.split("=") for part in given.split(",")]
         if all(len(part) == 1 for part in parts):
+            if all(":" in part[0].strip(": ") for part in parts):
+                raise UserError(
+                    f"The label words {given!r} have colons where a mapping has equals signs: write 0=bad,1=good, or "
+                    "give words with colons as a list, from Python or in a --config file."
+                )
             return tuple(part[0].strip() for part in parts)
         if any(len(part) != 2 for part in parts):
             raise UserError(

@@ -2,7 +2,8 @@
 
 A value is compared with the label names as it is spelled: the integer 1, the number 1.0 and the texts `1`, `1.0`
 and ` 1 ` are the same value, as are `true` and `True`. Where no name is spelled that way, an integer counts the
-labels from 0, unless a label name is itself a number: the labels 1 to 5 are never counted.
+labels from 0, unless a label name is itself a number: the labels 1 to 5 are never counted. The classes of a dataset
+that has names for them mean these names, whatever their numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NUMBER = re.compile(r"(-?)0*([0-9]+?)(?:\.([0-9]*?)0*)?")
 
 
 class NamedClass(int):
-    """An integer label of a dataset that has names for its integers; it means the name where that is a label's."""
+    """An integer label of a dataset that has names for its integers: it means its name, and counts nothing."""
 
     name: str
 
@@ -31,6 +32,10 @@ class NamedClass(int):
         value = super().__new__(cls, number)
         value.name = name
         return value
+
+    def __reduce__(self) -> tuple[type[NamedClass], tuple[int, str]]:
+        """Copy and pickle the name with the number."""
+        return NamedClass, (int(self), self.name)
 
     def __repr__(self) -> str:
         """Show number and name."""
@@ -71,12 +76,13 @@ def label_meaning(value: object, label_names: Sequence[str], *, counting: bool =
         counting: Whether an integer may count the labels from 0.
     """
     spellings = spelled_names(tuple(label_names))
-    found = {spellings[text] for text in _spellings_of(value) if text in spellings}
-    if len(found) == 1:
-        return LabelMeaning(found.pop(), counted=False)
-    number = spelled(value)
+    number = spelled(value.name if isinstance(value, NamedClass) else value)
+    if number is not None and number in spellings:
+        return LabelMeaning(spellings[number], counted=False)
+    if isinstance(value, NamedClass) and (alike := _named_alike(value.name, label_names)) is not None:
+        return LabelMeaning(alike, counted=False)
     countable = counting and number is not None and number.isascii() and number.isdecimal()
-    if found or number is None or not countable or any(map(is_number, spellings)):
+    if number is None or not countable or any(map(is_number, spellings)):
         return None
     return LabelMeaning(int(number), counted=True) if int(number) < len(label_names) else None
 
@@ -139,7 +145,12 @@ def is_missing(value: Any, label_names: Sequence[str]) -> bool:
     return spelling in (None, "") or (spelling == "-1" and label_meaning(value, label_names) is None)
 
 
-def _spellings_of(value: object) -> tuple[str, ...]:
-    """How a value is spelled, and how the name is that its dataset has for it."""
-    texts = (value, value.name) if isinstance(value, NamedClass) else (value,)
-    return tuple(text for text in map(spelled, texts) if text is not None)
+def _named_alike(name: str, label_names: Sequence[str]) -> int | None:
+    """The one label whose name begins as a class's does or the other way round, as `pos` and `positive` do."""
+    own = name.strip().casefold()
+    alike = [
+        index
+        for index, label in enumerate(label_names)
+        if own and (label.casefold().startswith(own) or own.startswith(label.casefold()))
+    ]
+    return alike[0] if len(alike) == 1 else None

@@ -55,6 +55,11 @@ def _read_jsonl(path: Path, quoting: Quoting) -> Iterator[Row]:
                     f"{place} is not JSON ({error.msg} at column {error.colno}): {shown!r}; "
                     "write one JSON object on each line."
                 ) from error
+            except (RecursionError, ValueError) as error:
+                raise UserError(
+                    f"{place} nests too deep or holds a number that is too long: write one flat JSON object on "
+                    "each line."
+                ) from error
             except _NamedTwice as error:
                 raise UserError(f"{place} has the key {str(error)!r} twice: keep one of them.") from error
             if not isinstance(values, dict):

@@ -188,7 +188,7 @@ def outputs(
     given = dict(options)
     given |= {"model": model} if isinstance(model, str) else {}
     given |= {"task": task} if isinstance(task, str) else {}
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     settings: OutputsConfig = make_config(OutputsConfig, {**base, **given}, "the study of outputs")
     settings.resolved_recipes()
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)

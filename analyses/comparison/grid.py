@@ -146,7 +146,7 @@ def compare_grid(
         settings["model"] = model
     if isinstance(task, str):
         settings["task"] = task
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     resolved: GridConfig = make_config(GridConfig, {**base, **settings}, "the comparison")
     planned = _planned(resolved)
     check_comparisons(list(planned.values()))

@@ -128,7 +128,7 @@ def compare(
         settings["model"] = model
     if isinstance(task, str):
         settings["task"] = task
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     resolved: CompareConfig = make_config(CompareConfig, {**base, **settings}, "the comparison")
     check_comparisons([resolved])
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)

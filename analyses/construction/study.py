@@ -160,7 +160,7 @@ def study_construction(
     Raises:
         UserError: If something asked for cannot be done; nothing is written then.
     """
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     resolved: ConstructionConfig = make_config(ConstructionConfig, {**base, **options}, "the construction")
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)
     with directory as folder:

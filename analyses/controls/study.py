@@ -172,7 +172,7 @@ def controls(
     for name, given in (("model", model), ("task", task), ("other_task", other_task)):
         if isinstance(given, str):
             settings[name] = given
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     resolved: ControlsConfig = make_config(ControlsConfig, {**base, **settings}, "the controls")
     check_comparisons([resolved.comparison(recipe=resolved.recipe)])
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)

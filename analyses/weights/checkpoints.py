@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
@@ -109,7 +110,7 @@ def _checkpoint(place: str) -> Checkpoint:
     from ...models.pocket import POCKET_MODELS
 
     model, at, revision = place.rpartition("@")
-    if not at:
+    if not at or Path(place).exists():
         return Checkpoint(place, None, step_of(place))
     if model in POCKET_MODELS and revision.isdigit():
         return Checkpoint(model, revision, int(revision))

@@ -177,7 +177,7 @@ def drift(
     if checkpoints is not None:
         names = [entry for entry in checkpoints if isinstance(entry, str)]
         given["checkpoints"] = checkpoints_at(names) if len(names) == len(checkpoints) else tuple(checkpoints)
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     settings: DriftConfig = make_config(DriftConfig, {**base, **given}, "drift")
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)
     start = time.perf_counter()

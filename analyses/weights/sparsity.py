@@ -228,7 +228,7 @@ def sparsity(
     """
     in_memory = model is not None and not isinstance(model, str | Path)
     named = {} if model is None else {"model": _name_of(model) if in_memory else str(model)}
-    base = config.model_dump() if config else {}
+    base = config.model_dump(exclude_unset=True) if config else {}
     settings: SparsityConfig = make_config(SparsityConfig, {**base, **options, **named}, "sparsity")
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)
     start = time.perf_counter()

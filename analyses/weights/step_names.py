@@ -6,12 +6,17 @@ import re
 
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000}
 # Not a number that goes on: of a size such as 7B, a version such as 1.5, a word.
-_AMOUNT = r"(?P<number>\d+(?:\.\d+(?=[km]))?)(?P<unit>[km]?)(?![a-z\d])(?!\.\d)"
+_AMOUNT = r"(?P<number>\d+(?:\.\d+(?=[km]))?)(?P<unit>[km]?)(?![a-z\d])(?![.,]\d)(?!_\d{3}(?!\d))"
 _STEPS = (
     re.compile(rf"(?<![a-z])(?:global[-_]?)?steps?[-_=]?{_AMOUNT}", re.IGNORECASE),
     re.compile(rf"(?<![a-z])iter(?:ation)?[-_=]{_AMOUNT}", re.IGNORECASE),
     # Not the first number of a date, or of an epoch and its updates.
     re.compile(rf"(?<![a-z])checkpoint-{_AMOUNT}(?![-_]\d)", re.IGNORECASE),
+)
+# What counts other steps than those that were taken: warmup_steps-100, grad-accum-steps8, save_steps500.
+_OTHER_STEPS = re.compile(
+    r"(?:warm-?up|total|max|min|num|n|accum\w*|grad\w*|save|eval|log\w*|decay|inner|per)[-_.]?$",
+    re.IGNORECASE,
 )
 _FINAL = re.compile(r"(?:^|[-_.])(?:final|last|latest)$", re.IGNORECASE)
 # What is trained in several stages counts the steps of each from 0.
@@ -72,7 +77,8 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 def _search(part: str) -> re.Match[str] | None:
-    return next(filter(None, (expression.search(part) for expression in _STEPS)), None)
+    found = (match for expression in _STEPS for match in expression.finditer(part))
+    return next((match for match in found if not _OTHER_STEPS.search(part[: match.start()])), None)
 
 
 def _folder_and_name(name: str) -> tuple[str, str]:

@@ -228,3 +228,10 @@ def test_what_a_task_in_memory_decides_itself_is_said(options: dict[str, Any], r
 
 def _subject(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("template", "label_words")}
+
+
+def test_own_data_beside_a_configuration_is_not_the_default_task() -> None:
+    data = [{"text": f"t {index}", "label": index % 4} for index in range(40)]
+    config = iclprobe.CompareConfig(shots=4, learning_rate=0.03, limit=6)
+    with pytest.raises(UserError, match="has no template"):
+        iclprobe.compare(config, data=data)

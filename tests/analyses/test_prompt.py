@@ -167,13 +167,13 @@ def test_the_turn_reaches_everything_that_builds_prompts(
     )
     # So are the records on which a learning rate is chosen.
     held_out: list[Any] = []
-    choose = learning_rate.choose_learning_rate
+    choose = learning_rate.search_learning_rate
 
     def spy(model: Any, training: Any, records: Any, *rest: Any, **named: Any) -> Any:
         held_out.extend(records)
         return choose(model, training, records, *rest, **named)
 
-    monkeypatch.setattr("iclprobe.analyses.learning_rates.choose_learning_rate", spy)
+    monkeypatch.setattr("iclprobe.analyses.learning_rates.search_learning_rate", spy)
     recipe = load_recipe("dai").model_copy(update={"learning_rate": "auto"})
     learning_rate_for(config, recipe, model, task, cell, candidates=(1e-3, 1e-2))
     assert held_out

@@ -73,6 +73,8 @@ USES: dict[str, Callable[[Any], Any]] = {
     "delta": apply,
     "random update": lambda model: random_update(load_model(model), shifted(model), 0),
     "delta from a model": lambda model: delta_from_module(load_model(model), tiny_families.build("llama", 1)),
+    "sparsity": iclprobe.sparsity,
+    "projections": lambda model: list(iclprobe.attention_projections(model)),
     "untrained copy": lambda model: untrained_copy(load_model(model), 0),
 }
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from shared_material import shared
 from tiny_families import FAMILIES
 
+import iclprobe
 from iclprobe.errors import UserError
 from iclprobe.models import families
 from iclprobe.models.families import register_family, resolve_family
@@ -446,3 +447,12 @@ def test_tensors_go_to_the_device(name: str, tmp_path: Path) -> None:
     for key, projection in there.items():
         assert projection.weight.device.type == "cuda"
         assert torch.equal(projection.weight.cpu(), here[key].weight)
+
+
+def test_a_configuration_that_counts_fewer_layers_than_are_stored_is_refused(tmp_path: Path) -> None:
+    model: Any = tiny_families.fresh("llama")
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(UserError, match=r"layers and its config.json counts 1"):
+        iclprobe.sparsity(str(tmp_path))

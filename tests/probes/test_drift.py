@@ -117,3 +117,18 @@ def test_pairs_of_many_entries_leave_out_what_either_checkpoint_lacks() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="do not compare"):
         weight_drift(torch.zeros(2, 3), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("share", [0.002, 0.1])
+def test_an_update_of_a_few_rows_has_a_direction_where_it_is_more_than_their_rounding(share: float) -> None:
+    first = torch.randn(512, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    rows = max(1, round(share * len(first)))
+    second, third = first.clone(), first.clone()
+    second[:rows] *= 1.05
+    third[:rows] = second[:rows] * 1.05
+    assert update_cosine(first, second, third) == pytest.approx(1.0, abs=0.01)
+    # One step of bfloat16 in a few entries is what rounding looks like.
+    second, third = first.clone(), first.clone()
+    second[:rows] = torch.nextafter(first[:rows], torch.tensor(torch.inf, dtype=torch.bfloat16))
+    third[:rows] = torch.nextafter(second[:rows], torch.tensor(torch.inf, dtype=torch.bfloat16))
+    assert math.isnan(update_cosine(first, second, third))

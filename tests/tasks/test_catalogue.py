@@ -353,3 +353,10 @@ def test_importing_the_catalogue_and_the_prompts_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_field_that_says_the_label_is_refused_also_where_a_few_records_are_odd() -> None:
+    data = [{"text": f"t{n}", "label": n % 2, "told": ("neg", "pos")[n % 2]} for n in range(60)]
+    data[0]["told"] = "neutral"
+    with pytest.raises(UserError, match=r"\{told\} .* is the label under another name"):
+        load_task("mine", data=data, template="{text} {told}", label_words="no,yes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy
 import pytest
 
 from iclprobe.errors import UserError
+from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.label_values import NamedClass, is_missing, label_index, label_meaning
 from iclprobe.tasks.records import RecordFormat, read_records
 
@@ -45,8 +47,31 @@ def test_a_class_of_a_dataset_means_its_name_where_that_is_a_label() -> None:
     assert label_index(NamedClass(0, "pos"), ("neg", "pos"), "here") == 1
     assert label_index(NamedClass(0, "1"), STARS, "here") == 0
     assert label_index(NamedClass(1, "pos"), ("negative", "positive"), "here") == 1
-    with pytest.raises(UserError, match=r"has the label 1 \(2\)"):
-        label_index(NamedClass(1, "2"), STARS, "here")
+    assert label_index(NamedClass(1, "2"), STARS, "here") == 1
+    assert label_index(NamedClass(0, "Positive"), ("negative", "positive"), "here") == 1
+    assert label_index(NamedClass(1, "1"), ("no", "yes"), "here") == 1
+    assert copy.deepcopy(NamedClass(1, "x")).name == "x"
+    for name in ("LABEL_1", "n", ""):
+        with pytest.raises(UserError, match=rf"has the label 1 \({name}\)"):
+            label_index(NamedClass(1, name), ("negative", "neutral"), "here")
+
+
+def test_classes_of_a_dataset_mean_what_they_are_called_through_a_whole_task() -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [{"text": f"t{index}", "label": str(1 + index % 5)} for index in range(20)]
+    encoded = datasets.Dataset.from_list(rows).class_encode_column("label")
+    words = {"1": "awful", "2": "bad", "3": "fair", "4": "good", "5": "great"}
+    task = load_task(
+        "own", data={"train": encoded, "validation": encoded}, template="T {text} L", label_words=words
+    )
+    assert [task.label_names[record.label] for record in task.train] == [row["label"] for row in rows]
+    with pytest.raises(UserError, match="has the label"):
+        load_task(
+            "own",
+            data={"train": encoded, "validation": encoded},
+            template="{text} L",
+            label_words="1=a,5=c",
+        )
 
 
 def test_names_that_are_the_same_value_are_refused() -> None:

@@ -218,3 +218,10 @@ def test_real_samples_are_read_whole(name: str, fields: tuple[str, ...], classes
         rows = [json.loads(line) for line in lines]
         assert [dict(record.fields) | {"label": record.label} for record in records] == rows
         assert {record.label for record in records} == set(range(classes))
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"text": "a", "label": ' + "1" * 5000 + "}"])
+def test_a_line_that_python_cannot_read_is_refused(line: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match=r"line 1 (nests too deep|is not JSON)"):
+        read_records(tmp_path / "a.jsonl", RecordFormat(("text",), ("no", "yes")))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from iclprobe.analyses.weights.checkpoints import Checkpoint, checkpoints_at, checkpoints_matching
+from iclprobe.analyses.weights.step_names import step_of
 
 
 def told(*places: str) -> list[tuple[str, int | None]]:
@@ -141,3 +142,26 @@ def test_a_glob_is_in_the_order_of_training(tmp_path: Path) -> None:
 
 def test_checkpoints_that_are_given_whole_stay_as_they_are() -> None:
     assert checkpoints_at(["a/b@main"]) == (Checkpoint("a/b", "main"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("warmup_steps-100-step-5000", 5000),
+        ("total-steps-5000-checkpoint-100", 100),
+        ("max_steps100-final", None),
+        ("grad-accum-steps8-run", None),
+        ("step-1_000", None),
+        ("step1,000", None),
+        ("step-1000_2", 1000),
+    ],
+)
+def test_steps_of_other_things_are_no_steps(name: str, step: int | None) -> None:
+    assert step_of(name) == step
+
+
+def test_a_folder_with_an_at_sign_is_a_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "user@host" / "checkpoint-5"
+    folder.mkdir(parents=True)
+    (found,) = checkpoints_at([str(folder)])
+    assert (found.model, found.revision, found.step) == (str(folder), None, 5)
