@@ -25,8 +25,9 @@ from .plan import CapturePlan, resolve_plan
 from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
 from .rows import Wanted
 from .storage import allocate, total_bytes
-from .tap import Recorder, rows_at
+from .tap import Recorder
 from .text_prompts import as_prompt_set, begin_token
+from .wanted_rows import rows_at
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
