@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 from ..analyses.comparison.draw import Draw, FinetunedSetting
@@ -59,7 +60,10 @@ def _model(config: CompareConfig, draw: Draw) -> str:
 
 
 def _task(config: CompareConfig, draw: Draw) -> str:
-    template = f", template {config.template}" if config.template else ""
+    name = config.template
+    # A template's text is quoted: its line breaks are part of it.
+    shown = json.dumps(name, ensure_ascii=False) if name and "{" in name else name
+    template = f", template {shown}" if shown else ""
     return f"{config.task} ({', '.join(draw.label_names)}){template}"
 
 

@@ -129,7 +129,8 @@ def _template(
     entry: TaskEntry, template: str | None, words: tuple[str, ...] | None, separator: str | None
 ) -> Template:
     if template is not None and "{" in template:
-        chosen = replace(entry.template(), name="custom", query=template)
+        # The label word brings the space in front of it: one typed at the end is the same space.
+        chosen = replace(entry.template(), name="custom", query=template.rstrip(" "))
     else:
         chosen = entry.template(template)
     if words is not None:

@@ -360,3 +360,12 @@ def test_a_field_that_says_the_label_is_refused_also_where_a_few_records_are_odd
     data[0]["told"] = "neutral"
     with pytest.raises(UserError, match=r"\{told\} .* is the label under another name"):
         load_task("mine", data=data, template="{text} {told}", label_words="no,yes")
+
+
+def test_a_space_at_the_end_of_a_template_is_the_one_before_the_label_word() -> None:
+    data = [{"text": f"t{n}", "label": n % 2} for n in range(8)]
+    with_space, without = (
+        load_task("mine", data=data, template=template, label_words="no,yes").template
+        for template in ("Review: {text} Tone: ", "Review: {text} Tone:")
+    )
+    assert with_space == without
