@@ -127,3 +127,55 @@ def hold(capture: iclprobe.Capture, want: Loop) -> None:
         assert furthest(capture.scores[index, ..., : rows.shape[-1]], rows) <= EXACT
     assert furthest(capture.label_logprobs, want.label_logprobs) <= EXACT
     assert capture.prediction.tolist() == want.label_logprobs.argmax(-1).tolist()
+
+
+def test_a_comparison_in_a_chat_is_what_a_plain_loop_finds(tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder, task, rate = real_model("smollm2-135m-instruct"), sst2("shen"), 1e-3
+    iclprobe.compare(
+        model=str(folder),
+        task=task,
+        shots=2,
+        limit=2,
+        dtype="float32",
+        device="cpu",
+        learning_rate=rate,
+        chat_template="user_turn",
+        save_captures=True,
+        out=tmp_path / "run",
+    )
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model.eval()
+
+    def asked_in_a_turn(text: str) -> list[int]:
+        turn = [{"role": "user", "content": text}]
+        rendered = tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        return tokenizer(rendered, add_special_tokens=False)["input_ids"]
+
+    def question(record: Any) -> str:
+        return f"Review: {record.fields['text']}\nSentiment:"
+
+    words = ["Negative", "Positive"]
+    answers = [tokenizer(word, add_special_tokens=False)["input_ids"] for word in words]
+    shown = iclprobe.draw_demonstrations(task, 2, 0)
+    demonstrations = "".join(f"{question(record)} {words[record.label]}\n\n" for record in shown)
+    queries = [question(task.validation[index]) for index in asked(tmp_path / "run")]
+    captured = {
+        setting: iclprobe.Capture.load(tmp_path / "run" / "captures" / f"{setting}.safetensors")
+        for setting in ("zsl", "icl", "ft")
+    }
+    lengths = captured["zsl"].columns.sum(1).tolist()
+
+    def hold_setting(setting: str, front: str) -> None:
+        prompts = [asked_in_a_turn(front + query) for query in queries]
+        prefixes = {tuple(ids[:-length]) for ids, length in zip(prompts, lengths, strict=True)}
+        assert len(prefixes) == 1
+        tails = [ids[-length:] for ids, length in zip(prompts, lengths, strict=True)]
+        hold(captured[setting], loop(model, prefixes.pop(), tails, [answers] * len(queries)))
+
+    hold_setting("zsl", "")
+    hold_setting("icl", demonstrations)
+    sgd(model, [asked_in_a_turn(question(record)) + answers[record.label] for record in shown], rate)
+    hold_setting("ft", "")
