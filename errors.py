@@ -2,15 +2,57 @@
 
 from __future__ import annotations
 
+import reprlib
+
+LONGEST_MESSAGE = 300
+"""Characters of a message; what a user must read to go on fits in here."""
+LONGEST_VALUE = 60
+"""Characters of a value that a message quotes."""
+
 
 class UserError(ValueError):
     """A mistake in what was asked for, told in one sentence with the offending input and the next step.
 
-    The command line prints it without a traceback and exits with code 2.
+    The command line prints it without a traceback and exits with code 2. A message is one line of at most 300
+    characters: control characters are escaped, and of a longer one the middle is left out, since what is wrong stands
+    at its beginning and the next step at its end.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_on_one_line(message))
+
+
+def shown(value: object) -> str:
+    """Return a value as messages quote it: escaped, on one line and at most 60 characters, however large it is."""
+    try:
+        text = _BRIEF.repr(value)
+    except ValueError:
+        # Python writes no integers of more than 4,300 digits.
+        text = f"<{type(value).__name__} of thousands of digits>"
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 
 def reason_of(error: BaseException, longest: int = 160) -> str:
     """Return what a library says of its error, on one line and no longer than fits into a sentence."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= longest else f"{text[:longest].rstrip()}…"
+
+
+def _on_one_line(message: str) -> str:
+    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
+    if len(line) <= LONGEST_MESSAGE:
+        return line
+    head = LONGEST_MESSAGE // 2
+    return f"{line[:head].rstrip()} … {line[head + 3 - LONGEST_MESSAGE :].lstrip()}"
+
+
+def _brief() -> reprlib.Repr:
+    # Few levels and few entries, so that nothing nested (a YAML bomb) is written out before it is cut.
+    brief = reprlib.Repr()
+    brief.maxlevel, brief.maxdict, brief.maxlist, brief.maxtuple = 2, 4, 4, 4
+    brief.maxset, brief.maxfrozenset, brief.maxdeque, brief.maxarray = 4, 4, 4, 4
+    brief.maxstring = brief.maxother = brief.maxlong = LONGEST_VALUE
+    return brief
+
+
+_BRIEF = _brief()
