@@ -6,6 +6,7 @@ import copy
 import pickle
 
 import pytest
+
 from iclprobe.errors import LONGEST_MESSAGE, LONGEST_VALUE, UserError, shown
 
 
