@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import reprlib
 
-LONGEST_MESSAGE = 300
-"""Characters of a message; what a user must read to go on fits in here."""
 LONGEST_VALUE = 60
 """Characters of a value that a message quotes."""
 
@@ -13,9 +11,8 @@ LONGEST_VALUE = 60
 class UserError(ValueError):
     """A mistake in what was asked for, told in one sentence with the offending input and the next step.
 
-    The command line prints it without a traceback and exits with code 2. A message is one line of at most 300
-    characters: control characters are escaped, and of a longer one the middle is left out, since what is wrong stands
-    at its beginning and the next step at its end.
+    The command line prints it without a traceback and exits with code 2. A message is one line: control characters
+    in it are escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -39,11 +36,7 @@ def reason_of(error: BaseException, longest: int = 160) -> str:
 
 
 def _on_one_line(message: str) -> str:
-    line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
-    if len(line) <= LONGEST_MESSAGE:
-        return line
-    head = LONGEST_MESSAGE // 2
-    return f"{line[:head].rstrip()} … {line[head + 3 - LONGEST_MESSAGE :].lstrip()}"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
 
 
 def _brief() -> reprlib.Repr:

@@ -26,7 +26,11 @@ def array_shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shap
     positions = () if plan.single_position else (longest if plan.positions == "all" else len(plan.positions),)
     shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"columns": ((n, width), torch.bool)}
     for site in plan.sites:
-        last = (model.geometry.heads, width) if site in ("scores", "pattern") else (model.width,)
+        last = (
+            (model.geometry_of(resolved.layers[0]).heads, width)
+            if site in ("scores", "pattern")
+            else (model.width,)
+        )
         shapes[site] = ((n, layers, *positions, *last), torch.float32)
     if {"scores", "pattern"} & set(plan.sites):
         shapes["visible"] = ((n, layers, *positions, 1, width), torch.bool)

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ..errors import UserError
-from ..models.families import LayerParts, ScoreSpace
+from ..models.families import ScoreSpace
+from ..models.layer_parts import LayerParts, absolute_layer, layers_with_attention
 from ..models.loading import LanguageModel
 
 Site = Literal["attention_output", "scores", "pattern", "residual", "mlp_output"]
@@ -98,23 +99,51 @@ def resolve_plan(plan: CapturePlan | None, model: LanguageModel) -> ResolvedPlan
         UserError: If a layer does not exist, is named twice, or the family cannot give the score space.
     """
     plan = plan or CapturePlan()
-    count = model.n_layers
-    if isinstance(plan.layers, slice):
-        wanted = tuple(range(count)[plan.layers])
+    count, parts = model.n_layers, {part.index: part for part in model.parts}
+    if plan.layers is None:
+        wanted = tuple(parts)
+    elif isinstance(plan.layers, slice):
+        wanted = tuple(index for index in range(count)[plan.layers] if index in parts)
     else:
-        wanted = tuple(range(count)) if plan.layers is None else plan.layers
+        wanted = plan.layers
     for layer in wanted:
         if not -count <= layer < count:
             raise UserError(
                 f"no layer {layer}: {model.name!r} has layers 0 to {count - 1} (or -{count} to -1)"
             )
-    indices = tuple(layer % count for layer in wanted)
+    indices = tuple(absolute_layer(model.parts, layer) for layer in wanted)
     if not indices or len(set(indices)) < len(indices):
         raise UserError(f"layers {plan.layers!r} of a model with {count} layers name no layer, or one twice")
     if not plan.sites:
         raise UserError("a capture plan needs at least one site: " + ", ".join(SITES))
+    without = next((index for index in indices if index not in parts), None)
+    if without is not None:
+        raise UserError(
+            f"layer {without} of {model.name!r} has no attention to capture: {layers_with_attention(model.parts)}"
+        )
     _refuse_missing_space(plan, model)
-    return ResolvedPlan(plan, model, tuple(model.parts[index] for index in indices))
+    resolved = ResolvedPlan(plan, model, tuple(parts[index] for index in indices))
+    _refuse_missing_sites(resolved)
+    return resolved
+
+
+def _refuse_missing_sites(resolved: ResolvedPlan) -> None:
+    plan, model = resolved.plan, resolved.model
+    if "mlp_output" in plan.sites:
+        without = next((part.index for part in resolved.parts if part.mlp_output is None), None)
+        if without is not None:
+            raise UserError(
+                f"layer {without} of {model.name!r} has no one module that gives its MLP output: leave mlp_output "
+                "out of the plan's sites"
+            )
+    heads = {index: model.geometry_of(index).heads for index in resolved.layers}
+    if len(set(heads.values())) > 1 and {"scores", "pattern"} & set(plan.sites):
+        first = resolved.layers[0]
+        alike = [index for index in heads if heads[index] == heads[first]]
+        raise UserError(
+            f"layers of {model.name!r} have different numbers of heads, and scores of one capture are of one number: "
+            f"name layers that agree, such as {', '.join(map(str, alike[:8]))} with {heads[first]}"
+        )
 
 
 def _refuse_missing_space(plan: CapturePlan, model: LanguageModel) -> None:

@@ -68,16 +68,23 @@ def _swap_in(implementation: str) -> None:
     local = ALL_ATTENTION_FUNCTIONS._local_mapping
     _replaced[implementation] = local.get(implementation)
 
+    # The mask's name is transformers' own, for some models give it by name.
     def attend(
-        module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, *args: Any, **kw: Any
+        module: torch.nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Any,
+        *args: Any,
+        **kw: Any,
     ) -> Any:
         told = [
-            listeners[module](module, query, key, mask, kw)
+            listeners[module](module, query, key, attention_mask, kw)
             for listeners in tuple(_listeners[implementation])
             if module in listeners
         ]
         function = original or _own_eager_function(module)
-        result = function(module, query, key, value, mask, *args, **kw)
+        result = function(module, query, key, value, attention_mask, *args, **kw)
         for after in told:
             if after is not None:
                 after(value, result)

@@ -133,8 +133,11 @@ def softmax_rows(scores: Tensor, mask: Tensor | None, wanted: Wanted) -> Rows:
     # GPT-Neo masks its local window itself with the lowest number, so the scores are asked; CodeGen divides
     # the masked scores, so the mask is asked too.
     hidden = (taken <= torch.finfo(taken.dtype).min / 2).all(dim=2, keepdim=True)
+    # The first GPT hides later keys by -10,000 and is given a mask of the padding alone.
+    column = torch.arange(wanted.total - taken.shape[-1], wanted.total, device=scores.device)
+    hidden = hidden | (column > rows[:, :, None] + wanted.past)[:, :, None]
     if mask is not None:
-        mask = mask.expand(batch, -1, -1, -1)[indices, :, rows]
+        mask = mask.expand(batch, -1, scores.shape[-2], -1)[indices, :, rows]
         hidden = hidden | (mask if mask.dtype == torch.bool else mask <= torch.finfo(mask.dtype).min / 2)
     return Rows(taken.float(), ~hidden)
 

@@ -175,7 +175,7 @@ def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
         model, _full_prompts(prompts), _EVERYTHING.model_copy(update={"positions": "last_prompt_token"})
     )
     assert got.attention_output is not None
-    return float(model.n_layers - got.attention_output.shape[1])
+    return float(len(model.parts) - got.attention_output.shape[1])
 
 
 def _changed_logits(model: LanguageModel, prompts: PromptSet) -> float:
@@ -245,7 +245,9 @@ def _record_alone(
         run_forward(model, *_alone(prompts, index), keep_logits=torch.tensor([0]))
     recording = recorder.take()
     patterns = recording["pattern"]
-    worst = [_unlike_call(patterns[0, layer], calls.get(layer)) for layer in range(model.n_layers)]
+    worst = [
+        _unlike_call(patterns[0, place], calls.get(part.index)) for place, part in enumerate(model.parts)
+    ]
     return recording, _worst(worst)
 
 

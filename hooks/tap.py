@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.exclusive_use import exclusive
-from ..models.families import LayerParts
+from ..models.layer_parts import LayerParts
 from ..models.live_module import calling_module, running_eagerly
 from ..models.loading import LanguageModel, load_model
 from .functional import listen_to_softmax
@@ -143,7 +143,8 @@ class Recorder:
             self._wanted = None
 
     def _keep(self, name: str, part: LayerParts, tensor: Tensor) -> None:
-        if (name, part.index) in self._layers:
+        earlier = self._layers.get((name, part.index))
+        if earlier is not None and not torch.equal(earlier, tensor):
             raise UserError(
                 f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward, "
                 "and a capture holds one: leave this layer out of the plan's layers"
@@ -221,12 +222,18 @@ class Recorder:
         return listen
 
     def _on_output(self, name: str, part: LayerParts) -> Callable[..., None]:
+        stream = self.resolved.model.family.stream
+
         @torch.no_grad()
         def listen(module: torch.nn.Module, args: Any, output: Any) -> None:
             if (wanted := self._wanted_here) is not None:
-                tensor = output[0] if isinstance(output, tuple) else output
+                tensor = output[0] if isinstance(output, (tuple, list)) else output
+                if name == "residual" and stream is not None:
+                    tensor = tensor[stream]
                 # OPT's MLP sees all tokens of the batch in one axis.
                 tensor = tensor.view(len(wanted.rows), -1, tensor.shape[-1])
+                if name == "attention_output" and part.output_bias is not None:
+                    tensor = tensor + part.output_bias
                 self._keep(name, part, take_rows(tensor, wanted.rows))
 
         return listen
@@ -254,7 +261,7 @@ class Recorder:
                         ("mlp_output", part.mlp_output),
                         ("residual", part.layer),
                     ):
-                        if name in resolved.plan.sites:
+                        if name in resolved.plan.sites and place is not None:
                             handles.append(place.register_forward_hook(self._on_output(name, part)))
                 if {"scores", "pattern"} & set(resolved.plan.sites):
                     stack.enter_context(self._listening())

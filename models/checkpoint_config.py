@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-_NO_GEOMETRY = (AttributeError, TypeError, ValueError, ZeroDivisionError)
+_NO_GEOMETRY = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 
 
 def config_of(source: TensorSource, family: str | None = None) -> PretrainedConfig | None:
@@ -77,14 +77,16 @@ def family_of(label: str, config: PretrainedConfig | None, name: str | None) -> 
         raise UserError(f"{label!r}: {error}, or name its tensors with a pattern") from error
 
 
-def family_geometry(label: str, config: PretrainedConfig | None, family: Family) -> HeadGeometry | None:
-    """Return the head counts that a family's row reads from a configuration, None without one.
+def family_geometry(
+    label: str, config: PretrainedConfig | None, family: Family, layer: int = 0
+) -> HeadGeometry | None:
+    """Return the head counts of a layer that a family's row reads from a configuration, None without one.
 
     Raises:
         UserError: If the configuration does not give them.
     """
     try:
-        return None if config is None else family.geometry(config)
+        return None if config is None else family.geometry(config, layer)
     except _NO_GEOMETRY as error:
         raise UserError(
             f"the config.json of {label!r} does not give head counts as family {family.name!r} has them "

@@ -1,35 +1,40 @@
 """The one table of where attention lives in each model family, and how W_Q, W_K and W_V are laid out.
 
-A new family is one row here, or one call of `register_family` from outside the package.
+A new family is one row here, or one call of `register_family` from outside the package. Rows that differ in nothing
+but their name stand together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import torch
-
-from ..errors import UserError
+from ..errors import UserError, shown
 from .projections import (
     HeadGeometry,
     Layout,
-    Projection,
+    decoder_geometry,
     falcon_geometry,
     falcon_layout,
     head_geometry,
+    latent_geometry,
+    layered_geometry,
     multi_query_geometry,
     multi_query_layout,
+    nested_geometry,
+    windowed_geometry,
 )
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig
 
 Route = Literal["registry", "functional"]
 ScoreSpace = Literal["softmax_input", "raw", "scaled", "softcapped"]
 
-_LLAMA_LAYERS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
+# Where decoder layers lie in a model of text alone, and in the text decoder of one that also sees or hears.
+_LAYERS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
+_DENSE_OR_EXPERTS = ("mlp.down_proj", "mlp")
 _REGISTRY_SPACES: frozenset[ScoreSpace] = frozenset({"raw", "scaled", "softcapped"})
 
 
@@ -43,176 +48,208 @@ class Family:
         attention: The attention module, relative to a layer.
         output_projection: The linear map whose output is the attention output, relative to the attention
             module. Not the attention module itself: Bloom's adds the residual inside.
-        mlp_output: The module whose output is the MLP output, relative to a layer.
-        projections: The W_Q, W_K and W_V modules relative to the attention module; one name if fused.
-        layout: How the rows of a fused weight are ordered, or a function of the configuration that tells.
+        mlp_output: Modules whose output is the MLP output, relative to a layer; the first that exists in the layer
+            is taken, for layers may be dense or have experts. Empty where such a layer has no MLP.
+        projections: The W_Q, W_K and W_V modules relative to the attention module; one name if fused. ``|`` stands
+            between names of which a model has one. Under latent attention the maps that lead out of the latent
+            vectors.
+        layout: How the rows of the weights are ordered, or a function of the configuration that tells.
         transposed: Whether weights are stored ``[in, out]`` (GPT-2's Conv1D).
         route: ``registry`` where attention goes through transformers' attention registry, ``functional``
             where it calls the softmax (or ``scaled_dot_product_attention``) itself.
         score_spaces: What besides the softmax's input can be read there.
         pads: Whether a padded batch gives each prompt the scores it has alone. MPT's position bias counts
             from the end of the padded row, so its batches must hold prompts of one length.
-        geometry: Head counts from the configuration.
+        hybrid: Whether there may be layers of another kind between (linear attention, state space, MLP alone).
+        shares_keys: Whether there may be layers without W_K and W_V, which take those of a layer below.
+        geometry: Head counts and widths from the configuration and the layer's number.
+        derived: Whether the row was found by looking at one model, rather than written down.
+        output_bias: A bias of the output projection that the attention module holds as a parameter of its own.
+        stream: Which of several residual streams, where layers hand on ``[streams, B, S, d]``, is the one they read.
     """
 
     name: str
-    layers: tuple[str, ...] = _LLAMA_LAYERS
+    layers: tuple[str, ...] = _LAYERS
     attention: str = "self_attn"
     output_projection: str = "o_proj"
-    mlp_output: str = "mlp.down_proj"
+    mlp_output: str | tuple[str, ...] = _DENSE_OR_EXPERTS
     projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj")
     layout: Layout | Callable[[PretrainedConfig], Layout] = "separate"
     transposed: bool = False
     route: Route = "registry"
     score_spaces: frozenset[ScoreSpace] = _REGISTRY_SPACES
     pads: bool = True
-    geometry: Callable[[PretrainedConfig], HeadGeometry] = head_geometry
+    hybrid: bool = False
+    shares_keys: bool = False
+    geometry: Callable[[PretrainedConfig, int], HeadGeometry] = head_geometry
+    derived: bool = False
+    output_bias: str = ""
+    stream: int | None = None
 
     def layout_of(self, config: PretrainedConfig) -> Layout:
         """Return the row order of the weights under this configuration."""
         return self.layout(config) if callable(self.layout) else self.layout
 
+    @property
+    def projection_names(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """What the modules of W_Q, W_K and W_V may be called, relative to the attention module."""
+        query, key, value = self.projections * (3 // len(self.projections))
+        return tuple(query.split("|")), tuple(key.split("|")), tuple(value.split("|"))
 
-@dataclass(frozen=True)
-class LayerParts:
-    """The modules of one decoder layer that captures and finetuning address.
-
-    Attributes:
-        index: The layer, counted from 0.
-        layer: The whole decoder layer; its output is the residual stream after it.
-        attention: The attention module.
-        output_projection: The map whose output is the attention output.
-        mlp_output: The module whose output is the MLP output.
-        projections: The modules that hold W_Q, W_K and W_V, the same module three times if fused.
-    """
-
-    index: int
-    layer: torch.nn.Module
-    attention: torch.nn.Module
-    output_projection: torch.nn.Module
-    mlp_output: torch.nn.Module
-    projections: dict[Projection, torch.nn.Module]
+    @property
+    def mlp_outputs(self) -> tuple[str, ...]:
+        """What the module of the MLP output may be called, relative to a layer."""
+        return (self.mlp_output,) if isinstance(self.mlp_output, str) else self.mlp_output
 
 
-def _like_gpt2(
-    name: str,
-    mlp_output: str = "mlp.fc_out",
-    attention: str = "attn",
-    projections: tuple[str, ...] = ("q_proj", "k_proj", "v_proj"),
-    layout: Layout = "separate",
-    score_spaces: frozenset[ScoreSpace] = frozenset({"scaled"}),
-) -> Family:
-    """Return a row of the GPT families that call the softmax themselves."""
-    return Family(
-        name,
-        ("transformer.h",),
-        attention,
-        "out_proj",
-        mlp_output,
-        projections,
-        layout,
-        route="functional",
-        score_spaces=score_spaces,
-    )
+_LLAMA = Family("llama")
+_LATENT = replace(
+    _LLAMA,
+    projections=("q_proj|q_b_proj", "kv_b_proj", "kv_b_proj"),
+    layout="latent",
+    geometry=latent_geometry,
+)
+_GATED = replace(_LLAMA, layout="gated", hybrid=True)
+_GPT2 = Family(
+    "gpt2", ("transformer.h",), "attn", "c_proj", "mlp.c_proj", ("c_attn",), "thirds", transposed=True
+)
+_NEOX = Family(
+    "gpt_neox",
+    ("gpt_neox.layers",),
+    "attention",
+    "dense",
+    "mlp.dense_4h_to_h",
+    ("query_key_value",),
+    "per_head",
+)
+# OPT scales its queries before they reach the registry: the unscaled product is not to be had.
+_OPT = Family(
+    "opt",
+    ("model.decoder.layers",),
+    output_projection="out_proj",
+    mlp_output="fc2",
+    score_spaces=frozenset({"scaled"}),
+)
+_GPTJ = Family(
+    "gptj",
+    ("transformer.h",),
+    "attn",
+    "out_proj",
+    "mlp.fc_out",
+    route="functional",
+    score_spaces=frozenset({"scaled"}),
+)
+_BLOOM = replace(
+    _NEOX,
+    layers=("transformer.h",),
+    attention="self_attention",
+    route="functional",
+    score_spaces=frozenset(),
+)
 
-
-_ROWS = [
-    *(
-        Family(name)
-        for name in [
-            *["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "olmo2", "stablelm"],
-            *["cohere", "granite", "smollm3", "olmo", "olmo3", "cohere2", "exaone4", "seed_oss"],
-        ]
+_SHAPES: dict[str, Family] = {
+    # Laid out as Llama is, dense or with experts.
+    "llama mistral qwen2 qwen3 gemma gemma2 gemma3_text olmo2 stablelm cohere granite smollm3 olmo olmo3 cohere2"
+    " exaone4 seed_oss gpt_oss mixtral qwen3_moe apertus arcee aria_text cohere2_moe cwm dots1 emu3_text_model"
+    " ernie4_5 ernie4_5_moe exaone_moe flex_olmo flint glm glm4 glm4_moe granite_swa helium"
+    " hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 kolibri1 laguna mellum"
+    " minimax_m2 ministral ministral3 nanochat nemotron olmoe qwen2_moe solar_open vaultgemma afmoe beam bitnet"
+    " diffllama phimoe": _LLAMA,
+    # Doge adds a bias to each key, and looks for its attention in a registry of its own.
+    "doge": replace(_LLAMA, route="functional", score_spaces=frozenset()),
+    "gemma4_text gemma4_unified_text": replace(_LLAMA, shares_keys=True, geometry=layered_geometry),
+    "gemma3n_text": replace(_LLAMA, shares_keys=True, stream=0),
+    "mimo_v2_flash": replace(_LLAMA, geometry=windowed_geometry),
+    "llama4_text": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward")),
+    "granitemoe granitemoe_swa": replace(_LLAMA, mlp_output="block_sparse_moe"),
+    "granitemoeshared": replace(_LLAMA, mlp_output=()),
+    "moshi": replace(
+        _LLAMA,
+        output_projection="o_proj.linear",
+        mlp_output="mlp",
+        projections=("q_proj.linear", "k_proj.linear", "v_proj.linear"),
     ),
-    *(Family(name, mlp_output="mlp") for name in ["gpt_oss", "mixtral", "qwen3_moe"]),
-    Family("phi", output_projection="dense", mlp_output="mlp.fc2"),
-    Family("phi3", projections=("qkv_proj",), layout="thirds"),
-    Family("starcoder2", mlp_output="mlp.c_proj"),
-    # OPT scales its queries before they reach the registry: the unscaled product is not to be had.
-    Family(
-        "opt",
-        ("model.decoder.layers",),
-        output_projection="out_proj",
-        mlp_output="fc2",
-        score_spaces=frozenset({"scaled"}),
+    "phi": replace(_LLAMA, output_projection="dense", mlp_output="mlp.fc2"),
+    "persimmon": replace(
+        _NEOX, layers=_LAYERS, attention="self_attn", mlp_output="mlp.dense_4h_to_h", geometry=head_geometry
     ),
-    Family(
-        "gpt2",
-        ("transformer.h",),
-        "attn",
-        "c_proj",
-        "mlp.c_proj",
-        ("c_attn",),
-        "thirds",
-        transposed=True,
+    "phi3 phi4_multimodal": replace(_LLAMA, projections=("qkv_proj",), layout="thirds"),
+    "starcoder2": replace(_LLAMA, mlp_output="mlp.c_proj"),
+    "modernbert-decoder": replace(
+        _LLAMA, attention="attn", output_projection="Wo", mlp_output="mlp.Wo", geometry=head_geometry
     ),
-    Family(
-        "gpt_bigcode",
-        ("transformer.h",),
-        "attn",
-        "c_proj",
-        "mlp.c_proj",
-        ("c_attn",),
-        multi_query_layout,
-        geometry=multi_query_geometry,
-    ),
-    Family(
-        "gpt_neox",
-        ("gpt_neox.layers",),
-        "attention",
-        "dense",
-        "mlp.dense_4h_to_h",
-        ("query_key_value",),
-        "per_head",
-    ),
-    _like_gpt2("gptj"),
-    _like_gpt2("codegen", projections=("qkv_proj",), layout="codegen"),
-    # GPT-Neo does not divide by the square root of the head width: both spaces are the same.
-    _like_gpt2("gpt_neo", "mlp.c_proj", "attn.attention", score_spaces=frozenset({"raw", "scaled"})),
-    Family(
-        "xglm",
-        output_projection="out_proj",
-        mlp_output="fc2",
-        route="functional",
-        score_spaces=frozenset({"scaled"}),
-    ),
-    Family(
-        "bloom",
-        ("transformer.h",),
-        "self_attention",
-        "dense",
-        "mlp.dense_4h_to_h",
-        ("query_key_value",),
-        "per_head",
-        route="functional",
-        score_spaces=frozenset(),
-    ),
-    Family(
-        "mpt",
+    "dbrx": Family(
+        "dbrx",
         ("transformer.blocks",),
-        "attn",
+        "norm_attn_norm.attn",
         "out_proj",
-        "ffn.down_proj",
+        "ffn",
         ("Wqkv",),
         "thirds",
+        geometry=nested_geometry,
+    ),
+    # Latent attention.
+    "deepseek_v2 deepseek_v3 axk1 glm4_moe_lite minicpm3 youtu": _LATENT,
+    # Between the attention layers lie layers of other kinds.
+    "qwen3_next qwen3_5_text qwen3_5_moe_text": _GATED,
+    "bamba jamba": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward"), hybrid=True),
+    "falcon_h1": replace(_LLAMA, mlp_output="feed_forward"),
+    "olmo_hybrid minimax": replace(_LLAMA, hybrid=True),
+    "granitemoehybrid": replace(_LLAMA, mlp_output=(), hybrid=True),
+    "lfm2 lfm2_moe": replace(
+        _LLAMA, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True
+    ),
+    "lfm3": replace(_LLAMA, mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True),
+    "nemotron_h": replace(_LLAMA, attention="mixer", mlp_output=(), hybrid=True),
+    "recurrent_gemma": replace(
+        _LLAMA, attention="temporal_block", mlp_output="mlp_block.down_proj", hybrid=True
+    ),
+    # Laid out as OPT is, the decoders of models with an encoder among them.
+    "opt": _OPT,
+    "bart blenderbot blenderbot-small marian mbart pegasus plbart": replace(
+        _OPT, score_spaces=_REGISTRY_SPACES, geometry=decoder_geometry
+    ),
+    "bigbird_pegasus mvp trocr": replace(_OPT, route="functional", geometry=decoder_geometry),
+    "biogpt": replace(_OPT, layers=("biogpt.layers",), score_spaces=_REGISTRY_SPACES),
+    "xglm": replace(_OPT, layers=_LAYERS, route="functional"),
+    # The GPT families.
+    "gpt2 gpt-sw3": _GPT2,
+    "openai-gpt": replace(_GPT2, route="functional", score_spaces=frozenset({"scaled"})),
+    "gpt_bigcode": replace(_GPT2, layout=multi_query_layout, transposed=False, geometry=multi_query_geometry),
+    "gpt_neox": _NEOX,
+    "gpt_neox_japanese": replace(
+        _NEOX,
+        layers=("gpt_neox_japanese.layers",),
         route="functional",
-        score_spaces=frozenset(),
+        score_spaces=frozenset({"scaled"}),
+        output_bias="dense_bias",
+    ),
+    "gptj": _GPTJ,
+    "codegen": replace(_GPTJ, projections=("qkv_proj",), layout="codegen"),
+    # GPT-Neo does not divide by the square root of the head width: both spaces are the same.
+    "gpt_neo": replace(
+        _GPTJ,
+        attention="attn.attention",
+        mlp_output="mlp.c_proj",
+        score_spaces=frozenset({"raw", "scaled"}),
+    ),
+    "bloom": _BLOOM,
+    "falcon": replace(
+        _BLOOM, layout=falcon_layout, score_spaces=frozenset({"raw", "scaled"}), geometry=falcon_geometry
+    ),
+    "mpt": replace(
+        _BLOOM,
+        layers=("transformer.blocks",),
+        attention="attn",
+        output_projection="out_proj",
+        mlp_output="ffn.down_proj",
+        projections=("Wqkv",),
+        layout="thirds",
         pads=False,
     ),
-    Family(
-        "falcon",
-        ("transformer.h",),
-        "self_attention",
-        "dense",
-        "mlp.dense_4h_to_h",
-        ("query_key_value",),
-        falcon_layout,
-        route="functional",
-        score_spaces=frozenset({"raw", "scaled"}),
-        geometry=falcon_geometry,
-    ),
-]
-_FAMILIES = {family.name: family for family in _ROWS}
+    "ctrl": Family("ctrl", ("transformer.h",), "multi_head_attention", "dense", "ffn.2", ("Wq", "Wk", "Wv")),
+}
+_FAMILIES = {name: replace(shape, name=name) for names, shape in _SHAPES.items() for name in names.split()}
 
 
 def register_family(family: Family) -> None:
@@ -225,53 +262,42 @@ def family_names() -> tuple[str, ...]:
     return tuple(sorted(_FAMILIES))
 
 
+def model_type_of(config: PretrainedConfig) -> str:
+    """Return the ``model_type`` of a configuration's text decoder.
+
+    Raises:
+        UserError: If it has several that could be meant.
+    """
+    try:
+        return str(config.get_text_config().model_type)
+    except ValueError as error:
+        raise UserError(
+            f"model type {shown(config.model_type)} holds several text models: give the decoder by itself"
+        ) from error
+
+
 def resolve_family(config: PretrainedConfig) -> Family:
     """Return the row of a model's configuration.
 
     Raises:
         UserError: If the table has no row of that ``model_type``.
     """
-    name = config.get_text_config().model_type
-    if name not in _FAMILIES:
+    family = listed_family(config)
+    if family is None:
         raise UserError(
-            f"model family {name!r} has no row in the table (it has {', '.join(family_names())}): "
-            "describe it with iclprobe.register_family(iclprobe.Family(...))"
+            f"model type {shown(model_type_of(config))} has no row in the table of families (iclprobe families lists "
+            "them): describe it with iclprobe.register_family(iclprobe.Family(...))"
         )
-    return _FAMILIES[name]
+    return family
 
 
-def layer_parts(model: PreTrainedModel, family: Family) -> tuple[LayerParts, ...]:
-    """Find the modules of every decoder layer.
-
-    Raises:
-        UserError: If a path of the family's row does not exist in this model.
-    """
-    names = {name for name, _ in model.named_modules()}
-    path = next((path for path in family.layers if path in names), None)
-    if path is None:
-        raise UserError(
-            f"{type(model).__name__} has no layers at {' or '.join(family.layers)}, where the row of family "
-            f"{family.name!r} looks for them: correct it with iclprobe.register_family(...)"
-        )
-    layers = model.get_submodule(path).children()
-    return tuple(_parts_of_layer(model, family, index, layer) for index, layer in enumerate(layers))
+def listed_family(config: PretrainedConfig) -> Family | None:
+    """Return the row of a model's configuration, or None where the table has none."""
+    return _FAMILIES.get(model_type_of(config))
 
 
-def _parts_of_layer(model: PreTrainedModel, family: Family, index: int, layer: torch.nn.Module) -> LayerParts:
-    try:
-        attention = layer.get_submodule(family.attention)
-        names = family.projections * (3 // len(family.projections))
-        query, key, value = (attention.get_submodule(name) for name in names)
-        return LayerParts(
-            index=index,
-            layer=layer,
-            attention=attention,
-            output_projection=attention.get_submodule(family.output_projection),
-            mlp_output=layer.get_submodule(family.mlp_output),
-            projections={"query": query, "key": key, "value": value},
-        )
-    except AttributeError as error:
-        raise UserError(
-            f"layer {index} of {type(model).__name__} does not match the row of family {family.name!r} "
-            f"({error}): correct it with iclprobe.register_family(...)"
-        ) from error
+def listed_types() -> Iterator[str]:
+    """Yield the causal model types of the installed transformers whose text decoder has a row."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
+
+    yield from (name for name in CAUSAL if name in _FAMILIES)

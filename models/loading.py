@@ -14,7 +14,8 @@ from ..errors import UserError
 from .adapter import merge_adapter, merged_copy
 from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
-from .families import Family, LayerParts, layer_parts, resolve_family
+from .families import Family, resolve_family
+from .layer_parts import LayerParts, decoder_layers, layer_parts
 from .live_adapter import active_adapters
 from .live_module import running_module
 from .loading_errors import told_in_one_sentence
@@ -51,8 +52,13 @@ class LanguageModel:
     adapter: str | None = None
 
     @cached_property
+    def layers(self) -> tuple[torch.nn.Module, ...]:
+        """Every decoder layer, those without attention included."""
+        return decoder_layers(self.module, self.family)
+
+    @cached_property
     def parts(self) -> tuple[LayerParts, ...]:
-        """The modules of each decoder layer."""
+        """The modules of each decoder layer that has attention."""
         return layer_parts(self.module, self.family)
 
     @property
@@ -68,12 +74,16 @@ class LanguageModel:
     @property
     def n_layers(self) -> int:
         """Number of decoder layers, L."""
-        return len(self.parts)
+        return len(self.layers)
 
     @property
     def geometry(self) -> HeadGeometry:
-        """Head counts and width."""
-        return self.family.geometry(self.module.config.get_text_config())
+        """Head counts and width, of the first layer with attention where layers differ."""
+        return self.geometry_of(self.parts[0].index)
+
+    def geometry_of(self, layer: int) -> HeadGeometry:
+        """Return head counts and widths of a decoder layer, counted from 0."""
+        return self.family.geometry(self.module.config.get_text_config(), layer)
 
     @property
     def width(self) -> int:

@@ -19,7 +19,7 @@ from .parameters import TrainedSlice, selected_projections
 from .recipe import Recipe
 
 if TYPE_CHECKING:
-    from .families import LayerParts
+    from .layer_parts import LayerParts
     from .projections import Projection
 
 
@@ -97,6 +97,8 @@ def _targets(
     targets = {}
     for part in parts:
         for projection in projections:
+            if projection not in part.projections:
+                continue
             refuse_under_adapter(
                 part.projections[projection], f"the {projection} projection of layer {part.index}"
             )

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from ..errors import UserError
 from .depth import draw_layers
+from .layer_parts import absolute_layer, layers_with_attention
 from .live_adapter import plain_module, plain_names
 from .loading import LanguageModel
-from .projections import Projection, projection_rows
+from .projections import Projection, projection_rows, stored_rows
 
 if TYPE_CHECKING:
-    from .families import LayerParts
+    from .layer_parts import LayerParts
     from .recipe import Recipe
 
 _SELECTION = re.compile(r"(?P<kind>attn|lora)_(?P<letters>q?k?v?)(?:@(?P<layer>[+-]?\d+|deep|middle))?")
@@ -107,7 +108,7 @@ def selected_projections(
     if layer is None:
         parts = model.parts
     elif layer in ("deep", "middle"):
-        parts = (model.parts[draw_layers(model.n_layers, layer, repeats=1, seed=seed)[0]],)
+        parts = (model.parts[draw_layers(len(model.parts), layer, repeats=1, seed=seed)[0]],)
     else:
         parts = (_layer(model, selection, layer),)
     wanted: tuple[Projection, ...] = tuple(_PROJECTIONS[letter] for letter in named["letters"])
@@ -116,7 +117,9 @@ def selected_projections(
 
 def layers_of(model: LanguageModel, names: Sequence[str]) -> tuple[int | None, ...]:
     """Return the decoder layer that each parameter belongs to; None for one outside of the layers."""
-    owners = {id(parameter): part.index for part in model.parts for parameter in part.layer.parameters()}
+    owners = {
+        id(parameter): index for index, layer in enumerate(model.layers) for parameter in layer.parameters()
+    }
     return tuple(owners.get(id(model.module.get_parameter(name))) for name in names)
 
 
@@ -132,7 +135,7 @@ def untrained_slices(model: LanguageModel, slices: Sequence[TrainedSlice]) -> di
         ``NAME (other rows)``.
     """
     trained = {piece.name: piece for piece in slices}
-    inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
+    inside = {id(parameter) for layer in model.layers for parameter in layer.parameters()}
     own = plain_names(model.module)
     rest: dict[str, TrainedSlice] = {}
     for name, parameter in model.module.named_parameters():
@@ -181,7 +184,14 @@ def _layer(model: LanguageModel, selection: str, text: str) -> LayerParts:
             f"parameters {selection!r} name a layer that {model.name!r} does not have: it has "
             f"{model.n_layers}, so take 0 to {model.n_layers - 1}, or -1 for the last"
         )
-    return model.parts[index]
+    number = absolute_layer(model.parts, index)
+    part = next((part for part in model.parts if part.index == number), None)
+    if part is None:
+        raise UserError(
+            f"parameters {selection!r} name a layer of {model.name!r} that has no attention: "
+            f"{layers_with_attention(model.parts)}"
+        )
+    return part
 
 
 def _attention_slices(
@@ -192,11 +202,15 @@ def _attention_slices(
     names: Mapping[int, str],
 ) -> list[TrainedSlice]:
     family = model.family
-    layout = family.layout_of(model.module.config.get_text_config())
-    rows = None if layout == "separate" else projection_rows(layout, model.geometry)
-    modules = [plain_module(part.projections[projection]) for projection in wanted]
+    layout, geometry = family.layout_of(model.module.config.get_text_config()), model.geometry_of(part.index)
+    rows = None if layout == "separate" else projection_rows(layout, geometry)
+    sizes = stored_rows(layout, geometry)
+    held: dict[Any, list[Projection]] = {}
+    for projection in wanted:
+        if projection in part.projections:
+            held.setdefault(plain_module(part.projections[projection]), []).append(projection)
     slices = []
-    for module in dict.fromkeys(modules):
+    for module, projections in held.items():
         dims = {"weight": int(family.transposed), **({"bias": 0} if include_bias else {})}
         for kind, dim in dims.items():
             parameter: Any = getattr(module, kind, None)
@@ -204,22 +218,22 @@ def _attention_slices(
                 if kind == "weight":
                     raise _quantised(model, f"layer {part.index} keeps no plain weight")
                 continue
-            chosen = None if rows is None else _rows_of(model, rows, wanted, parameter.shape[dim])
+            chosen = None
+            if rows is not None:
+                found, expected = parameter.shape[dim], sizes[projections[0]]
+                if found != expected:
+                    raise _other_size(model, names[id(parameter)], found, expected)
+                chosen = torch.cat([rows[projection] for projection in projections]).sort().values
+                chosen = None if len(chosen) == found else chosen
             slices.append(TrainedSlice(names[id(parameter)], chosen, dim))
     return slices
 
 
-def _rows_of(
-    model: LanguageModel, rows: dict[Projection, Tensor], wanted: Sequence[Projection], size: int
-) -> Tensor | None:
-    if sum(map(len, rows.values())) != size:
-        raise UserError(
-            f"a fused attention weight of {model.name!r} has {size} rows and the row of family "
-            f"{model.family.name!r} expects {sum(map(len, rows.values()))}: correct it with "
-            "iclprobe.register_family(...)"
-        )
-    chosen = torch.cat([rows[projection] for projection in wanted]).sort().values
-    return None if len(chosen) == size else chosen
+def _other_size(model: LanguageModel, name: str, found: int, expected: int) -> UserError:
+    return UserError(
+        f"{name} of {model.name!r} has {found} rows and the row of family {model.family.name!r} expects {expected}: "
+        "correct it with iclprobe.register_family(...)"
+    )
 
 
 def _names_matching(model: LanguageModel, selection: str) -> list[str]:

@@ -42,7 +42,7 @@ class PartialForward:
             model: The model.
         """
         self._model = model
-        self._layers = [part.layer for part in model.parts]
+        self._layers = list(model.layers)
         with exclusive(model.module, "looking at the layers"):
             self._lengths = _output_lengths(model, self._layers)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -47,6 +47,21 @@ class AttentionProjection:
             raise ValueError(f"{self.name} of shape {tuple(self.weight.shape)} does not fit {self.geometry}")
 
 
+@dataclass(frozen=True, eq=False)
+class LayerRows:
+    """How the weights of one layer are to be read.
+
+    Attributes:
+        geometry: Head counts and widths, or None where nothing tells them.
+        rows: Which rows of its weight each projection is; empty where every one has a tensor of its own.
+        stored: How many rows those weights have.
+    """
+
+    geometry: HeadGeometry | None = None
+    rows: Mapping[Projection, Tensor] = field(default_factory=dict)
+    stored: Mapping[Projection, int] = field(default_factory=dict)
+
+
 class ProjectionFile:
     """The attention projections of one checkpoint: listed with their shapes, read on demand.
 
@@ -69,8 +84,7 @@ class ProjectionFile:
         keys: Sequence[tuple[int, Matrix]],
         n_layers: int,
         family_name: str | None,
-        geometry: HeadGeometry | None,
-        rows: Mapping[Projection, Tensor] | None,
+        layers: Mapping[int, LayerRows],
         transposed: bool,
         device: torch.device,
     ) -> None:
@@ -82,8 +96,7 @@ class ProjectionFile:
             keys: The pairs asked for.
             n_layers: Number of layers.
             family_name: The family.
-            geometry: Head counts and width.
-            rows: Which rows of a fused weight are which projection, or None if they are separate.
+            layers: How the weights of each layer are to be read.
             transposed: Whether weights are stored ``[in, out]``.
             device: Where tensors go.
 
@@ -92,16 +105,13 @@ class ProjectionFile:
         """
         self.label = source.label
         self.family_name = family_name
-        self.geometry = geometry
+        self.geometry = next((layer.geometry for layer in layers.values()), None)
         self.n_layers = n_layers
         self.keys = tuple(keys)
         self._source = source
         self._names = {key: names[key] for key in self.keys}
         self._stored_names = frozenset(source.names)
-        self._rows: dict[Matrix, slice | Tensor] = {
-            matrix: _as_slice(each, device) for matrix, each in (rows or {}).items()
-        }
-        self._sizes: dict[Matrix, int] = {matrix: len(each) for matrix, each in (rows or {}).items()}
+        self._layers = layers
         self._transposed = transposed
         self._device = device
         self._last_fused: tuple[str, Tensor, Tensor | None] | None = None
@@ -115,7 +125,8 @@ class ProjectionFile:
             UserError: If it is not among ``keys``.
         """
         rows, columns = self._stored_shape(self._name(layer, matrix))
-        return self._sizes.get(matrix, rows), columns
+        own = self._own_rows(layer, matrix)
+        return (rows if own is None else len(own)), columns
 
     def read(self, layer: int, matrix: Matrix) -> AttentionProjection:
         """Read a projection; its rows are a view of the stored tensor wherever they lie together.
@@ -124,13 +135,14 @@ class ProjectionFile:
             UserError: If it is not among ``keys``, or cannot be read.
         """
         name = self._name(layer, matrix)
-        if matrix not in self._rows:
+        own = self._own_rows(layer, matrix)
+        if own is None:
             weight, bias = self._load(name)
         else:
-            rows = self._rows[matrix]
+            rows = _as_slice(own, self._device)
             weight, bias = self._load_fused(name)
             weight, bias = weight[rows], None if bias is None else bias[rows]
-        return AttentionProjection(layer, matrix, weight, bias, self.geometry, name)
+        return AttentionProjection(layer, matrix, weight, bias, self._layers[layer].geometry, name)
 
     def close(self) -> None:
         """Close the checkpoint's files."""
@@ -178,19 +190,22 @@ class ProjectionFile:
     def _check_shape(self, layer: int, matrix: Matrix) -> None:
         name = self._names[layer, matrix]
         rows = self._stored_shape(name)[0]
-        whole = matrix not in self._sizes or rows == sum(self._sizes.values())
-        if not whole or not (self.geometry is None or fits(self.geometry, matrix, self.shape(layer, matrix))):
+        own = self._layers[layer]
+        whole = matrix == "output" or rows == own.stored.get(matrix, rows)
+        if not whole or not (own.geometry is None or fits(own.geometry, matrix, self.shape(layer, matrix))):
             raise UserError(
                 f"{name} of {self.label!r} has shape {self._source.stored(name).shape}, which does not fit the "
-                f"row of family {self.family_name!r} and {self.geometry}: correct it with "
+                f"row of family {self.family_name!r} and {own.geometry}: correct it with "
                 "iclprobe.register_family(...)"
             )
+
+    def _own_rows(self, layer: int, matrix: Matrix) -> Tensor | None:
+        return None if matrix == "output" else self._layers[layer].rows.get(matrix)
 
 
 def fits(geometry: HeadGeometry, matrix: Matrix, shape: tuple[int, ...]) -> bool:
     """Return whether a projection of this shape ``[out, in]`` can have these heads."""
-    heads = geometry.heads if matrix in ("query", "output") else geometry.key_value_heads
-    return len(shape) == 2 and shape[1 if matrix == "output" else 0] == heads * geometry.head_width
+    return len(shape) == 2 and shape[1 if matrix == "output" else 0] == geometry.sizes[matrix]
 
 
 def _as_slice(rows: Tensor, device: torch.device) -> slice | Tensor:

@@ -43,7 +43,7 @@ def names_by_family(names: Iterable[str], family: Family, label: str) -> Project
     if len(found) > 1:
         found = {stem: matches for stem, matches in found.items() if ranks[stem] is not None}
     if not found:
-        looked = f"{family.layers[0]}.0.{family.attention}.{family.projections[0]}.weight"
+        looked = f"{family.layers[0]}.0.{family.attention}.{family.projection_names[0][0]}.weight"
         raise _nothing_found(names, label, f"at {looked}, where the row of family {family.name!r} looks")
     best = min(ranks[stem] or _WORST for stem in found)
     stems = [stem for stem in found if (ranks[stem] or _WORST) == best]
@@ -107,10 +107,10 @@ def _rank(stem: str, paths: Sequence[str]) -> tuple[int, int] | None:
 def _matches_by_stem(names: Mapping[str, str], family: Family) -> dict[str, ProjectionNames]:
     """Group stored names by the path to the list of layers that the name without wrappers has."""
     matrices: tuple[Matrix, ...] = ("query", "key", "value")
-    projections = family.projections * (3 // len(family.projections))
     endings: dict[str, list[Matrix]] = {}
-    for matrix, module in zip(matrices, projections, strict=True):
-        endings.setdefault(f".{family.attention}.{module}.weight", []).append(matrix)
+    for matrix, modules in zip(matrices, family.projection_names, strict=True):
+        for module in modules:
+            endings.setdefault(f".{family.attention}.{module}.weight", []).append(matrix)
     endings.setdefault(f".{family.attention}.{family.output_projection}.weight", []).append("output")
     found: dict[str, ProjectionNames] = {}
     for name, bare in names.items():

@@ -11,7 +11,7 @@ import torch
 from ..errors import UserError
 from ..seeds import derive_seed
 from .exclusive_use import exclusive
-from .families import layer_parts
+from .layer_parts import decoder_layers
 from .live_adapter import plain_names, silence_adapters
 from .loading import LanguageModel
 
@@ -42,8 +42,8 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
             )
     with exclusive(model.module, "copying"):
         module = copy.deepcopy(model.module)
-    for part in layer_parts(module, model.family):
-        silence_adapters(part.layer)
+    for layer in decoder_layers(module, model.family):
+        silence_adapters(layer)
     spread = initializer_range(model)
     with torch.no_grad():
         for name, full_name, _ in wanted:
@@ -71,7 +71,7 @@ def _drawn_anew(model: LanguageModel) -> Iterator[tuple[str, str, torch.nn.Param
         if "norm" in type(module).__name__.lower()
         for parameter in module.parameters(recurse=False)
     }
-    inside = {id(parameter) for part in model.parts for parameter in part.layer.parameters()}
+    inside = {id(parameter) for layer in model.layers for parameter in layer.parameters()}
     own = plain_names(model.module)
     for name, parameter in model.module.named_parameters():
         if name in own and id(parameter) in inside and id(parameter) not in kept:

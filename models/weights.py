@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..errors import UserError
 from .checkpoint_config import config_of, family_geometry, family_of, likely_geometry, refuse_quantised
 from .families import Family
 from .loading import choose_device
-from .projection_file import AttentionProjection, ProjectionFile, fits
+from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
-from .projections import HeadGeometry, Projection, projection_rows
+from .projections import HeadGeometry, projection_rows, stored_rows
 from .tensor_files import Place, open_tensors
 from .tensor_source import TensorSource
 
@@ -124,18 +123,22 @@ def _resolve(
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
         _refuse_further_layers(label, n_layers, stored, config)
-        every_layer = range(n_layers)
+        # Layers of another kind between have none of these weights, and some take those of a layer below.
+        every_layer = sorted({layer for layer, _ in names}) if family.hybrid else range(n_layers)
     else:
         family = None if family_name is None else family_of(label, config, family_name)
         names = names_by_pattern(source.names, pattern, label)
         every_layer = sorted({layer for layer, _ in names})
         n_layers = every_layer[-1] + 1
+    shares = family is not None and family.shares_keys
     keys: list[tuple[int, Matrix]] = [
         (layer, matrix)
         for layer in (every_layer if layers is None else _select_layers(label, layers, n_layers))
         for matrix in MATRICES
-        if matrix in matrices
+        if matrix in matrices and not (shares and (layer, matrix) not in names)
     ]
+    if not keys:
+        raise UserError(f"{label!r} has no attention weights in the layers asked for: ask for others")
     missing = next((key for key in keys if key not in names), None)
     if missing is not None:
         raise _missing(label, missing, names, pattern is not None)
@@ -151,8 +154,7 @@ def _resolve(
         keys=keys,
         n_layers=n_layers,
         family_name=None if family is None else family.name,
-        geometry=geometry,
-        rows=_rows_of_fused(label, names, family, geometry, config),
+        layers=_layer_rows(label, names, family, geometry, config, sorted({layer for layer, _ in keys})),
         transposed=family is not None and family.transposed,
         device=device,
     )
@@ -168,35 +170,46 @@ def _refuse_further_layers(label: str, n_layers: int, stored: int, config: Pretr
         )
 
 
-def _rows_of_fused(
+def _layer_rows(
     label: str,
     names: ProjectionNames,
     family: Family | None,
     geometry: HeadGeometry | None,
     config: PretrainedConfig | None,
-) -> dict[Projection, Tensor] | None:
-    """Return the rows of each projection in a fused weight, or None where each has a tensor of its own."""
+    layers: Sequence[int],
+) -> dict[int, LayerRows]:
+    """Return how the weights of each layer are to be read."""
     layer = min(layer for layer, _ in names)
     tensors = [names[layer, matrix] for matrix in MATRICES[:3] if (layer, matrix) in names]
-    if family is not None and len(family.projections) == 1 and len(set(tensors)) == 1:
-        if config is None or geometry is None:
+    # A pattern may give a family of fused weights one tensor for each matrix.
+    one = family is not None and len(family.projections) == 1 and len(set(tensors)) == 1
+    shared = one or (family is not None and family.layout in ("gated", "latent"))
+    if family is None or not shared:
+        if len(set(tensors)) < len(tensors):
             raise UserError(
-                f"{tensors[0]} of {label!r} holds several matrices, and only a config.json beside it can tell "
-                "how many heads share its rows: put it there"
+                f"the pattern names one tensor of {label!r}, {tensors[0]}, for several matrices: give the family "
+                "that lays its rows out alike (such as gpt_neox), or one pattern each"
             )
+        if family is None:
+            return dict.fromkeys(layers, LayerRows(geometry))
+        return {layer: LayerRows(family_geometry(label, config, family, layer)) for layer in layers}
+    if config is None or geometry is None:
+        raise UserError(
+            f"{tensors[0]} of {label!r} holds several matrices, and only a config.json beside it can tell "
+            "how many heads share its rows: put it there"
+        )
+    layout, found = family.layout_of(config), {}
+    for layer in layers:
+        own = family_geometry(label, config, family, layer)
+        assert own is not None
         try:
-            return projection_rows(family.layout_of(config), geometry)
+            found[layer] = LayerRows(own, projection_rows(layout, own), stored_rows(layout, own))
         except RuntimeError as error:
             raise UserError(
-                f"the config.json of {label!r} gives {geometry}, which the fused weights of family {family.name!r} "
+                f"the config.json of {label!r} gives {own}, which the fused weights of family {family.name!r} "
                 "cannot have: correct it"
             ) from error
-    if len(set(tensors)) < len(tensors):
-        raise UserError(
-            f"the pattern names one tensor of {label!r}, {tensors[0]}, for several matrices: give the family "
-            "that lays its rows out alike (such as gpt_neox), or one pattern each"
-        )
-    return None
+    return found
 
 
 def _select_layers(label: str, layers: Iterable[int], count: int) -> list[int]:

@@ -26,13 +26,24 @@ class Layout:
     """Where the parts of one architecture live, written down by hand from its modelling file.
 
     Paths are relative to a decoder layer. `mlp_output` names the MLP's last projection, whose output is the
-    MLP's contribution to the residual stream before any post-MLP norm (None: no one projection gives it).
+    MLP's contribution to the residual stream before any post-MLP norm (the MLP itself where its layers may
+    also have experts; None: no one module gives it).
     """
 
     layers: str
     attention: str
     output_projection: str
     mlp_output: str | None
+    attending: tuple[int, ...] | None = None
+    """The decoder layers that have attention (None: all)."""
+    softmaxes: int = 1
+    """How many softmaxes over the keys one layer takes, all of the same scores."""
+    output_bias: str | None = None
+    """A bias of the output projection that is a parameter by itself, in the layers that have it."""
+    hidden_below: float = HIDDEN_BELOW
+    """What every hidden score is below."""
+    stream: int | None = None
+    """Which of several parallel residual streams the layers' own input is."""
 
 
 _GPT2 = Layout("transformer.h", "attn", "attn.c_proj", "mlp.c_proj")
@@ -52,7 +63,7 @@ LAYOUTS: dict[str, Layout] = {
     "phi": Layout("model.layers", "self_attn", "self_attn.dense", "mlp.fc2"),
     "starcoder2": Layout("model.layers", "self_attn", "self_attn.o_proj", "mlp.c_proj"),
     **{
-        name: Layout("model.layers", "self_attn", "self_attn.o_proj", None)
+        name: Layout("model.layers", "self_attn", "self_attn.o_proj", "mlp")
         for name in ("gpt_oss", "mixtral", "qwen3_moe")
     },
 }
@@ -67,9 +78,23 @@ class SoftmaxInput(NamedTuple):
     """[H, S, S] bool."""
 
 
+class Witnessed(NamedTuple):
+    """A `SoftmaxInput` with what the softmax made of it."""
+
+    scores: torch.Tensor
+    visible: torch.Tensor
+    pattern: torch.Tensor
+    """[H, S, S]; with sinks, rows sum to less than one."""
+
+
 def layout_of(model: torch.nn.Module) -> Layout:
     """The hand-written layout of the model's architecture (most are laid out as Llama is)."""
     return LAYOUTS.get(_model_type(model), _LLAMA)
+
+
+def add_layout(model_type: str, layout: Layout) -> None:
+    """Tell the oracle how an architecture is laid out."""
+    assert LAYOUTS.setdefault(model_type, layout) == layout
 
 
 def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
@@ -77,6 +102,18 @@ def decoder_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     layers = model.get_submodule(layout_of(model).layers)
     assert isinstance(layers, torch.nn.ModuleList)
     return list(layers)
+
+
+def attending(model: torch.nn.Module) -> tuple[int, ...]:
+    """Which decoder layers have attention, counted from 0 among all."""
+    listed = layout_of(model).attending
+    return tuple(range(len(decoder_layers(model)))) if listed is None else listed
+
+
+def attention_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
+    """The decoder layers that have attention, first to last."""
+    layers = decoder_layers(model)
+    return [layers[index] for index in attending(model)]
 
 
 def softmax_inputs(model: torch.nn.Module, ids: Sequence[int]) -> list[SoftmaxInput]:
@@ -89,12 +126,12 @@ def softmax_inputs(model: torch.nn.Module, ids: Sequence[int]) -> list[SoftmaxIn
     Returns:
         One `SoftmaxInput` a layer.
     """
-    return [SoftmaxInput(record.scores, record.visible) for record in _records(model, ids)]
+    return [SoftmaxInput(record.scores, record.visible) for record in witnessed(model, ids)]
 
 
 def patterns(model: torch.nn.Module, ids: Sequence[int]) -> list[torch.Tensor]:
     """The attention weights [H, S, S] of every layer (with sinks, rows sum to less than one)."""
-    return [record.pattern for record in _records(model, ids)]
+    return [record.pattern for record in witnessed(model, ids)]
 
 
 def attention_outputs(model: torch.nn.Module, ids: Sequence[int]) -> list[torch.Tensor]:
@@ -102,13 +139,23 @@ def attention_outputs(model: torch.nn.Module, ids: Sequence[int]) -> list[torch.
 
     The model runs as it is, in its own attention implementation.
     """
-    return _outputs(model, ids, layout_of(model).output_projection)
+    layout = layout_of(model)
+    outputs = _outputs(model, ids, layout.output_projection)
+    if layout.output_bias is not None:
+        for index, layer in enumerate(attention_layers(model)):
+            module, _, name = layout.output_bias.rpartition(".")
+            bias = getattr(layer.get_submodule(module), name)
+            outputs[index] += 0.0 if bias is None else bias.detach()
+    return outputs
 
 
 def mlp_outputs(model: torch.nn.Module, ids: Sequence[int]) -> list[torch.Tensor]:
-    """The MLP output [S, d] of every layer: after its last projection, before any norm and the residual."""
+    """The MLP output [S, d] of every layer: after its last projection, before any norm and the residual.
+
+    Empty where no one module gives it.
+    """
     path = layout_of(model).mlp_output
-    return _outputs(model, ids, "mlp" if path is None else path)
+    return [] if path is None else _outputs(model, ids, path)
 
 
 def residual_streams(model: torch.nn.Module, ids: Sequence[int]) -> list[torch.Tensor]:
@@ -135,12 +182,6 @@ def _is_witnessed_as_it_is(model: torch.nn.Module) -> bool:
     return _model_type(model) == "falcon" or config._attn_implementation == "eager"
 
 
-class _Record(NamedTuple):
-    scores: torch.Tensor
-    visible: torch.Tensor
-    pattern: torch.Tensor
-
-
 class _SoftmaxWitness(TorchFunctionMode):
     """Keeps input and output of every softmax over S (with a sink S + 1) keys, in the order of the calls."""
 
@@ -148,6 +189,7 @@ class _SoftmaxWitness(TorchFunctionMode):
         super().__init__()
         self.length = length
         self.calls: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.shifted: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def __torch_function__(self, func: Callable, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -156,8 +198,13 @@ class _SoftmaxWitness(TorchFunctionMode):
             self.calls.append((scores, scores.softmax(-1)))
             return func(*args, **kwargs)
         out = func(*args, **kwargs)
+        if func is torch.Tensor.sub:
+            self.shifted = (out, args[0])
         if func in (torch.nn.functional.softmax, torch.softmax, torch.Tensor.softmax):
             given = args[0] if args else kwargs["input"]
+            if self.shifted is not None and given is self.shifted[0]:
+                # MiMo subtracts each row's largest entry first, which no softmax feels.
+                given = self.shifted[1]
             if (
                 given.dim() >= 3
                 and given.shape[-2] == self.length
@@ -191,35 +238,52 @@ def _scaled_dot_product_scores(
     return scores + attn_mask.float()
 
 
-def _records(model: torch.nn.Module, ids: Sequence[int]) -> list[_Record]:
+def witnessed(model: torch.nn.Module, ids: Sequence[int]) -> list[Witnessed]:
+    """Softmax input and attention weights of every layer for one prompt."""
     twin = model if _is_witnessed_as_it_is(model) else eager_copy(model)
     length = len(ids)
     with _SoftmaxWitness(length) as witness:
         _forward(twin, ids)
-    layers = decoder_layers(twin)
-    assert len(witness.calls) == len(layers), f"{len(witness.calls)} softmaxes in {len(layers)} layers"
+    layers, layout = attention_layers(twin), layout_of(twin)
+    calls = _one_a_layer(witness.calls, len(layers), layout.softmaxes)
     records = []
-    for (given, probabilities), layer in zip(witness.calls, layers, strict=True):
+    for (given, probabilities), layer in zip(calls, layers, strict=True):
         scores = given.reshape(-1, length, given.shape[-1])
         pattern = probabilities.reshape(-1, length, given.shape[-1])[..., :length]
+        sinks: Any = getattr(layer.get_submodule(layout.attention), "sinks", None)
         if given.shape[-1] == length + 1:
             # GPT-OSS subtracts each row's largest entry first; the sink's known value gives the shift back.
-            sinks: Any = layer.get_submodule(layout_of(model).attention).sinks
             scores = scores[..., :length] - scores[..., length:] + sinks.detach().float().view(-1, 1, 1)
-        visible = scores > HIDDEN_BELOW
-        records.append(_Record(scores.masked_fill(~visible, float("nan")), visible, pattern))
+        elif sinks is not None:
+            # Granite with sliding windows gives the sink its share behind the softmax.
+            total = scores.logsumexp(-1, keepdim=True)
+            pattern = pattern * (total - sinks.detach().float().view(-1, 1, 1)).sigmoid()
+        visible = scores > layout.hidden_below
+        records.append(Witnessed(scores.masked_fill(~visible, float("nan")), visible, pattern))
     return records
+
+
+def _one_a_layer(
+    calls: list[tuple[torch.Tensor, torch.Tensor]], layers: int, softmaxes: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    assert len(calls) == layers * softmaxes, f"{len(calls)} softmaxes in {layers} layers"
+    for first in range(0, len(calls), softmaxes):
+        assert all(torch.equal(calls[first][0], call[0]) for call in calls[first : first + softmaxes])
+    return calls[::softmaxes]
 
 
 def _outputs(model: torch.nn.Module, ids: Sequence[int], path: str) -> list[torch.Tensor]:
     outputs: list[torch.Tensor] = []
+    stream = layout_of(model).stream
 
     def keep(module: torch.nn.Module, args: Any, output: Any) -> None:
-        value = output[0] if isinstance(output, tuple) else output
+        value = output[0] if isinstance(output, (tuple, list)) else output
+        if path == "" and stream is not None:
+            value = value[stream]
         # Cloned at once: Falcon adds the attention output to the MLP output in place.
         outputs.append(value.detach().float().reshape(len(ids), -1).clone())
 
-    layers = decoder_layers(model)
+    layers = attention_layers(model)
     handles = [layer.get_submodule(path).register_forward_hook(keep) for layer in layers]
     try:
         _forward(model, ids)

@@ -21,7 +21,7 @@ token, patterns as they are."""
 
 
 class Expected(NamedTuple):
-    """One prompt of S tokens as the oracle sees it, all layers stacked."""
+    """One prompt of S tokens as the oracle sees it, all layers that have attention stacked."""
 
     scores: Tensor
     """[L, H, S, S], hidden entries 0."""
@@ -32,19 +32,24 @@ class Expected(NamedTuple):
     attention_output: Tensor
     """[L, S, d], as `residual` and `mlp_output`."""
     residual: Tensor
-    mlp_output: Tensor
+    mlp_output: Tensor | None
+    """None where no one module gives it."""
+    layers: tuple[int, ...]
+    """The decoder layer of each of the L."""
 
 
 def expected_of(model: torch.nn.Module, ids: Sequence[int]) -> Expected:
     """What the oracle reads in one unpadded prompt."""
-    inputs = eager_oracle.softmax_inputs(model, ids)
+    inputs = eager_oracle.witnessed(model, ids)
+    mlp_outputs = eager_oracle.mlp_outputs(model, ids)
     return Expected(
         torch.stack([layer.scores for layer in inputs]).nan_to_num(0.0),
         torch.stack([layer.visible[0] for layer in inputs]),
-        torch.stack(eager_oracle.patterns(model, ids)),
+        torch.stack([layer.pattern for layer in inputs]),
         torch.stack(eager_oracle.attention_outputs(model, ids)),
         torch.stack(eager_oracle.residual_streams(model, ids)),
-        torch.stack(eager_oracle.mlp_outputs(model, ids)),
+        torch.stack(mlp_outputs) if mlp_outputs else None,
+        eager_oracle.attending(model),
     )
 
 
@@ -85,7 +90,7 @@ def errors(
         columns: Which keys were asked for, likewise.
     """
     listed = list(rows)
-    layers = list(got.layers)
+    layers = [want.layers.index(layer) for layer in got.layers]
     found: dict[str, float] = {}
     width = want.visible[0, 0, columns].shape[0]
     if got.visible is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import drawn_weights
 import eager_oracle
 import tiny_families
 import torch
@@ -33,7 +34,7 @@ def own_projections(model: Any, key_value_heads: int) -> list[dict[str, Projecte
         attention = layer.get_submodule(layout.attention)
         for name, module in attention.named_children():
             matrix = {"q_proj": "query", "k_proj": "key", "v_proj": "value"}.get(name)
-            if matrix is None and tiny_families.PROJECTION.search(name):
+            if matrix is None and drawn_weights.PROJECTION.search(name):
                 matrix = "fused"
             if matrix is not None:
                 handles.append(module.register_forward_hook(_keeper(parts, matrix)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import drawn_weights
 import eager_oracle
 import pytest
 import tiny_families
@@ -55,7 +56,7 @@ def test_every_weight_bias_and_norm_is_drawn_and_the_stream_stays_sane(name: str
 def test_scores_spread_enough_to_be_seen(name: str) -> None:
     config: Any = tiny_families.build(name).config
     for layer in _whole(name)[1]:
-        assert 2.0 <= tiny_families.row_spread(layer) <= 6.0
+        assert 2.0 <= drawn_weights.row_spread(layer) <= 6.0
         if "softcap" in FEATURES[name]:
             magnitudes = layer.scores[layer.visible].abs()
             assert (magnitudes > config.attn_logit_softcapping / 2).float().mean() > 0.2

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
 from collections.abc import Callable
 from typing import Any
 
-import eager_oracle
 import torch
+from drawn_weights import draw_weights
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 VOCABULARY = 97
 WINDOW = 8
 HEADS = 4
 CONTEXT = 128
-TARGET_SPREAD = 3.6
 
 _IDS: dict[str, Any] = {"vocab_size": VOCABULARY, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 _SLIDING_THEN_FULL = ["sliding_attention", "full_attention", "sliding_attention"]
@@ -230,12 +228,7 @@ def build_anew(name: str, seed: int = 0) -> PreTrainedModel:
     """What `build` returns, drawn again."""
     with torch.random.fork_rng(devices=[]):
         model = AutoModelForCausalLM.from_config(FAMILIES[name](), dtype=torch.float32).eval()
-    generator = torch.Generator().manual_seed(seed * 1009 + sum(name.encode()))
-    with torch.no_grad():
-        _draw_everything(model, generator)
-        twin = eager_oracle.eager_copy(model)
-        _spread_scores(twin, generator)
-        model.load_state_dict(twin.state_dict())
+    draw_weights(model, torch.Generator().manual_seed(seed * 1009 + sum(name.encode())), VOCABULARY)
     return model
 
 
@@ -256,54 +249,3 @@ def prompts(name: str, seed: int = 0, lengths: tuple[int, ...] = (13, 21, 30, 17
 def prefix(name: str, seed: int = 0, length: int = 25) -> list[int]:
     """A prefix to be shared by prompts."""
     return random_ids(length, 104729 * (seed + 1) + sum(name.encode()))
-
-
-def _draw_everything(model: PreTrainedModel, generator: torch.Generator) -> None:
-    for module in model.modules():
-        for parameter_name, parameter in module.named_parameters(recurse=False):
-            noise = torch.randn(parameter.shape, generator=generator)
-            if "Norm" in type(module).__name__ and parameter_name == "weight":
-                parameter.copy_(_norm_centre(module) + 0.3 * noise)
-            elif parameter.dim() == 1 or parameter_name.endswith("bias"):
-                parameter.copy_(0.5 * noise)
-            elif isinstance(module, torch.nn.Embedding):
-                parameter.copy_(noise)
-            else:
-                parameter.copy_(noise * min(parameter.shape[-2:]) ** -0.5)
-    model.tie_weights()
-
-
-def _norm_centre(module: torch.nn.Module) -> float:
-    """Gemma's norms multiply by 1 + weight, all others by the weight."""
-    return 0.0 if type(module).__name__.startswith("Gemma") else 1.0
-
-
-PROJECTION = re.compile(r"\b(q_proj|k_proj|c_attn|query_key_value|qkv_proj|Wqkv)$")
-QUERY_KEY_NORM = re.compile(r"\b(q_norm|k_norm|q_layernorm|k_layernorm)\b")
-
-
-def _spread_scores(model: torch.nn.Module, generator: torch.Generator) -> None:
-    """Rescale what makes queries and keys until each layer's last rows spread as wanted, first layer first.
-
-    Where queries and keys are normalised the norm is scaled, for the projection's size no longer matters.
-    """
-    ids = torch.randint(3, VOCABULARY, (64,), generator=generator).tolist()
-    for index, layer in enumerate(eager_oracle.decoder_layers(model)):
-        norms = [module for path, module in layer.named_modules() if QUERY_KEY_NORM.search(path)]
-        targets = norms or [module for path, module in layer.named_modules() if PROJECTION.search(path)]
-        for _ in range(12):
-            spread = row_spread(eager_oracle.softmax_inputs(model, ids)[index], rows=40)
-            if abs(spread / TARGET_SPREAD - 1) < 0.05:
-                break
-            factor = min(max((TARGET_SPREAD / spread) ** 0.5, 0.25), 4.0)
-            for module in targets:
-                offset = 1.0 - _norm_centre(module) if norms else 0.0
-                for parameter in module.parameters(recurse=False):
-                    parameter.copy_((parameter + offset) * factor - offset)
-
-
-def row_spread(layer: eager_oracle.SoftmaxInput, rows: int = 8) -> float:
-    """The standard deviation of the visible scores within a row, pooled over the heads and the last rows."""
-    scores = layer.scores[:, -rows:]
-    deviations = scores - scores.nanmean(-1, keepdim=True)
-    return deviations.square().nanmean().sqrt().item()

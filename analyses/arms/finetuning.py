@@ -74,7 +74,8 @@ def arms_of(config: ArmsConfig, model: LanguageModel) -> tuple[Arm, ...]:
         if drawn is None:
             arms.append(Arm(name, recipe, None, rates))
             continue
-        for layer in draw_layers(model.n_layers, cast(Depth, drawn["depth"]), config.draw_layers):
+        for place in draw_layers(len(model.parts), cast(Depth, drawn["depth"]), config.draw_layers):
+            layer = model.parts[place].index
             chosen = recipe.model_copy(update={"parameters": f"{drawn['projections']}@{layer}"})
             arms.append(Arm(name, chosen, layer, rates))
     for arm in arms:

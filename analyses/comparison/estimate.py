@@ -91,7 +91,7 @@ def estimate_comparisons(
         prompts = cell.prompts
         queries = [len(ids) for ids in prompts.zero_shot.query_ids]
         past = len(prompts.icl.prefix_ids)
-        layers, heads = model.n_layers, model.geometry.heads
+        layers, heads = len(model.parts), model.geometry.heads
         captures = max(captures, len(queries) * layers * 4 * (3 * model.width + 2 * heads * max(queries)))
         size = configs[0].batch_size
         if size == "auto":

@@ -10,7 +10,7 @@ import iclprobe
 from iclprobe import CapturePlan, UserError
 from iclprobe.hooks.registry import other_attention
 from iclprobe.hooks.tap import refuse_unread_options
-from iclprobe.models.families import LayerParts
+from iclprobe.models.layer_parts import LayerParts
 
 
 def upcasting(attention: str) -> GPT2LMHeadModel:

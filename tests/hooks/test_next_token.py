@@ -75,7 +75,9 @@ def test_repeated_queries_see_what_training_changed_and_lower_layers_run_once(na
     queries = RepeatedQueries(model, prompts, first_trained_layer=1, batch_size=2)
     assert queries.keeps
     runs: list[int] = []
-    model.parts[0].mlp_output.register_forward_hook(lambda *_: runs.append(0))
+    first = model.parts[0].mlp_output
+    assert first is not None
+    first.register_forward_hook(lambda *_: runs.append(0))
     before = _gathered(queries.ask(), prompts.n)
     torch.testing.assert_close(before, _plain(module, prompts), rtol=0, atol=2e-5)
     runs.clear()

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from iclprobe.errors import UserError
 from iclprobe.models import families
-from iclprobe.models.families import Family, family_names, layer_parts, register_family, resolve_family
+from iclprobe.models.families import Family, family_names, register_family, resolve_family
+from iclprobe.models.layer_parts import layer_parts
 from iclprobe.models.loading import load_model
 from iclprobe.models.projections import HeadGeometry, Projection, projection_rows
 
