@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import json
 import random
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FunctionType
@@ -18,7 +18,7 @@ import pytest
 
 import iclprobe
 
-from .accepted import accepted, key_of
+from .accepted import accepted, as_entry, key_of
 from .covering import Covering, Failures, covering
 from .forks import functions_of, in_fork, passes_fresh, passes_swapped
 from .mutants import Mutant, mutants
@@ -62,16 +62,25 @@ class Mutation:
         self.functions = {file: functions_of(str(file)) for file in self.files}
         gc.freeze()
         self._require_survival_of_no_change()
-        known = accepted()
+        known, survivors = accepted(), defaultdict[tuple[str, int, str], list[Mutant]](list)
         for file, mutant in self._chosen():
             self.counts["mutants"] += 1
             if not self._survives(file, mutant):
                 self.counts["noticed"] += 1
                 continue
-            key = key_of(file.relative_to(PACKAGE).as_posix(), mutant)
-            self.counts["equivalent" if key in known else "survivors"] += 1
-            if key not in known:
-                print(_entry(key, mutant.lines[0]), flush=True)
+            name = file.relative_to(PACKAGE).as_posix()
+            if key_of(name, mutant) in known:
+                self.counts["equivalent"] += 1
+                continue
+            self.counts["survivors"] += 1
+            survivors[name, mutant.lines[0], mutant.line].append(mutant)
+            print(
+                f"# {name}:{mutant.lines[0]}  {mutant.line}\n#     {mutant.change}",
+                file=sys.stderr,
+                flush=True,
+            )
+        for (name, _, _), of_line in sorted(survivors.items()):
+            print(as_entry(name, of_line))
         return True
 
     def _require_survival_of_no_change(self) -> None:
@@ -151,12 +160,6 @@ def _import_all(names: Iterable[str]) -> None:
             importlib.import_module(name)
         except Exception:  # A name that somebody put among the modules need not be importable.
             continue
-
-
-def _entry(key: tuple[str, str, str], number: int) -> str:
-    """Return a survivor as an entry of the list, where only the reason is missing."""
-    file, line, change = (json.dumps(text, ensure_ascii=False) for text in key)
-    return f'[[equivalent]]  # line {number}\nfile = {file}\nline = {line}\nchange = {change}\nreason = ""\n'
 
 
 if __name__ == "__main__":

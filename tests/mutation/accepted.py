@@ -2,43 +2,46 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from .mutants import Mutant
 
 LIST = Path(__file__).with_name("equivalent.toml")
 
+Key = tuple[str, str, str]
+"""What a change is known by: the file, the text of the line (which edits elsewhere leave alone), what became what."""
 
-@dataclass(frozen=True)
-class Accepted:
-    """A change that no test can notice, or none should.
 
-    Attributes:
-        file: Path from the repository's root.
-        line: Text of the line, so that the entry outlives edits elsewhere.
-        change: What became what, see `Mutant.change`.
-        reason: Why it changes nothing that anyone relies on.
+def accepted() -> set[Key]:
+    """Read the list.
+
+    Raises:
+        ValueError: If an entry gives no reason.
     """
-
-    file: str
-    line: str
-    change: str
-    reason: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What a change is known by."""
-        return self.file, self.line, self.change
+    entries = tomllib.loads(LIST.read_text(encoding="utf-8"))["equivalent"]
+    without = [entry["line"] for entry in entries if not entry["reason"].strip()]
+    if without:
+        raise ValueError(f"{LIST.name} gives no reason for what it accepts in the line {without[0]!r}")
+    return {(entry["file"], entry["line"], change) for entry in entries for change in entry["changes"]}
 
 
-def accepted() -> dict[tuple[str, str, str], Accepted]:
-    """Read the list."""
-    entries = tomllib.loads(LIST.read_text(encoding="utf-8")).get("equivalent", [])
-    return {(entry := Accepted(**values)).key: entry for values in entries}
-
-
-def key_of(file: str, mutant: Mutant) -> tuple[str, str, str]:
-    """Return what a change is known by."""
+def key_of(file: str, mutant: Mutant) -> Key:
+    """Return what a change is known by; the file is relative to the repository's root."""
     return file, mutant.line, mutant.change
+
+
+def as_entry(file: str, mutants: Iterable[Mutant]) -> str:
+    """Return survivors of one line as an entry of the list, where only the reason is missing."""
+    first, *rest = mutants
+    changes = "".join(f"    {_quoted(mutant.change)},\n" for mutant in (first, *rest))
+    return (
+        f"[[equivalent]]  # line {first.lines[0]}\nfile = {_quoted(file)}\nline = {_quoted(first.line)}\n"
+        f'changes = [\n{changes}]\nreason = ""\n'
+    )
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -99,7 +99,7 @@ def mutants(source: str, filename: str) -> Iterator[Mutant]:
     def visit(node: ast.AST, place: _Place) -> Iterator[Mutant]:
         if isinstance(node, ast.stmt):
             place = _Place(_lines(node), place.in_function)
-        if isinstance(node, ast.Assign) and _text(node.targets[0]) == "__all__":
+        if _says_nothing_at_run_time(node):
             return
         for field, value in ast.iter_fields(node):
             if field in _UNREAD:
@@ -117,7 +117,7 @@ def mutants(source: str, filename: str) -> Iterator[Mutant]:
         if field == "body" and isinstance(node, ast.FunctionDef):
             place = _Place(place.lines, True)
         for index, item in enumerate(items):
-            if not isinstance(item, ast.AST) or _is_text(item):
+            if not isinstance(item, ast.AST) or _is_text(item) or _says_nothing_at_run_time(item):
                 continue
             here = _Place(_lines(item), place.in_function) if isinstance(item, ast.stmt) else place
             if _is_droppable(node, field, items, index):
@@ -187,6 +187,16 @@ def _is_droppable(node: ast.AST, field: str, items: list[ast.AST], index: int) -
     if field == "elts" and isinstance(node, ast.Tuple | ast.List | ast.Set):
         return isinstance(items[index], ast.Constant) and len(items) > 1
     return field in ("ifs", "decorator_list")
+
+
+def _says_nothing_at_run_time(node: ast.AST) -> bool:
+    """Whether nothing but a mistake in the code beside it could show a change: an export, a type, an assertion."""
+    match node:
+        case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Subscript(value=ast.Name(id="Literal")):
+            return True
+        case ast.keyword(arg="strict") | ast.Name(id="staticmethod"):
+            return True
+    return False
 
 
 def _lines(statement: ast.stmt) -> tuple[int, int]:

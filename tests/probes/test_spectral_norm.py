@@ -16,6 +16,13 @@ def test_it_equals_the_largest_singular_value(shape: tuple[int, int]) -> None:
     assert spectral_norm(weight) == spectral_norm(weight)
 
 
+@pytest.mark.parametrize("shape", [(128, 200), (200, 128), (1, 7)])
+def test_that_of_a_small_matrix_is_exact(shape: tuple[int, int]) -> None:
+    weight = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    want = float(torch.linalg.matrix_norm(weight.double(), 2))
+    assert spectral_norm(weight) == pytest.approx(want, rel=1e-12)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_and_transposes_give_the_same_value(dtype: torch.dtype) -> None:
     # So many entries that the products are made in several blocks.
