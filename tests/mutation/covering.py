@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+
+import iclprobe
+
+_TESTS = str(Path(__file__).resolve().parents[1])
+_PACKAGE = str(Path(iclprobe.__file__).parent)
+_FIXTURE = "fixture "
 
 
 @dataclass
@@ -49,27 +57,67 @@ class Failures:
             self.tests.append(report.nodeid)
 
 
+class _Recorder:
+    """A pytest plugin that notes which lines a test, or a fixture that tests share, runs."""
+
+    def __init__(self, files: Iterable[str]) -> None:
+        self.lines: dict[str, dict[int, set[str]]] = {file: defaultdict(set) for file in files}
+        self.current = ""
+
+    def trace(self, frame: FrameType, event: str, argument: Any) -> Any:
+        """See `sys.settrace`."""
+        lines = self.lines.get(frame.f_code.co_filename)
+        if lines is None:
+            return None
+        lines[frame.f_lineno].add(self.current)
+        return self.trace
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Generator[None, object, object]:
+        """What the first test sets up for others is run for them too."""
+        before = self.current
+        if fixturedef.scope != "function":
+            self.current = _FIXTURE + fixturedef.argname
+        try:
+            return (yield)
+        finally:
+            self.current = before
+
+    def by_test(self, items: Sequence[pytest.Item]) -> dict[str, dict[int, set[str]]]:
+        """Return the tests of each line, those that use a shared fixture among them."""
+        users: dict[str, set[str]] = defaultdict(set)
+        for item in items:
+            for name in getattr(item, "fixturenames", ()):
+                users[_FIXTURE + name].add(item.nodeid)
+        return {
+            file: {
+                line: {test for one in ran for test in users.get(one, {one})} for line, ran in lines.items()
+            }
+            for file, lines in self.lines.items()
+        }
+
+
 def covering(items: Sequence[pytest.Item], files: Iterable[str], failures: Failures) -> Covering:
     """Run tests once and note the lines of some files that each of them runs."""
     before = set(sys.modules)
-    found = Covering({file: defaultdict(set) for file in files})
-    current = ""
-
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        lines = found.tests.get(frame.f_code.co_filename)
-        if lines is None:
-            return None
-        lines[frame.f_lineno].add(current)
-        return trace
-
-    threading.settrace(trace)
+    recorder, seconds = _Recorder(files), {}
+    items[0].config.pluginmanager.register(recorder)
+    threading.settrace(recorder.trace)
     for item, following in zip(items, [*items[1:], None], strict=True):
-        current = item.nodeid
+        _forget_what_was_cached()
+        recorder.current = item.nodeid
         start = time.perf_counter()
-        sys.settrace(trace)
+        sys.settrace(recorder.trace)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         sys.settrace(None)
-        found.seconds[current] = time.perf_counter() - start
-    found.failed = failures.tests
-    found.modules = sorted(set(sys.modules) - before)
-    return found
+        seconds[item.nodeid] = time.perf_counter() - start
+    return Covering(recorder.by_test(items), seconds, failures.tests, sorted(set(sys.modules) - before))
+
+
+def _forget_what_was_cached() -> None:
+    """Empty the caches of functions, ours and those of the tests, or only the first test would run their lines."""
+    for module in list(sys.modules.values()):
+        if (getattr(module, "__file__", None) or "").startswith((_PACKAGE, _TESTS)):
+            for thing in list(vars(module).values()):
+                if isinstance(thing, functools._lru_cache_wrapper):
+                    thing.cache_clear()

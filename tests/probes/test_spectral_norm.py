@@ -42,6 +42,14 @@ def test_values_close_to_the_largest_slow_the_iteration_and_do_not_stop_it() -> 
     assert spectral_norm(torch.eye(400)) == pytest.approx(1.0, rel=1e-6)
 
 
+def test_a_wider_tolerance_or_fewer_steps_end_below_the_value() -> None:
+    weight = torch.randn(300, 500, generator=torch.Generator().manual_seed(0))
+    want = float(torch.linalg.matrix_norm(weight.double(), 2))
+    for options in ({"tolerance": 0.1}, {"steps": 2}, {"steps": 4}):
+        assert 0.5 * want < spectral_norm(weight, **options) < 0.9999 * want
+    assert spectral_norm(weight, steps=2) < spectral_norm(weight, steps=4) < spectral_norm(weight, steps=5)
+
+
 def test_matrices_of_rank_one_and_of_zeros() -> None:
     column, row = torch.arange(1.0, 401.0)[:, None], torch.ones(1, 300)
     assert spectral_norm(column @ row) == pytest.approx(float(column.norm() * row.norm()), rel=1e-5)

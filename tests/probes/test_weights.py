@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from iclprobe.probes import THRESHOLDS, fraction_below, weight_statistics
-from iclprobe.probes.weight_entries import largest_entry, undefined_entries
+from iclprobe.probes.weight_entries import largest_entry, undefined_entries, weight_entries
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 
@@ -122,12 +122,36 @@ def test_a_matrix_without_a_defined_entry_has_no_numbers() -> None:
         got = weight_statistics(torch.full((4, 4), math.nan, dtype=dtype), heads=2)
         assert (got.entries, got.undefined) == (0, 16)
         assert got.below.isnan().all() and math.isnan(got.mean_absolute)
+        assert math.isnan(got.standard_deviation) and math.isnan(got.excess_kurtosis)
 
 
 def test_a_constant_matrix_has_no_kurtosis_and_one_of_zeros_no_rank() -> None:
     assert math.isnan(weight_statistics(torch.ones(3, 4)).excess_kurtosis)
     assert weight_statistics(torch.ones(3, 4)).stable_rank == pytest.approx(1.0)
     assert math.isnan(weight_statistics(torch.zeros(3, 4)).stable_rank)
+
+
+@DTYPES
+def test_entries_are_counted_head_by_head_and_none_is_below_what_is_no_number(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[0.0, -0.5, 3.0], [math.nan, 0.25, -1.0]], dtype=dtype)
+    counts, defined = weight_entries(weight, 2).below([0.0, math.nan, 0.5, 0.75, math.inf])
+    assert counts.tolist() == [[0, 0, 1, 2, 3], [0, 0, 1, 1, 2]]
+    assert defined.tolist() == [3, 2]
+    assert counts.dtype == defined.dtype == torch.float64
+
+
+@DTYPES
+def test_the_spread_of_tiny_entries_is_that_of_large_ones(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[0.0, 1.0, 2.0, 5.0]])
+    large, tiny = weight_statistics(weight.to(dtype)), weight_statistics((weight / 1024).to(dtype))
+    assert tiny.excess_kurtosis == pytest.approx(large.excess_kurtosis, rel=1e-5)
+    assert tiny.stable_rank == pytest.approx(1.0)
+    assert tiny.standard_deviation == pytest.approx(large.standard_deviation / 1024, rel=1e-5)
+
+
+def test_the_largest_entry_of_weights_of_one_byte() -> None:
+    weight = torch.tensor([[0.5, -4.0], [1.0, 2.0]]).to(torch.float8_e4m3fn)
+    assert largest_entry(weight) == 4.0 and undefined_entries(weight) == 0
 
 
 def test_what_is_no_weight_is_refused() -> None:
