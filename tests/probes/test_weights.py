@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from iclprobe.probes import THRESHOLDS, fraction_below, weight_statistics
 from iclprobe.probes.weight_entries import largest_entry, undefined_entries, weight_entries
+from iclprobe.probes.weights import require_weight
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 
@@ -157,7 +159,29 @@ def test_the_largest_entry_of_weights_of_one_byte() -> None:
 def test_what_is_no_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="matrix of floating point"):
         weight_statistics(torch.zeros(2, 2, dtype=torch.int8))
-    with pytest.raises(ValueError, match="3 heads"):
-        weight_statistics(torch.zeros(4, 4), heads=3)
-    with pytest.raises(ValueError, match="at least 0"):
-        fraction_below(torch.zeros(2, 2), (-1.0,))
+    for wrong in (torch.zeros(2, 2, 2), torch.zeros(4), torch.zeros(0, 3), torch.zeros(3, 0)):
+        with pytest.raises(ValueError, match="matrix of floating point"):
+            weight_statistics(wrong)
+    for heads in (3, 0, -2):
+        with pytest.raises(ValueError, match=f"4 rows do not hold {heads} heads"):
+            weight_statistics(torch.zeros(4, 6), heads=heads)
+    for thresholds in ((-1.0,), (0.5, -1.0), (math.nan, 0.5), ()):
+        with pytest.raises(ValueError, match="at least 0"):
+            fraction_below(torch.zeros(2, 2), thresholds)
+
+
+def test_one_entry_and_an_odd_number_of_rows_are_a_matrix() -> None:
+    require_weight(torch.zeros(1, 1))
+    require_weight(torch.zeros(3, 2))
+    assert weight_statistics(torch.tensor([[0.5]])).mean_absolute == 0.5
+
+
+def test_the_thresholds_are_those_of_the_figures_unless_others_are_given() -> None:
+    assert weight_statistics(torch.ones(2, 2)).thresholds == (0.01, 0.001, 0.0001, 0.00001, 0.000001)
+
+
+def test_statistics_made_by_hand_have_one_fraction_a_threshold() -> None:
+    right = weight_statistics(torch.ones(2, 2))
+    for name in ("below", "below_relative"):
+        with pytest.raises(ValueError, match="expected 5 fractions"):
+            dataclasses.replace(right, **{name: torch.zeros(4)})
