@@ -133,12 +133,13 @@ def main() -> int:
         options += [word for plugin in _UNUSED for word in ("-p", f"no:{plugin}")]
         run = Mutation(files, arguments.sample, arguments.seed, options)
         folders = sorted({str(_tests(file)) for file in files})
-        pytest.main([*options, *folders], plugins=[run])
-    if run.complaint:
-        print(run.complaint)
+        status = pytest.main([*options, *folders], plugins=[run])
+    complaint = run.complaint or (None if status == pytest.ExitCode.OK else f"pytest ended with {status!r}")
+    if complaint:
+        print(complaint)
     counts = ", ".join(f"{count} {name}" for name, count in run.counts.items())
     print(f"# {counts} in {time.perf_counter() - start:.0f} s")
-    return 1 if run.complaint or run.counts["survivors"] else 0
+    return 1 if complaint or run.counts["survivors"] else 0
 
 
 def _files(path: Path) -> list[Path]:

@@ -21,7 +21,7 @@ def accepted() -> set[Key]:
     Raises:
         ValueError: If an entry gives no reason.
     """
-    entries = tomllib.loads(LIST.read_text(encoding="utf-8"))["equivalent"]
+    entries = tomllib.loads(LIST.read_text(encoding="utf-8")).get("equivalent", [])
     without = [entry["line"] for entry in entries if not entry["reason"].strip()]
     if without:
         raise ValueError(f"{LIST.name} gives no reason for what it accepts in the line {without[0]!r}")

@@ -39,11 +39,15 @@ class Covering:
     modules: list[str] = field(default_factory=list)
 
     def of(self, file: str, lines: tuple[int, int] | None, among: str) -> list[str]:
-        """Return the tests in a folder that run one of the lines (None: any line), the fastest first."""
+        """Return the tests in a folder that run one of the lines, the fastest first.
+
+        What runs when a file is imported (None) concerns all tests of the folder, first those of the file.
+        """
         by_line = self.tests[file]
         wanted = by_line if lines is None else range(lines[0], lines[1] + 1)
         found = {test for line in wanted for test in by_line.get(line, ())}
-        return sorted((test for test in found if test.startswith(among)), key=self.seconds.__getitem__)
+        asked = [test for test in self.seconds if test.startswith(among) and (lines is None or test in found)]
+        return sorted(asked, key=lambda test: (test not in found, self.seconds[test]))
 
 
 class Failures:

@@ -312,7 +312,7 @@ def test_bad_input_is_refused():
         permuted_pairs(zero_shot, icl, finetuned, partner=torch.tensor([1, 0, 2, 4, 5, 3]))
     with pytest.raises(ValueError, match=r"permutation of 0\.\.5"):
         permuted_pairs(zero_shot, icl, finetuned, partner=torch.tensor([1, 0, 1, 4, 5, 3]))
-    for wrong in (derangement(5, 0), derangement(6, 0)[None, None]):
+    for wrong in (derangement(5, 0), derangement(6, 0).expand(2, 6, 6)):
         with pytest.raises(ValueError, match=r"partner \[6\] or \[R, 6\], got shape"):
             permuted_pairs(zero_shot, icl, finetuned, partner=wrong)
     with pytest.raises(ValueError, match=r"zero_shot \(6, 2, 8\), icl \(6, 2, 7\)"):

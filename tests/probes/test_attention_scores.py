@@ -169,6 +169,20 @@ def test_of_scores_that_are_float32_a_change_in_the_last_digit_is_none():
     assert not delta.values.isnan().any()
 
 
+def test_a_row_is_rounded_by_its_own_length_and_not_by_that_of_others():
+    zero_shot, icl, finetuned = scores()
+    zero_shot[0] *= 1e9
+    delta = sim_am(zero_shot + finetuned, zero_shot + icl, query_columns(), variant="delta", zero_shot=zero_shot)
+    assert delta.values[0].isnan().all() and not delta.values[1:].isnan().any()
+
+
+def test_one_part_alone_is_joined_to_itself():
+    _, icl, finetuned = scores()
+    whole = sim_am(finetuned, icl, query_columns(), variant="softmax")
+    joined = SimAM.concatenate([whole])
+    assert joined.variant == "softmax" and torch.equal(joined.values, whole.values)
+
+
 def test_floors_of_a_change_are_root_mean_squares_over_the_compared_columns():
     zero_shot, change = torch.zeros(1, 1, 1, 4), one_row(0.3, 0.0, 0.0, 0.0)
     columns = torch.tensor([[True, True, True, True]])
@@ -217,7 +231,7 @@ def test_bad_input_is_refused_with_its_shapes():
     with pytest.raises(ValueError, match=r"columns \(5, 5\) of torch.bool, got \(5, 4\)"):
         sim_am(finetuned, icl, columns[:, :4])
     seen = torch.ones(5, 2, 1, 5)
-    for visible in (torch.ones(5, 3, 1, 5).bool(), seen[:, :, 0].bool(), seen):
+    for visible in (torch.ones(5, 3, 1, 5).bool(), seen[:, :, 0].bool(), seen[..., 0].bool(), seen):
         with pytest.raises(ValueError, match=r"visible broadcastable to \(5, 2, 1, 5\) of torch.bool, got"):
             sim_am(finetuned, icl, columns, visible=visible)
     with pytest.raises(ValueError, match=r"\[N, L, H, Q\] for all, got zero_shot \(5, 2, 3\)"):

@@ -228,3 +228,12 @@ def test_no_mass_on_the_shared_tokens_of_one_distribution_is_no_similarity():
     for norm in NORMS:
         assert overlap_cosine_similarity(first, second, norm).tolist() == [0.0]
         assert overlap_cosine_similarity(second, first, norm).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_similarity_is_never_above_one(norm: OverlapNorm):
+    first = distributions(4000, 40)
+    # The same distribution but for the last digits.
+    second = (first.double() * (1 + 1e-9)).log_softmax(dim=1)
+    found = overlap_cosine_similarity(top_tokens(first.double()), top_tokens(second), norm)
+    assert found.max() <= 1.0 and found.min() > 0.999
