@@ -172,7 +172,9 @@ def test_of_scores_that_are_float32_a_change_in_the_last_digit_is_none():
 def test_a_row_is_rounded_by_its_own_length_and_not_by_that_of_others():
     zero_shot, icl, finetuned = scores()
     zero_shot[0] *= 1e9
-    delta = sim_am(zero_shot + finetuned, zero_shot + icl, query_columns(), variant="delta", zero_shot=zero_shot)
+    delta = sim_am(
+        zero_shot + finetuned, zero_shot + icl, query_columns(), variant="delta", zero_shot=zero_shot
+    )
     assert delta.values[0].isnan().all() and not delta.values[1:].isnan().any()
 
 

@@ -71,6 +71,11 @@ def test_a_change_as_long_as_its_floor_is_rounding_and_a_longer_one_is_not() -> 
     assert each.tolist() == [[3.0, 4.0], [0.0, 0.0], [0.0, 0.0]]
 
 
+def test_a_floor_is_as_exact_as_the_change() -> None:
+    change = torch.tensor([[0.1 + 1e-10, 0.0], [0.1, 0.0]], dtype=torch.float64)
+    assert without_rounding(change, 0.1).count_nonzero(-1).tolist() == [1, 0]
+
+
 def test_a_cosine_is_taken_along_the_last_axis_and_undefined_with_a_zero_vector() -> None:
     first = torch.tensor([[3.0, 4.0], [1e-9, 0.0], [0.0, 0.0]], dtype=torch.float64)
     second = torch.tensor([[4.0, 3.0], [-2.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
