@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # The same folder under the name by which Python finds the package, which is what code objects carry.
 PACKAGE = Path(iclprobe.__file__).parent
 # Plugins of pytest that only cost time here.
-_UNUSED = ("cacheprovider", "terminal", "faulthandler", "warnings", "xdist")
+_UNUSED = ("cacheprovider", "terminal", "faulthandler", "xdist")
 
 
 class Mutation:

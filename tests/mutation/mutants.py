@@ -194,7 +194,11 @@ def _says_nothing_at_run_time(node: ast.AST) -> bool:
     match node:
         case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.Subscript(value=ast.Name(id="Literal")):
             return True
-        case ast.keyword(arg="strict") | ast.Name(id="staticmethod"):
+        case (
+            ast.keyword(arg="strict")
+            | ast.Name(id="staticmethod")
+            | ast.If(test=ast.Name(id="TYPE_CHECKING"))
+        ):
             return True
     return False
 
