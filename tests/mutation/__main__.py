@@ -18,7 +18,7 @@ import pytest
 
 import iclprobe
 
-from .accepted import accepted, as_entry, key_of
+from .accepted import LIST, Key, accepted, as_entry, key_of
 from .covering import Covering, Failures, covering
 from .forks import functions_of, in_fork, passes_fresh, passes_swapped
 from .mutants import Mutant, mutants
@@ -28,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = Path(iclprobe.__file__).parent
 # Plugins of pytest that only cost time here.
 _UNUSED = ("cacheprovider", "terminal", "faulthandler", "xdist")
+# So many tests, the fastest, must pass in a fork in which nothing is changed.
+_OF_NO_CHANGE = 40
 
 
 class Mutation:
@@ -61,36 +63,45 @@ class Mutation:
         _import_all(map(_module, self.files))
         self.functions = {file: functions_of(str(file)) for file in self.files}
         gc.freeze()
-        self._require_survival_of_no_change()
-        known, survivors = accepted(), defaultdict[tuple[str, int, str], list[Mutant]](list)
-        for file, mutant in self._chosen():
-            self.counts["mutants"] += 1
-            if not self._survives(file, mutant):
-                self.counts["noticed"] += 1
-                continue
-            name = file.relative_to(PACKAGE).as_posix()
-            if key_of(name, mutant) in known:
-                self.counts["equivalent"] += 1
-                continue
-            self.counts["survivors"] += 1
-            survivors[name, mutant.lines[0], mutant.line].append(mutant)
-            print(
-                f"# {name}:{mutant.lines[0]}  {mutant.line}\n#     {mutant.change}",
-                file=sys.stderr,
-                flush=True,
-            )
-        for (name, _, _), of_line in sorted(survivors.items()):
-            print(as_entry(name, of_line))
+        self.complaint = self._noticed_without_a_change()
+        if self.complaint is None:
+            self._try_all()
         return True
 
-    def _require_survival_of_no_change(self) -> None:
+    def _noticed_without_a_change(self) -> str | None:
         """Make sure that what is noticed is the change, and not the fork or the import anew."""
         for file in {_tests(file): file for file in self.files}.values():
             source = file.read_text(encoding="utf-8")
             everything = (1, source.count("\n") + 1)
-            code = compile(source, str(file), "exec", dont_inherit=True)
-            if not self._survives(file, Mutant(everything, "", "", True, code)):
-                self.complaint = f"tests of {file.relative_to(PACKAGE)} fail in a fork without any change"
+            unchanged = Mutant(
+                everything, "", "", True, compile(source, str(file), "exec", dont_inherit=True)
+            )
+            if not self._survives(file, unchanged, self._tests_of(file, unchanged)[:_OF_NO_CHANGE]):
+                return f"tests of {file.relative_to(PACKAGE)} fail in a fork without any change"
+        return None
+
+    def _try_all(self) -> None:
+        known, found = accepted(), set[Key]()
+        survivors = defaultdict[tuple[str, int, str], list[Mutant]](list)
+        for file, mutant in self._chosen():
+            name = file.relative_to(PACKAGE).as_posix()
+            self.counts["mutants"] += 1
+            if (key := key_of(name, mutant)) in known:
+                self.counts["equivalent"] += 1
+                found.add(key)
+            elif self._survives(file, mutant, self._tests_of(file, mutant)):
+                self.counts["survivors"] += 1
+                survivors[name, mutant.lines[0], mutant.line].append(mutant)
+                place = f"{name}:{mutant.lines[0]}"
+                print(f"# {place}  {mutant.line}\n#     {mutant.change}", file=sys.stderr, flush=True)
+            else:
+                self.counts["noticed"] += 1
+        for (name, _, _), of_line in sorted(survivors.items()):
+            print(as_entry(name, of_line))
+        names = {file.relative_to(PACKAGE).as_posix() for file in self.files}
+        gone = sorted(key for key in known - found if key[0] in names)
+        if gone and self.sample is None:
+            self.complaint = f"{LIST.name} accepts what is no longer there: " + "; ".join(map(str, gone))
 
     def _chosen(self) -> Iterator[tuple[Path, Mutant]]:
         everything = (
@@ -104,9 +115,11 @@ class Mutation:
             population = list(everything)
             yield from random.Random(self.seed).sample(population, min(self.sample, len(population)))
 
-    def _survives(self, file: Path, mutant: Mutant) -> bool:
+    def _tests_of(self, file: Path, mutant: Mutant) -> list[str]:
         folder = _tests(file).relative_to(ROOT).as_posix()
-        tests = self.measured.of(str(file), mutant.lines if mutant.in_function else None, folder)
+        return self.measured.of(str(file), mutant.lines if mutant.in_function else None, folder)
+
+    def _survives(self, file: Path, mutant: Mutant, tests: list[str]) -> bool:
         if not tests:
             return True
         seconds = 20 + int(5 * sum(self.measured.seconds[test] for test in tests))

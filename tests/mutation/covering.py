@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,6 +21,8 @@ import iclprobe
 _TESTS = str(Path(__file__).resolve().parents[1])
 _PACKAGE = str(Path(iclprobe.__file__).parent)
 _FIXTURE = "fixture "
+# Seconds of tests that are asked about one change.
+_BUDGET = 30.0
 
 
 @dataclass
@@ -41,13 +44,20 @@ class Covering:
     def of(self, file: str, lines: tuple[int, int] | None, among: str) -> list[str]:
         """Return the tests in a folder that run one of the lines, the fastest first.
 
-        What runs when a file is imported (None) concerns all tests of the folder, first those of the file.
+        What runs when a file is imported (None) concerns all tests of the folder, first those of the file. Tests
+        that together take longer than half a minute are left out, or one change would take minutes.
         """
         by_line = self.tests[file]
         wanted = by_line if lines is None else range(lines[0], lines[1] + 1)
         found = {test for line in wanted for test in by_line.get(line, ())}
         asked = [test for test in self.seconds if test.startswith(among) and (lines is None or test in found)]
-        return sorted(asked, key=lambda test: (test not in found, self.seconds[test]))
+        asked.sort(key=lambda test: (test not in found, self.seconds[test]))
+        ends = accumulate(self.seconds[test] for test in asked)
+        return [
+            test
+            for place, (test, end) in enumerate(zip(asked, ends, strict=True))
+            if not place or end < _BUDGET
+        ]
 
 
 class Failures:
