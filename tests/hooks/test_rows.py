@@ -249,6 +249,9 @@ def test_columns_are_kept_from_the_first_one_on_and_filled_where_a_cache_slid_pa
 
 
 def test_what_is_wanted_and_what_was_read_stay_as_they_are() -> None:
-    for result, name in ((wanted(), "past"), (Rows(torch.zeros(1), torch.ones(1).bool()), "scores")):
+    asked, read = wanted(), Rows(torch.zeros(1, 1, 1, 3), torch.ones(1, 1, 1, 3).bool())
+    width, pattern = asked.width, read.pattern()
+    for result, name in ((asked, "past"), (read, "scores")):
         with pytest.raises(FrozenInstanceError):
             setattr(result, name, 7)
+    assert asked.width == width and torch.equal(read.pattern(), pattern)

@@ -59,8 +59,9 @@ def test_units_may_begin_with_the_first_and_end_with_the_last_of_the_hidden_stat
 
 def test_the_position_that_is_read_has_the_score_that_was_asked_for_and_1000_unasked():
     w_k, w_q = akyurek_attention(2, 4)
-    for asked, score in (({}, 1000.0), ({"sharpness": 7.0}, 7.0)):
-        positions = akyurek_positions(torch.tensor([1, 0]), 4, **asked)
+    sources = torch.tensor([1, 0])
+    unasked, asked = akyurek_positions(sources, 4), akyurek_positions(sources, 4, sharpness=7.0)
+    for positions, score in ((unasked, 1000.0), (asked, 7.0)):
         assert ((w_k @ positions).T @ (w_q @ positions)).tolist() == [[0, score], [score, 0]]
 
 

@@ -199,7 +199,7 @@ def test_a_query_without_columns_has_floors_of_zero_beside_others_that_count():
     zero_shot = one_row(3.0, 4.0)
     floors = score_floors(zero_shot, torch.tensor([[True, False]]), floors=Floors(0.1, 0.01))
     assert float(floors.icl) == pytest.approx(0.3) and float(floors.ft) == pytest.approx(0.03)
-    assert floors.icl.dtype == torch.float64
+    assert torch.as_tensor(floors.icl).dtype == torch.float64
     none = score_floors(zero_shot, torch.tensor([[False, False]]), floors=Floors(0.1, 0.01))
     assert float(none.icl) == float(none.ft) == 0.0
 

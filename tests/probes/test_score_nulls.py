@@ -116,9 +116,11 @@ def test_it_is_undefined_where_the_measure_is():
 
 def test_a_batch_of_no_query_has_no_value():
     zero_shot, icl, finetuned = scores()
-    nobody = torch.zeros(0, dtype=torch.int64)
-    batch = {"zero_shot": zero_shot, "partner": derangement(len(LENGTHS), 3), "examples": nobody}
-    assert delta_shared_baseline(finetuned[:0], icl, columns("left"), **batch).values.shape == (0, 2, 3)
+    nobody, partner = torch.zeros(0, dtype=torch.int64), derangement(len(LENGTHS), 3)
+    null = delta_shared_baseline(
+        finetuned[:0], icl, columns("left"), zero_shot=zero_shot, partner=partner, examples=nobody
+    )
+    assert null.values.shape == (0, 2, 3)
 
 
 def test_what_does_not_fit_is_refused():
