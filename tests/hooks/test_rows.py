@@ -201,6 +201,14 @@ def test_one_mask_for_the_whole_batch_hides_by_the_threshold_of_its_own_dtype() 
     assert got.scores.dtype == torch.float32
 
 
+def test_a_modules_own_mask_hides_from_half_of_the_lowest_number_on() -> None:
+    scores = drawn(BATCH, HEADS, TOKENS, 4, seed=7)
+    mask = torch.zeros(1, 1, TOKENS, 4)
+    mask[..., :3] = LOWEST * torch.tensor([0.6, 0.5, 0.49])
+    got = softmax_rows(scores, mask, Wanted(ROWS, 0, TOKENS, 0))
+    assert got.visible[0, 0, 0].tolist() == [False, False, True, True]
+
+
 def test_a_pattern_is_a_softmax_over_what_is_seen() -> None:
     scores = torch.tensor([[[[0.0, math.log(3.0), 7.0]], [[1.0, 2.0, 3.0]]]])
     visible = torch.tensor([[[[True, True, False]], [[False, False, False]]]])
@@ -245,6 +253,7 @@ def test_columns_are_kept_from_the_first_one_on_and_filled_where_a_cache_slid_pa
     assert keep_columns(row, wanted(3)).tolist() == [[4.0, 5.0, 6.0, 7.0, 8.0]] * 2
     assert torch.equal(keep_columns(row, wanted()), row)
     assert keep_columns(row[:, 2:], wanted()).tolist() == [[0.0, 0.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]] * 2
+    assert keep_columns(row[:, 1:], wanted()).tolist() == [[0.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]] * 2
     assert keep_columns(row[:, 2:], wanted(2)).tolist() == [[3.0, 4.0, 5.0, 6.0, 7.0, 8.0]] * 2
 
 
