@@ -50,10 +50,12 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
 
 # Change the source in one place after another and see whether the tests of the same package notice. What may live
-# is listed, with the reason, in tests/mutation/equivalent.toml; `SAMPLE=60` draws some of the changes at random.
+# is listed, with the reason, in tests/mutation/equivalent.toml. `SAMPLE=60` draws some of the changes at random,
+# and `TESTS=tests/models/test_recipe.py` asks these tests instead of all of the package's.
 FILES ?= probes hooks/rows.py
 mutate: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutation $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutation $(FILES) \
+		$(if $(TESTS),--tests $(TESTS)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Train the embedded model again (under an hour on two cores).
 pocket: $(VENV)/.core

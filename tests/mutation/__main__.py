@@ -35,8 +35,10 @@ _OF_NO_CHANGE = 40
 class Mutation:
     """A pytest plugin that runs the collected tests on one change of the source after another."""
 
-    def __init__(self, files: list[Path], sample: int | None, seed: int, options: list[str]) -> None:
-        self.files, self.sample, self.seed, self.options = files, sample, seed, options
+    def __init__(
+        self, files: list[Path], options: list[str], *, tests: Path | None, sample: int | None, seed: int
+    ) -> None:
+        self.files, self.options, self.tests, self.sample, self.seed = files, options, tests, sample, seed
         self.counts = {"mutants": 0, "noticed": 0, "equivalent": 0, "survivors": 0}
         self.complaint: str | None = None
         self.failures = Failures()
@@ -116,8 +118,8 @@ class Mutation:
             yield from random.Random(self.seed).sample(population, min(self.sample, len(population)))
 
     def _tests_of(self, file: Path, mutant: Mutant) -> list[str]:
-        folder = _tests(file).relative_to(ROOT).as_posix()
-        return self.measured.of(str(file), mutant.lines if mutant.in_function else None, folder)
+        asked = (self.tests or _tests(file)).resolve().relative_to(ROOT).as_posix()
+        return self.measured.of(str(file), mutant.lines if mutant.in_function else None, asked)
 
     def _survives(self, file: Path, mutant: Mutant, tests: list[str]) -> bool:
         if not tests:
@@ -135,6 +137,7 @@ def main() -> int:
     """Try the changes of the files on the command line."""
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="files and folders of the package")
+    parser.add_argument("--tests", type=Path, help="file or folder of tests; the package's own if not given")
     parser.add_argument("--sample", type=int, help="try so many changes, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     arguments = parser.parse_args()
@@ -144,8 +147,9 @@ def main() -> int:
         options = [f"--rootdir={ROOT}", f"--basetemp={temporary}/tests", "-m", "not slow and not real", "-s"]
         options += ["-o", "addopts=--import-mode=importlib"]
         options += [word for plugin in _UNUSED for word in ("-p", f"no:{plugin}")]
-        run = Mutation(files, arguments.sample, arguments.seed, options)
-        folders = sorted({str(_tests(file)) for file in files})
+        chosen = {name: getattr(arguments, name) for name in ("tests", "sample", "seed")}
+        run = Mutation(files, options, **chosen)
+        folders = [str(arguments.tests or folder) for folder in sorted({_tests(file) for file in files})]
         status = pytest.main([*options, *folders], plugins=[run])
     complaint = run.complaint or (None if status == pytest.ExitCode.OK else f"pytest ended with {status!r}")
     if complaint:
