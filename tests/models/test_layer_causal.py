@@ -199,3 +199,23 @@ def test_every_gradient_that_is_observed_is_of_the_layers_own_loss():
     assert seen.keys() == expected.keys()
     for name, gradient in expected.items():
         torch.testing.assert_close(seen[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_what_is_observed_in_half_precision_has_the_size_it_has_in_full():
+    """Losses of fp16 models are scaled before they are differentiated; what is seen is not."""
+    seen: dict[torch.dtype, dict[str, torch.Tensor]] = {}
+    for dtype in (torch.float16, torch.float32):
+        gradients = seen.setdefault(dtype, {})
+        finetune(
+            load_model(fresh("llama", dtype)),
+            sequences(1),
+            _recipe(),
+            learning_rate=1e-4,
+            seed=0,
+            watch="layers",
+            observe=lambda step, observed, tokens, into=gradients: into.update(observed),
+        )
+    half, full = seen[torch.float16], seen[torch.float32]
+    assert half.keys() == full.keys()
+    for name, gradient in full.items():
+        assert float(half[name].float().norm()) == pytest.approx(float(gradient.norm()), rel=0.05), name
