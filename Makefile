@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-fast real-models lint format bench pocket wheel clean
+.PHONY: install demo test test-fast real-models lint format bench mutate pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -48,6 +48,14 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks
+
+# Change the source in one place after another and see whether the tests of the same package notice. What may live
+# is listed, with the reason, in tests/mutation/equivalent.toml. `SAMPLE=60` draws some of the changes at random,
+# and `TESTS=tests/models/test_recipe.py` asks these tests instead of all of the package's.
+FILES ?= probes hooks/rows.py
+mutate: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m mutation $(FILES) \
+		$(if $(TESTS),--tests $(TESTS)) $(if $(SAMPLE),--sample $(SAMPLE))
 
 # Train the embedded model again (under an hour on two cores).
 pocket: $(VENV)/.core

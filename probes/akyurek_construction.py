@@ -108,7 +108,7 @@ def akyurek_positions(
     positions = len(sources)
     begin = width - 2 * positions if first is None else first
     _require_units(positions, width, begin)
-    if positions and not (int(sources.min()) >= 0 and int(sources.max()) < positions):
+    if int(sources.min()) < 0 or int(sources.max()) >= positions:
         raise ValueError(f"sources must be positions 0..{positions - 1}, got {sources.tolist()}")
     embeddings = torch.zeros(width, positions)
     embeddings[begin : begin + positions] = torch.eye(positions)

@@ -82,7 +82,7 @@ def sim_aou_null(
     if kind in _OF_OTHER_QUERIES:
         if finetuned is None:
             raise ValueError(f"the null {kind!r} needs the finetuned attention output, got None")
-        require_shape("N L d", zero_shot=zero_shot, icl=icl, finetuned=finetuned)
+        require_shape("N L d", icl=icl, finetuned=finetuned)
         if examples < 2:
             return undefined_null(kind, draws, examples, layers)
         partners = torch.stack([derangement(examples, generator) for _ in range(draws)])

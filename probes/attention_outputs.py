@@ -146,7 +146,7 @@ def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = 
     return unit(after) - unit(before) if normalize else after - before
 
 
-def output_floors(zero_shot: Tensor, *, normalize: bool = True) -> Floors:
+def output_floors(zero_shot: Tensor, *, normalize: bool) -> Floors:
     """Return the floors of updates of outputs that were computed in the dtype that they come in.
 
     Args:

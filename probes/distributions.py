@@ -152,7 +152,7 @@ def overlap_cosine_similarity(
     )
     product = (_relative(mine, top) * _relative(other, other_top)).sum(dim=1)
     size = squares.sqrt()
-    cosine = torch.where(size > 0, product / size, 0.0).clamp(0.0, 1.0)
+    cosine = (product / size).nan_to_num(0.0).clamp(max=1.0)
     missing = (first.k - shared.sum(dim=1)).clamp(min=1).double()
     if norm == "sqrt_k_minus_o":
         return cosine / missing.sqrt()
@@ -219,5 +219,5 @@ def _shared(first: TopTokens, second: TopTokens) -> tuple[Tensor, Tensor]:
 
 
 def _relative(logprobs: Tensor, top: Tensor) -> Tensor:
-    """Return probabilities in units of the row's largest, so that their squares do not underflow."""
-    return (logprobs - top.masked_fill(top == -torch.inf, 0.0)).exp()
+    """Return probabilities in units of the row's largest, so that their squares do not underflow; NaN of none."""
+    return (logprobs - top).exp()

@@ -107,7 +107,7 @@ def ridge(x: Tensor, y: Tensor, penalty: float) -> Tensor:
 
 
 def _require_demonstrations(x: Tensor, y: Tensor) -> None:
-    if x.ndim < 2 or y.ndim < 2 or x.shape[:-1] != y.shape[:-1]:
+    if x.ndim < 2 or x.shape[:-1] != y.shape[:-1]:
         raise ValueError(
             f"expected x [..., N, N_x] and y [..., N, N_y], got {tuple(x.shape)}, {tuple(y.shape)}"
         )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .attention_outputs import attention_output_update
 from .attention_scores import compared_columns, masked_scores
-from .vectors import concatenate_chunks, example_slices, require_shape
+from .vectors import example_slices, require_shape
 
 
 def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normalize: bool = True) -> Tensor:
@@ -40,7 +40,7 @@ def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normali
         )
         for rows in example_slices(examples, layers * width)
     ]
-    return torch.quantile(concatenate_chunks(norms, (0, layers)), quantile, dim=0)
+    return torch.quantile(torch.cat(norms), quantile, dim=0)
 
 
 def score_noise_floor(

@@ -59,7 +59,7 @@ def spectral_norm(weight: Tensor, *, tolerance: float = 1e-5, steps: int = 400) 
         diagonal.append(following @ vector)
         following -= diagonal[-1] * vector
         beside.append(following.norm())
-        if step % _STRIDE == 0:
+        if step % _STRIDE == 0 or step == steps:
             last, value = value, _largest(diagonal, beside[1:-1])
             if value - last <= 2 * tolerance * value:
                 break

@@ -224,9 +224,6 @@ def _resample_counts(examples: int, resamples: int, seed: int) -> Iterator[Tenso
     step = max(1, CHUNK_ELEMENTS // max(1, examples))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
-        if examples == 0:
-            yield torch.zeros(rows, 0, dtype=torch.float64)
-            continue
         drawn = generator.integers(examples, size=(rows, examples))
         drawn += np.arange(rows)[:, None] * examples
         counts = np.bincount(drawn.reshape(-1), minlength=rows * examples).reshape(rows, examples)

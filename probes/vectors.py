@@ -74,4 +74,4 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
     """Return the cosine along the last axis, NaN where either vector is zero (broadcasts)."""
     norms = torch.linalg.vector_norm(first, dim=-1) * torch.linalg.vector_norm(second, dim=-1)
     product = (first * second).sum(-1)
-    return torch.where(norms > 0, product / norms, torch.nan).clamp(-1.0, 1.0)
+    return (product / norms).clamp(-1.0, 1.0)

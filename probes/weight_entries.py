@@ -87,7 +87,6 @@ class CountedEntries:
                 row += found
             else:
                 row.copy_(found)
-                self._counts[head, len(found) :] = 0
             last = head
         whole = self._counts.sum(0, dtype=counted)[: 2 * len(self._finite)]
         numbers = whole.nonzero()[:, 0]

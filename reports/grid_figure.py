@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
-from ..errors import UserError
+from ..errors import UserError, shown
 from . import style
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def grid_figure(
     known = next(iter(values.values()))
     for name in measures:
         if name not in known:
-            raise UserError(f"there is no measure {name!r}: take one of {', '.join(known)}")
+            raise UserError(
+                f"there is no measure {shown(name)}: take one that table() of the grid lists, such as SimAOU"
+            )
     columns = min(3 if len(measures) > 4 else 4, len(measures))
     rows = -(-len(measures) // columns)
     with style.figure_style():

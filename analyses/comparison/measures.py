@@ -92,8 +92,7 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
         return Measure(name, "cosine", float(interval.estimate), float(interval.low), float(interval.high))
 
     answers = draw.answers
-    predictions = [answers[setting].prediction for setting in SETTINGS]
-    zsl, icl, ft = predictions
+    zsl, icl, ft = (answers[setting].prediction for setting in SETTINGS)
     overlap = jaccard(zsl, icl, ft, draw.gold, agreement)
     correct = [answers[setting].correct for setting in SETTINGS]
     return (
@@ -111,8 +110,8 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
             )
             for s in SETTINGS
         ),
-        ratio("predictions changed by ICL", changed_predictions(predictions[0], predictions[1])),
-        ratio("predictions changed by finetuning", changed_predictions(predictions[0], predictions[2])),
+        ratio("predictions changed by ICL", changed_predictions(zsl, icl)),
+        ratio("predictions changed by finetuning", changed_predictions(zsl, ft)),
         similarity("SimAOU", draw.sim_aou.values),
         *(similarity(f"SimAOU, null {kind}", null.values) for kind, null in draw.nulls.items()),
         similarity(PARTIAL, draw.sim_aou_partial.values),

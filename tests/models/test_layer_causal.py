@@ -162,3 +162,60 @@ def test_what_lies_outside_the_layers_is_refused():
         finetune(
             load_model(fresh("llama")), sequences(2), _recipe(parameters="all"), learning_rate=RATE, seed=0
         )
+
+
+def test_every_gradient_that_is_observed_is_of_the_layers_own_loss():
+    """Trained and watched parameters alike, added up over forwards, against autograd on layers run one by one."""
+    training, seen = sequences(3), {}
+    finetune(
+        load_model(fresh("llama")),
+        training,
+        _recipe(batch_size=3),
+        learning_rate=RATE,
+        seed=0,
+        watch="layers",
+        observe=lambda step, gradients, tokens: seen.update(
+            {name: g.clone() for name, g in gradients.items()}
+        ),
+        forward_size=2,
+    )
+    module: Any = tiny_families.fresh("llama")
+    tokens = sum(len(sequence.ids) - 1 for sequence in training)
+    hidden = [module.model.embed_tokens(torch.tensor([each.ids])).detach() for each in training]
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    expected = {}
+    for layer in module.model.layers:
+        loss, outputs = torch.zeros(()), []
+        for sequence, entering in zip(training, hidden, strict=True):
+            rotations = module.model.rotary_emb(entering, torch.arange(len(sequence.ids))[None])
+            outputs.append(layer(entering, position_embeddings=rotations, attention_mask=None))
+            logits = module.lm_head(module.model.norm(outputs[-1]))[0]
+            targets = torch.tensor(sequence.ids[1:])
+            loss = loss + torch.nn.functional.cross_entropy(logits[:-1], targets, reduction="sum") / tokens
+        parameters = list(layer.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        expected |= {names[id(p)]: gradient for p, gradient in zip(parameters, gradients, strict=True)}
+        hidden = [output.detach() for output in outputs]
+    assert seen.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(seen[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_what_is_observed_in_half_precision_has_the_size_it_has_in_full():
+    """Losses of fp16 models are scaled before they are differentiated; what is seen is not."""
+    seen: dict[torch.dtype, dict[str, torch.Tensor]] = {}
+    for dtype in (torch.float16, torch.float32):
+        gradients = seen.setdefault(dtype, {})
+        finetune(
+            load_model(fresh("llama", dtype)),
+            sequences(1),
+            _recipe(),
+            learning_rate=1e-4,
+            seed=0,
+            watch="layers",
+            observe=lambda step, observed, tokens, into=gradients: into.update(observed),
+        )
+    half, full = seen[torch.float16], seen[torch.float32]
+    assert half.keys() == full.keys()
+    for name, gradient in full.items():
+        assert float(half[name].float().norm()) == pytest.approx(float(gradient.norm()), rel=0.05), name

@@ -19,6 +19,10 @@ def test_the_input_alternates_inputs_and_targets():
     assert akyurek_input(x, y, query).tolist() == [[0, 7, 0, 8, 0], [1, 0, 3, 0, 5], [2, 0, 4, 0, 6]]
     with pytest.raises(ValueError, match=r"query \[d\], got \(2, 2\), \(2,\) and \(3,\)"):
         akyurek_input(x, y, torch.zeros(3))
+    with pytest.raises(ValueError, match=r"got \(2, 2\), \(3,\) and \(2,\)"):
+        akyurek_input(x, torch.zeros(3), query)
+    with pytest.raises(ValueError, match=r"got \(2,\), \(2,\) and \(\)"):
+        akyurek_input(x[0], y, query[0])
 
 
 @pytest.mark.parametrize("first", [None, 5])
@@ -46,7 +50,31 @@ def test_the_sparsity_in_closed_form_is_what_counting_finds(d, p, width):
     assert counted == pytest.approx([of_embedding, of_attention, of_attention], abs=1e-12)
 
 
+def test_units_may_begin_with_the_first_and_end_with_the_last_of_the_hidden_state():
+    w_k, w_q = akyurek_attention(2, 4, first=0)
+    assert w_k.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert w_q.tolist() == [[0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert akyurek_embedding(3, 4).tolist() == torch.eye(4).tolist()
+
+
+def test_the_position_that_is_read_has_the_score_that_was_asked_for_and_1000_unasked():
+    w_k, w_q = akyurek_attention(2, 4)
+    sources = torch.tensor([1, 0])
+    unasked, asked = akyurek_positions(sources, 4), akyurek_positions(sources, 4, sharpness=7.0)
+    for positions, score in ((unasked, 1000.0), (asked, 7.0)):
+        assert ((w_k @ positions).T @ (w_q @ positions)).tolist() == [[0, score], [score, 0]]
+
+
 def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="x of 0 entries and y do not fit"):
+        akyurek_embedding(0, 4)
+    for units, first in ((0, 1), (1, -1), (2, None)):
+        with pytest.raises(ValueError, match=f"2 · {units} units .* into a width of 3"):
+            akyurek_attention(units, 3, first=first)
+    with pytest.raises(ValueError, match=r"2 · 4 units .* into a width of 6"):
+        akyurek_positions(torch.tensor([0, 1, 2, 3]), 6)
+    with pytest.raises(ValueError, match=r"positions 0\.\.1, got \[0, -1\]"):
+        akyurek_positions(torch.tensor([0, -1]), 8)
     with pytest.raises(ValueError, match="x of 4 entries and y do not fit into a width of 4"):
         akyurek_embedding(4, 4)
     with pytest.raises(ValueError, match="units from unit 3 on do not fit into a width of 6"):

@@ -30,7 +30,7 @@ def outputs(
     return first, second, third
 
 
-def unit(vector: np.ndarray) -> np.ndarray:
+def of_length_one(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
@@ -38,10 +38,12 @@ def literal_cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
+@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("kind", ["uniform01_update", "uniform_hidden_minus_zsl"])
-def test_the_uniform_nulls_equal_a_literal_loop(kind):
+def test_the_uniform_nulls_equal_a_literal_loop(kind, normalize):
+    unit = of_length_one if normalize else np.asarray
     zero_shot, icl, _ = outputs()
-    result = sim_aou_null(zero_shot, icl, None, kind, seed=5, draws=3)
+    result = sim_aou_null(zero_shot, icl, None, kind, seed=5, draws=3, normalize=normalize)
     generator = np.random.default_rng(5)
     for i in range(6):
         for draw in range(3):
@@ -54,11 +56,12 @@ def test_the_uniform_nulls_equal_a_literal_loop(kind):
                 assert float(result.draws[draw, i, layer]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_gaussian_null_has_the_law_of_literally_drawn_gaussian_updates():
-    zero_shot, icl, _ = outputs(examples=1, layers=1, width=5)
+@pytest.mark.parametrize("width", [2, 5])
+def test_the_gaussian_null_has_the_law_of_literally_drawn_gaussian_updates(width):
+    zero_shot, icl, _ = outputs(examples=1, layers=1, width=width)
     drawn = sim_aou_null(zero_shot, icl, None, "gaussian", seed=1, draws=20_000).draws.flatten().numpy()
-    update = unit(icl[0, 0].double().numpy()) - unit(zero_shot[0, 0].double().numpy())
-    random = np.random.default_rng(2).standard_normal((20_000, 5))
+    update = of_length_one(icl[0, 0].double().numpy()) - of_length_one(zero_shot[0, 0].double().numpy())
+    random = np.random.default_rng(2).standard_normal((20_000, width))
     literal = random @ update / (np.linalg.norm(random, axis=1) * np.linalg.norm(update))
     # The largest distance of two empirical distributions of 20,000 stays below 0.02 but once in 3,000 times.
     grid = np.linspace(-1, 1, 401)
@@ -66,7 +69,7 @@ def test_the_gaussian_null_has_the_law_of_literally_drawn_gaussian_updates():
         np.searchsorted(np.sort(drawn), grid) / 20_000 - np.searchsorted(np.sort(literal), grid) / 20_000
     )
     assert distance.max() < 0.02
-    assert drawn.std() == pytest.approx(1 / math.sqrt(5), rel=0.03)
+    assert drawn.std() == pytest.approx(1 / math.sqrt(width), rel=0.03)
 
 
 def test_in_one_dimension_a_gaussian_update_points_along_or_against():
@@ -100,7 +103,7 @@ def test_the_nulls_of_other_queries_equal_a_literal_loop(null):
         assert i != j
         for layer in range(2):
             h = {
-                (name, k): unit(tensor[k, layer].double().numpy())
+                (name, k): of_length_one(tensor[k, layer].double().numpy())
                 for name, tensor in (("zsl", zero_shot), ("icl", icl), ("ft", finetuned))
                 for k in (i, j)
             }
@@ -145,6 +148,50 @@ def test_a_null_is_undefined_where_an_update_is_only_rounding():
     assert sim_aou_null(zero_shot, icl, finetuned, "shared_baseline", seed=0).undefined.tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_normalisation_rounding_goes_with_the_length_of_an_output(kind):
+    zero_shot, icl, finetuned = outputs()
+    long = 1e9 * zero_shot
+    icl = long + icl
+    assert sim_aou_null(long, icl, finetuned, kind, seed=0, normalize=False).undefined.tolist() == [6, 6]
+    # The same change of outputs that are short enough to show it.
+    moved = zero_shot + icl - long
+    null = sim_aou_null(zero_shot, moved + finetuned, finetuned, kind, seed=0, normalize=False)
+    assert null.undefined.tolist() == [0, 0]
+
+
+def test_an_update_of_one_coordinate_alone_has_a_null():
+    zero_shot, _, _ = outputs()
+    icl = zero_shot.clone()
+    icl[..., 3] += 1
+    assert not sim_aou_null(zero_shot, icl, None, seed=0, draws=1, normalize=False).draws.isnan().any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_query_at_all_gives_every_draw_without_a_value(kind):
+    assert sim_aou_null(*outputs(examples=0), kind, seed=0, draws=3).draws.shape == (3, 0, 2)
+
+
+@pytest.mark.parametrize("null", [permuted_pairs, shared_baseline])
+def test_nulls_of_other_queries_in_chunks_are_the_whole_and_a_batch_may_be_empty(null, monkeypatch):
+    zero_shot, icl, finetuned = outputs()
+    partners = torch.stack([derangement(6, seed) for seed in range(3)])
+    whole = null(zero_shot, icl, finetuned, partner=partners)
+    nobody = torch.zeros(0, dtype=torch.int64)
+    empty = null(zero_shot, icl, finetuned[:0], partner=partners, examples=nobody)
+    assert empty.draws.shape == (3, 0, 2)
+    monkeypatch.setattr(vectors, "CHUNK_ELEMENTS", 1)
+    assert torch.equal(null(zero_shot, icl, finetuned, partner=partners).draws, whole.draws)
+
+
+def test_the_shared_baseline_of_an_update_of_some_coordinates_has_a_value():
+    zero_shot, _, finetuned = outputs()
+    icl = zero_shot.clone()
+    icl[..., 3] += 1
+    null = shared_baseline(zero_shot, icl, finetuned, partner=derangement(6, 0), normalize=False)
+    assert not null.draws.isnan().any()
+
+
 @pytest.mark.parametrize("null", [permuted_pairs, shared_baseline])
 def test_nulls_of_other_queries_batch_by_batch_in_any_order_are_the_whole(null):
     zero_shot, icl, finetuned = outputs()
@@ -155,6 +202,12 @@ def test_nulls_of_other_queries_batch_by_batch_in_any_order_are_the_whole(null):
         null(zero_shot, icl, finetuned[batch], partner=partners, examples=batch) for batch in order.split(4)
     ]
     assert torch.equal(NullSimilarity.concatenate(parts).select(order.argsort()).draws, whole.draws)
+
+
+def test_two_queries_are_each_others_partners():
+    zero_shot, icl, finetuned = outputs(examples=2)
+    null = sim_aou_null(zero_shot, icl, finetuned, "shared_baseline", seed=0, draws=1)
+    assert torch.equal(null.draws[0], sim_aou(zero_shot, icl.flip(0), finetuned).values)
 
 
 def test_a_single_query_has_no_other_to_be_paired_with():
@@ -217,18 +270,59 @@ def test_mean_and_spread_by_hand():
     assert math.isnan(NullSimilarity("gaussian", draws[:1]).std)
 
 
+def test_means_and_spreads_leave_out_what_has_no_value_and_average_examples_before_draws():
+    nan = math.nan
+    # Profiles of the draws: (0.1, 0.5) and (0.4, 0.7); means over layers 0.3 and 0.55.
+    draws = torch.tensor([[[0.0, nan], [0.2, 0.5]], [[0.4, 0.6], [nan, 0.8]]], dtype=torch.float64)
+    null = NullSimilarity("gaussian", draws)
+    assert null.layer_profile.tolist() == pytest.approx([0.25, 0.6])
+    assert null.std == pytest.approx(abs(0.3 - 0.55) / math.sqrt(2))
+    assert null.undefined.tolist() == [0, 0]
+    alone = NullSimilarity.concatenate([null])
+    assert alone.kind == "gaussian" and torch.equal(alone.draws.nan_to_num(), draws.nan_to_num())
+
+
+def test_a_null_made_by_hand_is_checked():
+    for shape in ((2, 3), (0, 2, 3), (0, 3)):
+        with pytest.raises(ValueError, match=r"\[R, N, L\] with R >= 1"):
+            NullSimilarity("gaussian", torch.zeros(shape))
+    with pytest.raises(ValueError, match="unknown null 'cauchy'"):
+        NullSimilarity("cauchy", torch.zeros(1, 2, 3))  # type: ignore[arg-type]
+    kinds = [NullSimilarity(kind, torch.zeros(1, 2, 3)) for kind in ("gaussian", "permuted_pairs")]
+    with pytest.raises(ValueError, match=r"one kind of null, got \['gaussian', 'permuted_pairs'\]"):
+        NullSimilarity.concatenate(kinds)
+    assert sim_aou_null(*outputs(examples=1), "permuted_pairs", seed=0).draws.dtype == torch.float64
+
+
 def test_bad_input_is_refused():
     zero_shot, icl, finetuned = outputs()
     with pytest.raises(ValueError, match="unknown null 'cauchy', choose one of gaussian"):
         sim_aou_null(zero_shot, icl, None, "cauchy", seed=0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"zero_shot \(6, 2, 8\), icl \(5, 2, 8\)"):
+        sim_aou_null(zero_shot, icl[:5], None, seed=0)
+    for examples in (6, 1):
+        with pytest.raises(ValueError, match=rf"icl \({examples}, 2, 8\), finetuned \({examples}, 2, 7\)"):
+            short = (zero_shot[:examples], icl[:examples], finetuned[:examples, :, :7])
+            sim_aou_null(*short, "permuted_pairs", seed=0)
     with pytest.raises(ValueError, match="draws=0"):
         sim_aou_null(zero_shot, icl, None, seed=0, draws=0)
     with pytest.raises(ValueError, match="needs the finetuned"):
         sim_aou_null(zero_shot, icl, None, "permuted_pairs", seed=0)
     with pytest.raises(ValueError, match="1 of 6 examples are their own partner"):
         permuted_pairs(zero_shot, icl, finetuned, partner=torch.tensor([1, 0, 2, 4, 5, 3]))
-    with pytest.raises(ValueError, match="permutation"):
+    with pytest.raises(ValueError, match=r"permutation of 0\.\.5"):
         permuted_pairs(zero_shot, icl, finetuned, partner=torch.tensor([1, 0, 1, 4, 5, 3]))
+    for wrong in (derangement(5, 0), derangement(6, 0).expand(2, 6, 6)):
+        with pytest.raises(ValueError, match=r"partner \[6\] or \[R, 6\], got shape"):
+            permuted_pairs(zero_shot, icl, finetuned, partner=wrong)
+    with pytest.raises(ValueError, match=r"zero_shot \(6, 2, 8\), icl \(6, 2, 7\)"):
+        permuted_pairs(zero_shot, icl[..., :7], finetuned, partner=derangement(6, 0))
+    with pytest.raises(ValueError, match=r"zero_shot \(5, 2, 8\), icl \(6, 2, 8\)"):
+        shared_baseline(zero_shot[:5], icl, finetuned[:5], partner=derangement(5, 0))
+    with pytest.raises(ValueError, match=r"0\.\.5, got -1\.\.3"):
+        permuted_pairs(
+            zero_shot, icl, finetuned[:2], partner=derangement(6, 0), examples=torch.tensor([3, -1])
+        )
     with pytest.raises(ValueError, match="for 2 examples"):
         permuted_pairs(zero_shot, icl, finetuned, partner=derangement(6, 0), examples=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"0\.\.5, got 2\.\.6"):

@@ -106,6 +106,14 @@ def test_a_small_but_real_update_is_kept_and_a_step_of_the_last_digit_is_none():
     assert not sim_aou(*exact).values.isnan().any()
 
 
+def test_without_normalisation_rounding_goes_with_the_length_of_an_output():
+    zero_shot, icl, finetuned = outputs()
+    zero_shot *= 1e9
+    for changed in ((zero_shot + icl, 2 * zero_shot), (2 * zero_shot, zero_shot + finetuned)):
+        assert sim_aou(zero_shot, *changed, normalize=False).values.isnan().all()
+    assert not sim_aou(zero_shot, 2 * zero_shot, 3 * zero_shot, normalize=False).values.isnan().any()
+
+
 def test_one_query_and_none():
     zero_shot, icl, finetuned = outputs(examples=1)
     one = sim_aou(zero_shot, icl, finetuned)
@@ -160,10 +168,20 @@ def test_bad_input_is_refused_with_its_shapes():
         sim_aou(zero_shot, icl[:6], finetuned)
     with pytest.raises(ValueError, match=r"\[N, L, d\]"):
         sim_aou(zero_shot[0], icl[0], finetuned[0])
+    with pytest.raises(ValueError, match=r"icl \(7, 3, 5\), finetuned \(7, 3, 4\)"):
+        sim_aou(zero_shot, icl, finetuned[..., :4])
+    for before, after in ((zero_shot[:6], icl), (zero_shot, icl[..., :1]), (zero_shot[0], icl[0])):
+        with pytest.raises(ValueError, match=r"\[N, L, d\] for all, got before .*, after "):
+            attention_output_update(before, after)
     finetuned[4, 1, 0] = torch.inf
-    with pytest.raises(ValueError, match="1 NaN or infinite"):
-        sim_aou(zero_shot, icl, finetuned)
+    for update in ((zero_shot, icl, finetuned), (finetuned, icl, zero_shot)):
+        with pytest.raises(ValueError, match="1 NaN or infinite"):
+            sim_aou(*update)
+    with pytest.raises(ValueError, match="before the update holds 1 NaN"):
+        attention_output_update(finetuned, icl)
     with pytest.raises(ValueError, match="at least one part"):
         SimAOU.concatenate([])
-    with pytest.raises(ValueError, match="update_norms_ft"):
-        SimAOU(torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, 2))
+    for wrong in range(3):
+        fields = [torch.zeros(2, 2 if place == wrong else 3) for place in range(3)]
+        with pytest.raises(ValueError, match=r"values .*update_norms_icl .*update_norms_ft"):
+            SimAOU(*fields)

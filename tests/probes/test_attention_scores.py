@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.probes import SimAM, sim_am, vectors
+from iclprobe.probes import Floors, SimAM, score_floors, sim_am, vectors
 
 LENGTHS = [5, 1, 3, 4, 2]
 
@@ -157,6 +157,60 @@ def test_softmax_survives_large_scores():
     assert result.mean == pytest.approx(1.0)
 
 
+def test_of_scores_that_are_float32_a_change_in_the_last_digit_is_none():
+    zero_shot, icl, finetuned = scores()
+    zero_shot = 1e6 * zero_shot
+    step = torch.nextafter(zero_shot, torch.tensor(torch.inf))
+    for changed in ((step, zero_shot + 1e6 * icl), (zero_shot + 1e6 * finetuned, step)):
+        delta = sim_am(*changed, query_columns(), variant="delta", zero_shot=zero_shot)
+        assert delta.values.isnan().all()
+    moved = (zero_shot + 1e6 * finetuned, zero_shot + 1e6 * icl)
+    delta = sim_am(*moved, query_columns(), variant="delta", zero_shot=zero_shot)
+    assert not delta.values.isnan().any()
+
+
+def test_a_row_is_rounded_by_its_own_length_and_not_by_that_of_others():
+    zero_shot, icl, finetuned = scores()
+    zero_shot[0] *= 1e9
+    delta = sim_am(
+        zero_shot + finetuned, zero_shot + icl, query_columns(), variant="delta", zero_shot=zero_shot
+    )
+    assert delta.values[0].isnan().all() and not delta.values[1:].isnan().any()
+
+
+def test_one_part_alone_is_joined_to_itself():
+    _, icl, finetuned = scores()
+    whole = sim_am(finetuned, icl, query_columns(), variant="softmax")
+    joined = SimAM.concatenate([whole])
+    assert joined.variant == "softmax" and torch.equal(joined.values, whole.values)
+
+
+def test_floors_of_a_change_are_root_mean_squares_over_the_compared_columns():
+    zero_shot, change = torch.zeros(1, 1, 1, 4), one_row(0.3, 0.0, 0.0, 0.0)
+    columns = torch.tensor([[True, True, True, True]])
+    # The root mean square of the change is 0.15.
+    for icl, ft, defined in ((0.14, 0.14, True), (0.16, 0.14, False), (0.14, 0.16, False)):
+        floors = Floors(torch.tensor([[icl]]), torch.tensor([[ft]]))
+        result = sim_am(change, change, columns, variant="delta", zero_shot=zero_shot, floors=floors)
+        assert bool(result.values.isnan().item()) is not defined
+
+
+def test_a_query_without_columns_has_floors_of_zero_beside_others_that_count():
+    zero_shot = one_row(3.0, 4.0)
+    floors = score_floors(zero_shot, torch.tensor([[True, False]]), floors=Floors(0.1, 0.01))
+    assert float(floors.icl) == pytest.approx(0.3) and float(floors.ft) == pytest.approx(0.03)
+    assert torch.as_tensor(floors.icl).dtype == torch.float64
+    none = score_floors(zero_shot, torch.tensor([[False, False]]), floors=Floors(0.1, 0.01))
+    assert float(none.icl) == float(none.ft) == 0.0
+
+
+@pytest.mark.parametrize("variant", ["raw", "delta", "centered", "softmax"])
+def test_no_query_at_all_gives_an_empty_result(variant):
+    none = torch.zeros(0, 2, 3, 4)
+    result = sim_am(none, none, torch.zeros(0, 4).bool(), variant=variant, zero_shot=none)
+    assert result.values.shape == (0, 2, 3) and result.variant == variant
+
+
 def test_batches_and_chunks_give_the_whole(monkeypatch):
     _, icl, finetuned = scores()
     columns = query_columns()
@@ -176,8 +230,14 @@ def test_bad_input_is_refused_with_its_shapes():
         sim_am(finetuned, icl[..., :4], columns)
     with pytest.raises(ValueError, match=r"columns \(5, 5\) of torch.bool, got \(5, 5\) of torch.int64"):
         sim_am(finetuned, icl, columns.long())
-    with pytest.raises(ValueError, match=r"broadcastable to \(5, 2, 1, 5\)"):
-        sim_am(finetuned, icl, columns, visible=torch.ones(5, 3, 1, 5, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"columns \(5, 5\) of torch.bool, got \(5, 4\)"):
+        sim_am(finetuned, icl, columns[:, :4])
+    seen = torch.ones(5, 2, 1, 5)
+    for visible in (torch.ones(5, 3, 1, 5).bool(), seen[:, :, 0].bool(), seen[..., 0].bool(), seen):
+        with pytest.raises(ValueError, match=r"visible broadcastable to \(5, 2, 1, 5\) of torch.bool, got"):
+            sim_am(finetuned, icl, columns, visible=visible)
+    with pytest.raises(ValueError, match=r"\[N, L, H, Q\] for all, got zero_shot \(5, 2, 3\)"):
+        score_floors(icl[..., 0], columns, floors=Floors(0.1, 0.1))
     with pytest.raises(ValueError, match="needs zero_shot"):
         sim_am(finetuned, icl, columns, variant="delta")
     with pytest.raises(ValueError, match="unknown SimAM variant 'cubed'"):
@@ -185,5 +245,9 @@ def test_bad_input_is_refused_with_its_shapes():
     icl[0, 0, 0, -1] = torch.nan
     with pytest.raises(ValueError, match="icl scores holds 1 NaN"):
         sim_am(finetuned, icl, columns)
-    with pytest.raises(ValueError, match="one variant"):
+    with pytest.raises(ValueError, match=r"one variant, got \['raw', 'delta'\]"):
         SimAM.concatenate([SimAM("raw", torch.zeros(1, 1, 1)), SimAM("delta", torch.zeros(1, 1, 1))])
+    with pytest.raises(ValueError, match=r"\[N, L, H\]"):
+        SimAM("raw", torch.zeros(1, 1))
+    with pytest.raises(ValueError, match="unknown SimAM variant 'cubed'"):
+        SimAM("cubed", torch.zeros(1, 1, 1))  # type: ignore[arg-type]

@@ -84,3 +84,9 @@ def test_impossible_sizes_are_refused():
         constructed_sparsity(4, 0)
     with pytest.raises(ValueError, match="unknown projection 'slides'"):
         constructed_sparsity(4, projection="slides")  # type: ignore[arg-type]
+
+
+def test_a_construction_from_zero_has_the_dtype_asked_for():
+    for dtype in (torch.float32, torch.float64):
+        layer = von_oswald_construction(2, 1, step_size=0.1, demonstrations=3, dtype=dtype)
+        assert {m.dtype for m in (layer.w_k, layer.w_q, layer.w_v, layer.projection)} == {dtype}

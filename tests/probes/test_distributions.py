@@ -191,9 +191,49 @@ def test_top_tokens_made_by_hand_are_checked():
     TopTokens(ids, logprobs)
     with pytest.raises(ValueError, match="one shape"):
         TopTokens(ids, logprobs[:, :1])
+    with pytest.raises(ValueError, match=r"\[N, K\] with K at least 1"):
+        TopTokens(ids[0], logprobs[0])
+    with pytest.raises(ValueError, match=r"\[N, K\] with K at least 1"):
+        TopTokens(ids[:, :0], logprobs[:, :0])
+    TopTokens(ids[:, :1], logprobs[:, :1])
+    with pytest.raises(ValueError, match="NaN or positive"):
+        TopTokens(ids, torch.tensor([[0.5, -1.0]], dtype=torch.float64))
+    with pytest.raises(ValueError, match="never rise"):
+        TopTokens(torch.tensor([[3, 1, 0]]), logprobs_of([0.6, 0.1, 0.3]))
     with pytest.raises(ValueError, match="float64"):
         TopTokens(ids, logprobs.float())
     with pytest.raises(ValueError, match="twice"):
         TopTokens(torch.tensor([[3, 3]]), logprobs)
     with pytest.raises(ValueError, match="never rise"):
         TopTokens(ids, logprobs.flip(1))
+
+
+def test_a_positive_log_probability_is_refused_where_it_is_more_than_rounding():
+    top_tokens(torch.tensor([[0.0005, -8.0]]), 1)
+    for positive in (0.01, 0.9):
+        with pytest.raises(ValueError, match="1 of 2 log-probabilities are NaN or positive"):
+            top_tokens(torch.tensor([[positive, -8.0]]), 1)
+
+
+def test_two_rows_may_hold_the_same_tokens_and_each_keeps_its_own_order():
+    ids = torch.tensor([[3, 1], [1, 3]])
+    assert TopTokens(ids, logprobs_of([0.6, 0.2], [0.5, 0.4])).ids.tolist() == ids.tolist()
+    top = top_tokens(logprobs_of([0.1, 0.2, 0.7], [0.7, 0.2, 0.1], [0.2, 0.7, 0.1]), 3)
+    assert top.ids.tolist() == [[2, 1, 0], [0, 1, 2], [1, 0, 2]]
+
+
+def test_no_mass_on_the_shared_tokens_of_one_distribution_is_no_similarity():
+    first = top_tokens(logprobs_of([0.5, 0.5, 0.0, 0.0]), 4)
+    second = TopTokens(torch.tensor([[2, 3, 4, 5]]), logprobs_of([0.25, 0.25, 0.25, 0.25]))
+    for norm in NORMS:
+        assert overlap_cosine_similarity(first, second, norm).tolist() == [0.0]
+        assert overlap_cosine_similarity(second, first, norm).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_similarity_is_never_above_one(norm: OverlapNorm):
+    first = distributions(4000, 40)
+    # The same distribution but for the last digits.
+    second = (first.double() * (1 + 1e-9)).log_softmax(dim=1)
+    found = overlap_cosine_similarity(top_tokens(first.double()), top_tokens(second), norm)
+    assert found.max() <= 1.0 and found.min() > 0.999

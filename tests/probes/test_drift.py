@@ -132,3 +132,49 @@ def test_an_update_of_a_few_rows_has_a_direction_where_it_is_more_than_their_rou
     second[:rows] = torch.nextafter(first[:rows], torch.tensor(torch.inf, dtype=torch.bfloat16))
     third[:rows] = torch.nextafter(second[:rows], torch.tensor(torch.inf, dtype=torch.bfloat16))
     assert math.isnan(update_cosine(first, second, third))
+
+
+def test_a_matrix_without_a_finite_entry_has_no_drift() -> None:
+    got = weight_drift(torch.full((2, 3), math.nan), torch.zeros(2, 3))
+    assert (got.entries, got.undefined) == (0, 6)
+    assert math.isnan(got.mean_absolute) and math.isnan(got.rms) and math.isnan(got.relative_frobenius)
+
+
+def test_the_relative_drift_of_small_weights_is_that_of_large_ones() -> None:
+    before, after = torch.tensor([[0.003, 0.004]]), torch.tensor([[0.003, 0.005]])
+    assert weight_drift(before, after).relative_frobenius == pytest.approx(0.2, rel=1e-5)
+
+
+def test_what_is_missing_from_one_state_is_left_out_of_both_updates() -> None:
+    states = [
+        torch.tensor([[0.0, 1.0, 5.0]]),
+        torch.tensor([[1.0, 1.5, 6.0]]),
+        torch.tensor([[2.0, 2.0, 9.0]]),
+    ]
+    for place in range(3):
+        broken = [state.clone() for state in states]
+        broken[place][0, 2] = math.nan
+        assert update_cosine(*broken) == pytest.approx(1.0)
+
+
+def test_a_second_update_of_zero_has_no_direction_either() -> None:
+    assert math.isnan(update_cosine(torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1, 2)))
+
+
+def test_the_coarsest_dtype_says_what_is_rounding() -> None:
+    rounded = stored(drawn(0, 100, 1000).double(), 0.1, same_way=True)
+    for coarse in range(3):
+        assert math.isnan(update_cosine(*(s if i == coarse else s.float() for i, s in enumerate(rounded))))
+
+
+def test_rounding_goes_with_the_entries_that_an_update_moved_as_they_are_between_the_updates() -> None:
+    def of(*states: list[float]) -> float:
+        return update_cosine(*(torch.tensor([state]) for state in states), floor=1e-3)
+
+    # The small entry moves by a tenth of itself, then the large one by a tenth of it.
+    assert of([1.0, 1000.0], [1.1, 1000.0], [1.1, 1100.0]) == 0.0
+    # Half a thousandth of the large entry is rounding, before or after.
+    assert math.isnan(of([1.0, 1000.0], [1.1, 1000.0], [1.1, 1000.5]))
+    assert math.isnan(of([1.1, 1000.5], [1.1, 1000.0], [1.0, 1000.0]))
+    # A weight that shrank to 1 and then moves by 0.01 moves by more than its rounding there.
+    assert of([100.0], [1.0], [1.01]) == pytest.approx(-1.0)

@@ -10,6 +10,7 @@ from iclprobe.probes.function_agreement import (
     function_agreement,
     implicit_weight_difference,
     implicit_weights,
+    prediction_difference,
     query_sensitivities,
     sensitivity_agreement,
     squared_prediction_difference,
@@ -52,6 +53,19 @@ def test_a_sensitivity_of_zero_has_the_cosine_zero():
     assert (float(cosines), float(differences)) == (0.0, 5.0)
 
 
+def test_a_length_is_made_longer_by_a_hundred_millionth_before_it_divides():
+    short = torch.tensor([[[1e-8, 0.0]]], dtype=torch.float64)
+    cosines, _ = sensitivity_agreement(short, short)
+    assert float(cosines) == pytest.approx(0.25)
+
+
+def test_spd_and_ilwd_add_up_over_outputs_and_average_over_tasks():
+    first = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[5.0, 5.0], [1.0, 1.0]]])
+    second = torch.tensor([[[1.0, 5.0], [4.0, 0.0]], [[5.0, 5.0], [1.0, 2.0]]])
+    assert squared_prediction_difference(first, second) == pytest.approx((9 + 16 + 0 + 1) / 4)
+    assert implicit_weight_difference(first, second) == pytest.approx((25 + 1) / 2)
+
+
 def test_spd_and_ilwd_by_hand():
     first, second = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[1.0], [5.0]]])
     assert squared_prediction_difference(first, second) == pytest.approx(4.5)
@@ -82,5 +96,21 @@ def test_impossible_input_is_refused():
         implicit_weights(drawn(9, 3, seed=1), drawn(2, 8, 1, seed=2))
     with pytest.raises(ValueError, match="expected one shape"):
         squared_prediction_difference(torch.zeros(2, 3, 1), torch.zeros(2, 3, 2))
-    with pytest.raises(ValueError, match=r"lies in -1\.\.1"):
-        FunctionAgreement(0.0, 1.5, 0.0)
+    with pytest.raises(ValueError, match=r"got \(3,\) and \(1, 3, 1\)"):
+        implicit_weights(drawn(3, seed=1), drawn(1, 3, 1, seed=2))
+    with pytest.raises(ValueError, match=r"got \(9, 2\) and \(9, 9\)"):
+        implicit_weights(drawn(9, 2, seed=1), drawn(9, 9, seed=2))
+    # Shapes that would broadcast.
+    with pytest.raises(ValueError, match=r"\[B, N_y\] for all, got first \(2, 1\), second \(2, 3\)"):
+        prediction_difference(torch.zeros(2, 1), torch.zeros(2, 3))
+    for compare in (sensitivity_agreement, implicit_weight_difference):
+        with pytest.raises(ValueError, match=r"\[B, N_y, N_x\].* first \(2, 3, 1\), second \(1, 3, 1\)"):
+            compare(torch.zeros(2, 3, 1), torch.zeros(1, 3, 1))
+    for wrong in (1.5, -1.5):
+        with pytest.raises(ValueError, match=r"lies in -1\.\.1"):
+            FunctionAgreement(0.0, wrong, 0.0)
+    for lengths in ((-0.5, 0.5), (0.5, -0.5)):
+        with pytest.raises(ValueError, match="differences are lengths"):
+            FunctionAgreement(lengths[0], 0.0, lengths[1])
+    for cosine in (1.0, -1.0, 1 + 5e-6):
+        FunctionAgreement(0.0, cosine, 0.0)

@@ -110,6 +110,25 @@ def test_half_precision_gradients_do_not_overflow():
     assert recorder.result().norms.item() == pytest.approx(expected, rel=1e-12)
 
 
+def test_half_precision_gradients_that_pile_up_do_not_overflow():
+    recorder = GradientNormRecorder([LayerParameters(0, (), ("w",))], parameters="layer_all", accumulate=True)
+    for step in (1, 2, 3):
+        recorder.observe(step, {"w": torch.tensor([6e4], dtype=torch.float16)}, 1)
+    sixty = float(torch.tensor(6e4, dtype=torch.float16))
+    assert recorder.result().norms[:, 0].tolist() == [sixty, 2 * sixty, 3 * sixty]
+
+
+def test_norms_given_by_hand_are_those_of_the_plain_reading():
+    result = GradientNorms(torch.zeros(3, 2, dtype=torch.float64), (0, 1))
+    assert (result.steps, result.accumulate, result.loss_scale) == (3, False, 1.0)
+    assert (result.parameters, result.reduction) == ("trained", "token_mean")
+    for wrong in (torch.zeros(3, dtype=torch.float64), torch.zeros(3, 2)):
+        with pytest.raises(ValueError, match=r"norms \[S, L\] of float64"):
+            GradientNorms(wrong, (0, 1))
+    with pytest.raises(ValueError, match="2 columns of norms do not fit 3 layers"):
+        GradientNorms(torch.zeros(3, 2, dtype=torch.float64), (0, 1, 2))
+
+
 def test_wrong_use_is_refused():
     with pytest.raises(ValueError, match="named twice"):
         GradientNormRecorder((LAYERS[0], LayerParameters(2, ("mlp0",))))

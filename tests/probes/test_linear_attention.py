@@ -9,6 +9,7 @@ from iclprobe.probes.linear_attention import (
     LinearSelfAttention,
     interpolate_layers,
     layer_of_products,
+    product_distances,
     query_tokens,
 )
 
@@ -77,11 +78,45 @@ def test_the_same_layer_with_another_scale_sign_and_basis_interpolates_to_itself
     torch.testing.assert_close(middle.predict(x, y, queries), first.predict(x, y, queries))
 
 
+def test_a_prediction_begins_with_zero_unless_a_start_is_given():
+    attention = layer()
+    x, y, queries = drawn(6, 4, N_X, seed=2), drawn(6, 4, N_Y, seed=3), drawn(6, 1, N_X, seed=4)
+    zero = torch.zeros(N_Y, N_X, dtype=torch.float64)
+    assert torch.equal(attention.predict(x, y, queries), attention.predict(x, y, queries, zero))
+
+
+def test_the_distance_of_products_is_relative_and_counts_what_reaches_a_prediction_alone():
+    first, second = layer(1), layer(2)
+    found = product_distances(first, second)
+    (one, other), (one_value, other_value) = zip(
+        first.rescaled_products(), second.rescaled_products(), strict=True
+    )
+    squares = [
+        (float((one - other)[i, j]) ** 2, float(other[i, j]) ** 2) for i in range(5) for j in range(N_X)
+    ]
+    assert found[0] == pytest.approx((sum(s for s, _ in squares) / sum(s for _, s in squares)) ** 0.5)
+    squares = [
+        (float((one_value - other_value)[i, j]) ** 2, float(other_value[i, j]) ** 2)
+        for i in range(N_X, 5)
+        for j in range(5)
+    ]
+    assert found[1] == pytest.approx((sum(s for s, _ in squares) / sum(s for _, s in squares)) ** 0.5)
+    # Another draw of what no gradient reaches is no distance.
+    product, value = first.key_query.clone(), first.projected_value.clone()
+    product[:, N_X:] += 7.0
+    value[:N_X] -= 3.0
+    assert product_distances(layer_of_products(product, value, N_X), first) == pytest.approx(
+        (0, 0), abs=1e-12
+    )
+
+
 def test_matrices_that_make_no_layer_are_refused():
     square = torch.eye(3)
     with pytest.raises(ValueError, match=r"W_V.*\(2, 2\)"):
         LinearSelfAttention(square, square, torch.eye(2), square, 2)
     with pytest.raises(ValueError, match="3 entries cannot hold 3 of x"):
         LinearSelfAttention(square, square, square, square, 3)
+    with pytest.raises(ValueError, match="3 entries cannot hold 0 of x"):
+        LinearSelfAttention(square, square, square, square, 0)
     with pytest.raises(ValueError, match="mean zero"):
         LinearSelfAttention(0 * square, square, square, square, 2).rescaled_products()

@@ -66,7 +66,25 @@ def test_ridge_minimises_its_objective_and_tends_to_least_squares():
     torch.testing.assert_close(ridge(X, Y, 1e-9), least_squares(X, Y), atol=1e-7, rtol=1e-7)
 
 
+def test_one_task_may_come_without_a_batch_and_one_demonstration_is_enough():
+    for estimate in (least_squares, lambda x, y: ridge(x, y, 0.1), lambda x, y: gradient_descent(x, y, 0.1)):
+        torch.testing.assert_close(estimate(X[2], Y[2]), estimate(X, Y)[2])
+        assert estimate(X[:, :1], Y[:, :1]).shape == (5, 2, 3)
+
+
+def test_the_penalty_of_ridge_is_not_rounded():
+    weights = ridge(X, Y, 0.1)
+    gradient = weights @ (X.mT @ X + 0.1 * torch.eye(3, dtype=torch.float64)) - Y.mT @ X
+    assert float(gradient.abs().max()) < 1e-12
+
+
 def test_impossible_input_is_refused():
+    with pytest.raises(ValueError, match=r"got \(3,\), \(2,\)"):
+        least_squares(X[0, 0], Y[0, 0])
+    with pytest.raises(ValueError, match=r"got \(7, 3\), \(7,\)"):
+        least_squares(X[0], Y[0, :, 0])
+    with pytest.raises(ValueError, match=r"got \(7,\), \(7, 2\)"):
+        least_squares(X[0, :, 0], Y[0])
     for estimate in (least_squares, lambda x, y: ridge(x, y, 1.0), lambda x, y: gradient_descent(x, y, 1.0)):
         with pytest.raises(ValueError, match="at least one demonstration"):
             estimate(X[:, :0], Y[:, :0])

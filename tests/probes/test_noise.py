@@ -32,6 +32,13 @@ def test_worked_by_hand():
     assert noise_floor(first * 3, first * 3).item() == 0.0
 
 
+def test_without_normalisation_the_floor_is_a_distance_of_the_outputs_themselves():
+    first, second = torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[6.0, 8.0]]])
+    assert noise_floor(first, second, normalize=False).item() == pytest.approx(5.0)
+    assert noise_floor(first, second).item() == pytest.approx(0.0)
+    assert noise_floor(torch.cat([first, first]), torch.cat([second, first]), quantile=0.0).item() == 0.0
+
+
 def test_updates_up_to_the_floor_are_flagged_layer_by_layer():
     norms = torch.tensor([[0.1, 0.1], [0.3, 0.0]])
     assert below_noise(norms, torch.tensor([0.1, 0.05])).tolist() == [[True, False], [False, True]]
@@ -54,6 +61,10 @@ def test_the_floor_of_scores_is_the_largest_root_mean_square_of_a_row():
     second[0, 0, 0], second[1, 0, 0] = torch.tensor([3.0, 4.0, 99.0]), torch.tensor([1.0, 99.0, 99.0])
     columns = torch.tensor([[True, True, False], [True, False, False]])
     assert score_noise_floor(first, second, columns).tolist() == [[pytest.approx(12.5**0.5), 0.0]]
+    # A difference, not a size: what both runs have in common does not count.
+    assert torch.equal(
+        score_noise_floor(first + 7, second + 7, columns), score_noise_floor(first, second, columns)
+    )
     visible = torch.tensor([False, True, True])[None, None, None]
     assert score_noise_floor(first, second, columns, visible).tolist() == [[pytest.approx(4.0), 0.0]]
     with pytest.raises(ValueError, match="at least one example"):
@@ -65,7 +76,12 @@ def test_bad_input_is_refused():
         noise_floor(torch.zeros(0, 2, 3), torch.zeros(0, 2, 3))
     with pytest.raises(ValueError, match=r"second \(1, 2, 4\)"):
         noise_floor(torch.zeros(1, 2, 3), torch.zeros(1, 2, 4))
-    with pytest.raises(ValueError, match=r"got 1\.5"):
-        noise_floor(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), quantile=1.5)
+    with pytest.raises(ValueError, match=r"first \(1, 2, 3, 4\), second \(1, 2, 3, 5\)"):
+        score_noise_floor(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 5), torch.ones(1, 4).bool())
+    for quantile in (1.5, -0.5):
+        with pytest.raises(ValueError, match=rf"got {quantile}"):
+            noise_floor(torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), quantile=quantile)
+    with pytest.raises(ValueError, match=r"\(4, 2, 2\) and \(2, 2\)"):
+        below_noise(torch.zeros(4, 2, 2), torch.zeros(2, 2))
     with pytest.raises(ValueError, match=r"\(4, 2\) and \(3,\)"):
         below_noise(torch.zeros(4, 2), torch.zeros(3))

@@ -159,8 +159,9 @@ def test_wrong_options_are_refused():
     for top_k in (0, 12):
         with pytest.raises(ValueError, match=rf"the {top_k} most probable of 11"):
             order_sensitivity(moments, top_k=top_k)
-    with pytest.raises(ValueError, match="got 0 and 5"):
-        OrderMoments(0, 5)
+    for n, vocabulary in ((0, 5), (5, 0)):
+        with pytest.raises(ValueError, match=f"got {n} and {vocabulary}"):
+            OrderMoments(n, vocabulary)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +175,9 @@ def test_wrong_options_are_refused():
         ([0, 1], lambda rows: rows * math.nan, "NaN or positive"),
         ([0, 1], lambda rows: rows + 30, "NaN or positive"),
         ([0, 1], lambda rows: rows - 1, "add up to 1, got sums between 0.36"),
+        ([0, 1], lambda rows: torch.stack([rows[0], rows[1] - 1]), "sums between 0.367879 and 1: give"),
+        ([[0, 1]], lambda rows: rows[:1], r"got \(1, 2\) of torch.int64 and \(1, 11\)"),
+        ([0.0, 1.0], lambda rows: rows, "of torch.float32"),
     ],
 )
 def test_a_wrong_batch_is_refused_and_changes_nothing(indices, change, message: str):
@@ -184,3 +188,18 @@ def test_a_wrong_batch_is_refused_and_changes_nothing(indices, change, message: 
         moments.update(torch.tensor(indices), change(logprobs[0, :2]))
     assert moments.orders == 5
     assert torch.equal(order_sensitivity(moments), before)
+
+
+def test_a_batch_of_no_query_adds_nothing():
+    moments = moments_of(answers())
+    before = order_sensitivity(moments)
+    moments.update(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 11))
+    assert torch.equal(order_sensitivity(moments), before)
+    assert moments.counts.tolist() == [5] * 6 and moments.counts.dtype == torch.int64
+
+
+def test_a_vocabulary_of_one_token_is_the_same_in_every_order():
+    moments = OrderMoments(1, 1)
+    for _ in range(2):
+        moments.update(torch.tensor([0]), torch.zeros(1, 1))
+    assert order_sensitivity(moments).tolist() == [0.0]

@@ -123,3 +123,50 @@ def test_outputs_that_do_not_fit_are_refused():
     icl[1, 1, 0] = torch.nan
     with pytest.raises(ValueError, match="icl attention output of layer 1 holds 1 NaN"):
         partial_sim_aou(zero_shot, icl, finetuned)
+
+
+def test_outputs_are_divided_by_their_length_unless_asked_otherwise():
+    outputs = gaussians(6, 2, 5)
+    for measure in (partial_sim_aou, partial_permuted_pairs):
+        default, divided, whole = (
+            measure(*outputs, **n) for n in ({}, {"normalize": True}, {"normalize": False})
+        )
+        assert torch.equal(default.values, divided.values)
+        assert not torch.equal(default.values, whole.values)
+
+
+def test_coordinates_that_no_output_uses_change_nothing():
+    outputs = gaussians(6, 2, 5)
+    wider = [torch.cat([output, torch.zeros(6, 2, 3)], -1) for output in outputs]
+    for measure in (partial_sim_aou, partial_permuted_pairs):
+        torch.testing.assert_close(measure(*wider).values, measure(*outputs).values)
+
+
+def test_a_query_whose_residual_is_rounding_is_nobodys_partner_and_has_none():
+    outputs = gaussians(6, 1, 5)
+    icl, finetuned = literal(*outputs, normalize=False)
+    lengths = np.linalg.norm(icl[:, 0], axis=-1)
+    least = int(lengths.argmin())
+    floor = float(np.sort(lengths)[:2].mean())
+    null = partial_permuted_pairs(*outputs, normalize=False, floors=Floors(floor, 0.0))
+    for i in range(6):
+        others = [literal_cosine(icl[j, 0], finetuned[i, 0]) for j in range(6) if j not in (i, least)]
+        assert float(null.draws[0, i, 0]) == pytest.approx(np.mean(others), abs=1e-9)
+    lengths = np.linalg.norm(finetuned[:, 0], axis=-1)
+    floor = float(np.sort(lengths)[:2].mean())
+    null = partial_permuted_pairs(*outputs, normalize=False, floors=Floors(0.0, floor))
+    assert null.draws[0, :, 0].isnan().tolist() == (lengths <= floor).tolist()
+
+
+def test_one_zero_shot_output_for_all_queries_takes_nothing_away():
+    zero_shot, icl, finetuned = gaussians(6, 2, 5)
+    result = partial_sim_aou(zero_shot[:1].expand(6, 2, 5), icl, finetuned, normalize=False)
+    one, other = (tensor.double() - tensor.double().mean(0) for tensor in (icl, finetuned))
+    torch.testing.assert_close(result.values, torch.nn.functional.cosine_similarity(one, other, dim=-1))
+
+
+def test_floors_may_be_tensors_of_one_number():
+    outputs = gaussians(6, 2, 5)
+    number = partial_sim_aou(*outputs, floors=Floors(0.9, 0.0))
+    tensor = partial_sim_aou(*outputs, floors=Floors(torch.tensor(0.9), torch.tensor(0.0)))
+    assert torch.equal(number.values.isnan(), tensor.values.isnan())

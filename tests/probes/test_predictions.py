@@ -243,6 +243,85 @@ def test_intervals_are_in_percent_and_hold_the_estimate():
     assert interval.low < interval.estimate < interval.high
 
 
+def test_an_interval_has_2000_resamples_and_the_level_that_was_asked_for():
+    ratio = accuracy(torch.tensor([True, False] * 20))
+    default, half = ratio.interval(seed=0), ratio.interval(seed=0, level=0.5)
+    assert (default.resamples, default.level, half.level) == (2000, 0.95, 0.5)
+    assert half.high - half.low < default.high - default.low
+
+
+def test_counts_are_integers():
+    for ratio in (
+        accuracy(ZSL == GOLD),
+        calibrated_accuracy(torch.zeros(10, 3), GOLD.to(torch.uint8)),
+        rec2ftp(ZSL == GOLD, ICL == GOLD, FT == GOLD),
+    ):
+        assert ratio.numerators.dtype == ratio.denominators.dtype == torch.int64
+
+
+def test_calibration_of_two_queries_counts_both():
+    logprobs = torch.tensor([[-1.0, -2.0], [-1.0, -4.0]])
+    # Less the means -1 and -3: (0, 1) and (0, -1).
+    assert calibrated_prediction(logprobs).tolist() == [1, 0]
+    assert counts(calibrated_accuracy(logprobs, torch.tensor([1, 1]))) == (1, 2)
+
+
+def test_an_option_that_is_possible_once_is_compared_with_itself():
+    impossible = -math.inf
+    logprobs = torch.tensor([[-5.0, -1.0], [impossible, -1.5], [impossible, -2.0], [impossible, impossible]])
+    # Of the first option -5 - -5 = 0, of the second -1 - -1.5 = 0.5 where both are possible.
+    assert calibrated_prediction(logprobs)[:3].tolist() == [1, 1, 1]
+    logprobs[0, 1] = -1.9
+    # Mean of the second is -1.8 now, and -1.9 is less than it.
+    assert calibrated_prediction(logprobs)[0].item() == 0
+
+
+def every_call_with_one_argument_changed(change):
+    """Calls of every measure of predictions, in which one tensor of the same queries is another."""
+    right = {"zsl": ZSL == GOLD, "icl": ICL == GOLD, "ft": FT == GOLD}
+    labels = torch.eye(3, dtype=torch.bool)[ICL]
+    calls = [
+        (Ratio, [torch.zeros_like(GOLD), torch.ones_like(GOLD)]),
+        (accuracy, [right["zsl"]]),
+        (correct_over_labels, [ICL, GOLD]),
+        (correct_over_vocabulary, [labels, GOLD]),
+        (calibrated_accuracy, [torch.zeros(10, 3), GOLD]),
+        (rec2ftp, list(right.values())),
+        (changed_predictions, [ZSL, ICL]),
+        (jaccard, [ZSL, ICL, FT, GOLD]),
+        (prediction_changes, [ZSL, ICL, FT, GOLD]),
+    ]
+    for measure, arguments in calls:
+        measure(*arguments)
+        for place in range(len(arguments)):
+            yield measure, [change(a) if i == place else a for i, a in enumerate(arguments)]
+
+
+def test_every_measure_wants_one_value_for_each_query():
+    for measure, arguments in every_call_with_one_argument_changed(lambda tensor: tensor[:1]):
+        if len(arguments) > 1:
+            with pytest.raises(ValueError, match=r"one value per query, \[N\], for all"):
+                measure(*arguments)
+    for measure, arguments in every_call_with_one_argument_changed(lambda tensor: tensor[None]):
+        with pytest.raises(ValueError, match=r"\[N\]|\[N, C\]"):
+            measure(*arguments)
+    with pytest.raises(ValueError, match=r"\[N\], for all"):
+        correct_over_labels(ICL[None], GOLD[None])
+
+
+def test_what_must_be_true_or_false_is():
+    right = [ZSL == GOLD, ICL == GOLD, FT == GOLD]
+    for place in range(3):
+        with pytest.raises(ValueError, match=r"values of torch\.bool"):
+            rec2ftp(*(r.long() if i == place else r for i, r in enumerate(right)))
+    with pytest.raises(ValueError, match=r"label_is_argmax \[N, C\] of torch\.bool, got \(10, 3\)"):
+        correct_over_vocabulary(torch.eye(3, dtype=torch.long)[ICL], GOLD)
+    with pytest.raises(ValueError, match=r"label_is_argmax \[N, C\] of torch\.bool, got \(10,\)"):
+        correct_over_vocabulary(right[0], GOLD)
+    with pytest.raises(ValueError, match=r"label_logprobs \[N, C\], got \(10, 3\) of torch.int64"):
+        calibrated_prediction(torch.zeros(10, 3, dtype=torch.long))
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"pred_icl.*\(9,\)"):
         jaccard(ZSL, ICL[:9], FT, GOLD)
@@ -252,7 +331,14 @@ def test_bad_input_is_refused():
         accuracy(ZSL)
     with pytest.raises(ValueError, match=r"0\.\.1, got \[2\]"):
         correct_over_vocabulary(torch.ones(1, 2, dtype=torch.bool), torch.tensor([2]))
+    for gold in ([0, -1], [-1, 1], [1, 2]):
+        with pytest.raises(ValueError, match=r"gold must lie in 0\.\.1"):
+            correct_over_vocabulary(torch.ones(2, 2, dtype=torch.bool), torch.tensor(gold))
+    nobody = torch.zeros(0, dtype=torch.long)
+    assert correct_over_vocabulary(torch.ones(0, 2, dtype=torch.bool), nobody).tolist() == []
     with pytest.raises(ValueError, match="2 over 1 for 1 queries"):
         Ratio(torch.tensor([2]), torch.tensor([1]))
+    with pytest.raises(ValueError, match="-1 over 1 for 1 queries"):
+        Ratio(torch.tensor([-1]), torch.tensor([1]))
     with pytest.raises(ValueError, match="do not add up"):
         PredictionChanges("changed", 1, 0, 0, 0, 0, 0, 0, union=2)

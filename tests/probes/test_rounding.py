@@ -112,6 +112,18 @@ def test_floors_of_scores_are_relative_to_all_rows_of_a_head():
     assert got.values[1, 0, 0].isnan()
 
 
+def test_floors_are_those_of_the_documentation():
+    """In epsilon: 6 of the dtype for storing, 64 of what sums are accumulated in, half of fp32's for a position."""
+    single, half = EPS[torch.float32], EPS[torch.bfloat16]
+    assert rounding_floor(torch.float32) == pytest.approx(70 * single, rel=1e-12)
+    assert rounding_floor(torch.bfloat16) == pytest.approx(6 * half + 64 * single, rel=1e-12)
+    assert rounding_floor(torch.float64) == pytest.approx(70 * EPS[torch.float64], rel=1e-12)
+    assert rounding_floor(torch.float32, 100) == pytest.approx(120 * single, rel=1e-12)
+    here, later = Floors.of(torch.bfloat16), Floors.of(torch.bfloat16, 100)
+    assert here.icl == here.ft == later.ft == rounding_floor(torch.bfloat16)
+    assert later.icl == rounding_floor(torch.bfloat16, 100)
+
+
 def test_what_makes_no_floor_is_refused():
     with pytest.raises(ValueError, match=r"floating point dtype, got torch\.int64"):
         rounding_floor(torch.int64)

@@ -114,9 +114,21 @@ def test_it_is_undefined_where_the_measure_is():
     assert high.values.isnan().all()
 
 
+def test_a_batch_of_no_query_has_no_value():
+    zero_shot, icl, finetuned = scores()
+    nobody, partner = torch.zeros(0, dtype=torch.int64), derangement(len(LENGTHS), 3)
+    null = delta_shared_baseline(
+        finetuned[:0], icl, columns("left"), zero_shot=zero_shot, partner=partner, examples=nobody
+    )
+    assert null.values.shape == (0, 2, 3)
+
+
 def test_what_does_not_fit_is_refused():
     zero_shot, icl, finetuned = scores()
     tokens, partner = columns("right"), derangement(len(LENGTHS), 3)
+    for before, after in ((zero_shot[:, :1], icl), (zero_shot, icl[:, :1])):
+        with pytest.raises(ValueError, match=r"\[N, L, H, Q\] for all, got zero_shot .*, icl "):
+            delta_shared_baseline(finetuned, after, tokens, zero_shot=before, partner=partner)
     with pytest.raises(ValueError, match=r"for 2 examples, got \(6, 2, 3, 5\)"):
         delta_shared_baseline(
             finetuned, icl, tokens, zero_shot=zero_shot, partner=partner, examples=torch.tensor([0, 1])

@@ -11,6 +11,7 @@ import torch
 
 from iclprobe.probes import (
     Interval,
+    MeanAndStd,
     bootstrap_mean,
     bootstrap_ratio,
     derangement,
@@ -126,7 +127,34 @@ def test_seeds_reproduce_pair_and_ignore_global_state(monkeypatch):
     torch.testing.assert_close(chunked.high, first.high)
 
 
+def test_unasked_there_are_2000_resamples_and_one_may_be_asked_for():
+    values = torch.tensor([1.0, 2.0, 4.0])
+    for interval in (bootstrap_mean(values, seed=0), bootstrap_ratio(values, 2 * values, seed=0)):
+        assert (interval.resamples, interval.level) == (2000, 0.95)
+    single = bootstrap_mean(values, seed=0, resamples=1)
+    drawn = np.random.default_rng(0).integers(3, size=3)
+    assert float(single.low) == float(single.high) == pytest.approx(float(values[drawn].mean()))
+
+
+def test_two_queries_are_enough_for_an_interval():
+    values = torch.tensor([[1.0], [2.0]])
+    for statistic in (None, mean_over_layers):
+        interval = bootstrap_mean(values, seed=0, statistic=statistic)
+        assert (float(interval.low), float(interval.high)) == (1.0, 2.0)
+
+
 def test_bad_bootstrap_input_is_refused():
+    for level in (0.0, -0.5, 1.0, 1.5):
+        with pytest.raises(ValueError, match=f"0 < level < 1, got 2000 and {level}"):
+            bootstrap_mean(torch.zeros(3), seed=0, level=level)
+    with pytest.raises(ValueError, match=r"one row per query, got \(3, 2\) and \(3,\)"):
+        bootstrap_ratio(torch.zeros(3, 2), torch.ones(3), seed=0)
+    with pytest.raises(ValueError, match=r"denominators \(3, 3\) do not fit numerators \(3, 2\)"):
+        bootstrap_ratio(torch.zeros(3, 2), torch.ones(3, 3), seed=0)
+    with pytest.raises(ValueError, match="infinity or NaN"):
+        bootstrap_ratio(torch.zeros(2), torch.tensor([1.0, math.inf]), seed=0)
+    with pytest.raises(ValueError, match="the smallest is -2"):
+        bootstrap_ratio(torch.zeros(3), torch.tensor([1.0, -2.0, -1.0]), seed=0)
     with pytest.raises(ValueError, match="infinity"):
         bootstrap_mean(torch.tensor([1.0, math.inf]), seed=0)
     with pytest.raises(ValueError, match=r"got 0 and 0\.95"):
@@ -156,6 +184,9 @@ def test_mean_and_std_over_draws():
     assert table.mean.tolist() == [2.0, 5.0]
     assert float(table.std[0]) == pytest.approx(math.sqrt(2)) and table.std[1].isnan()
     assert table.count.tolist() == [2, 1]
+    for wrong in range(3):
+        with pytest.raises(ValueError, match=r"must have one shape, got .*\(3,\)"):
+            MeanAndStd(*(torch.zeros(3 if place == wrong else 2) for place in range(3)))
     with pytest.raises(ValueError, match="scalar"):
         mean_and_std(torch.tensor(1.0))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from iclprobe.probes import THRESHOLDS, fraction_below, weight_statistics
-from iclprobe.probes.weight_entries import largest_entry, undefined_entries
+from iclprobe.probes.weight_entries import largest_entry, undefined_entries, weight_entries
+from iclprobe.probes.weights import require_weight
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 
@@ -122,6 +124,7 @@ def test_a_matrix_without_a_defined_entry_has_no_numbers() -> None:
         got = weight_statistics(torch.full((4, 4), math.nan, dtype=dtype), heads=2)
         assert (got.entries, got.undefined) == (0, 16)
         assert got.below.isnan().all() and math.isnan(got.mean_absolute)
+        assert math.isnan(got.standard_deviation) and math.isnan(got.excess_kurtosis)
 
 
 def test_a_constant_matrix_has_no_kurtosis_and_one_of_zeros_no_rank() -> None:
@@ -130,10 +133,55 @@ def test_a_constant_matrix_has_no_kurtosis_and_one_of_zeros_no_rank() -> None:
     assert math.isnan(weight_statistics(torch.zeros(3, 4)).stable_rank)
 
 
+@DTYPES
+def test_entries_are_counted_head_by_head_and_none_is_below_what_is_no_number(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[0.0, -0.5, 3.0], [math.nan, 0.25, -1.0]], dtype=dtype)
+    counts, defined = weight_entries(weight, 2).below([0.0, math.nan, 0.5, 0.75, math.inf])
+    assert counts.tolist() == [[0, 0, 1, 2, 3], [0, 0, 1, 1, 2]]
+    assert defined.tolist() == [3, 2]
+    assert counts.dtype == defined.dtype == torch.float64
+
+
+@DTYPES
+def test_the_spread_of_tiny_entries_is_that_of_large_ones(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[0.0, 1.0, 2.0, 5.0]])
+    large, tiny = weight_statistics(weight.to(dtype)), weight_statistics((weight / 1024).to(dtype))
+    assert tiny.excess_kurtosis == pytest.approx(large.excess_kurtosis, rel=1e-5)
+    assert tiny.stable_rank == pytest.approx(1.0)
+    assert tiny.standard_deviation == pytest.approx(large.standard_deviation / 1024, rel=1e-5)
+
+
+def test_the_largest_entry_of_weights_of_one_byte() -> None:
+    weight = torch.tensor([[0.5, -4.0], [1.0, 2.0]]).to(torch.float8_e4m3fn)
+    assert largest_entry(weight) == 4.0 and undefined_entries(weight) == 0
+
+
 def test_what_is_no_weight_is_refused() -> None:
     with pytest.raises(ValueError, match="matrix of floating point"):
         weight_statistics(torch.zeros(2, 2, dtype=torch.int8))
-    with pytest.raises(ValueError, match="3 heads"):
-        weight_statistics(torch.zeros(4, 4), heads=3)
-    with pytest.raises(ValueError, match="at least 0"):
-        fraction_below(torch.zeros(2, 2), (-1.0,))
+    for wrong in (torch.zeros(2, 2, 2), torch.zeros(4), torch.zeros(0, 3), torch.zeros(3, 0)):
+        with pytest.raises(ValueError, match="matrix of floating point"):
+            weight_statistics(wrong)
+    for heads in (3, 0, -2):
+        with pytest.raises(ValueError, match=f"4 rows do not hold {heads} heads"):
+            weight_statistics(torch.zeros(4, 6), heads=heads)
+    for thresholds in ((-1.0,), (0.5, -1.0), (math.nan, 0.5), ()):
+        with pytest.raises(ValueError, match="at least 0"):
+            fraction_below(torch.zeros(2, 2), thresholds)
+
+
+def test_one_entry_and_an_odd_number_of_rows_are_a_matrix() -> None:
+    require_weight(torch.zeros(1, 1))
+    require_weight(torch.zeros(3, 2))
+    assert weight_statistics(torch.tensor([[0.5]])).mean_absolute == 0.5
+
+
+def test_the_thresholds_are_those_of_the_figures_unless_others_are_given() -> None:
+    assert weight_statistics(torch.ones(2, 2)).thresholds == (0.01, 0.001, 0.0001, 0.00001, 0.000001)
+
+
+def test_statistics_made_by_hand_have_one_fraction_a_threshold() -> None:
+    right = weight_statistics(torch.ones(2, 2))
+    for name in ("below", "below_relative"):
+        with pytest.raises(ValueError, match="expected 5 fractions"):
+            dataclasses.replace(right, **{name: torch.zeros(4)})

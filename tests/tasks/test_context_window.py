@@ -9,7 +9,7 @@ from shared_material import shared, shared_tokenizer
 from iclprobe.errors import UserError
 from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.demonstrations import draw_demonstrations
-from iclprobe.tasks.prompts import build_prompts
+from iclprobe.tasks.prompts import build_prompts, shown_demonstrations, training_sequences
 from iclprobe.tasks.record_length import filter_long_records
 from iclprobe.tasks.task import Record, Task, Template
 
@@ -50,7 +50,7 @@ def test_the_first_demonstration_that_does_not_fit_ends_the_prompt_even_if_a_lat
     tokenizer = word_tokenizer(WORDS, front=("<s>",))
     long = "one two three four five six"
     prompts = build_prompts(tokenizer, COUNTING, records("one", long, "two"), records("four"), 20)
-    assert prompts.demonstrations_used == 1
+    assert prompts.demonstrations_used == len(prompts.shown) == 1
     assert prompts.demonstrations_asked == 3
 
 
@@ -87,6 +87,38 @@ def test_a_demonstration_too_long_to_finetune_on_is_refused() -> None:
         )
 
 
+def test_a_demonstration_that_fills_the_context_may_be_finetuned_on() -> None:
+    tokenizer = word_tokenizer(WORDS, front=("<s>",))
+    long = " ".join(["one"] * 10)
+    prompts = build_prompts(
+        tokenizer, COUNTING, records("one", long), records("four"), 22, match_demonstrations=False
+    )
+    assert [len(sequence.ids) for sequence in prompts.training] == [4, 22]
+    # Behind it no query fits: it is not shown, and nothing says so but the count.
+    assert len(prompts.shown) == prompts.demonstrations_used == 1
+
+
+@pytest.mark.parametrize(("context_length", "kept"), [(None, 3), (6, 3), (5, 2), (4, 1)])
+def test_records_are_finetuned_on_that_fit_with_their_label(context_length: int | None, kept: int) -> None:
+    tokenizer = word_tokenizer(WORDS, front=("<s>",))
+    template = Template("t", "{text}:", ("bad", "very good"), "\n", label_prefix="")
+    # "one:" is 2 tokens and ":one:" 3, "bad" is 1 and "very good" 3; begin of sequence is one more.
+    asked = records("one", "one", "one", labels=(0, 1, 0))
+    lengths = [len(each.ids) for each in training_sequences(tokenizer, template, asked, None)]
+    assert lengths == [4, 6, 4]
+    longer = records("one", "one", ":one", labels=(0, 1, 0))
+    fitting = training_sequences(tokenizer, template, longer, context_length)
+    assert sorted(len(each.ids) for each in fitting) == [4, 5, 6][:kept]
+
+
+def test_one_record_is_enough_and_none_that_fits_is_refused() -> None:
+    tokenizer = word_tokenizer(WORDS, front=("<s>",))
+    (only,) = training_sequences(tokenizer, COUNTING, records("one"), 4)
+    assert len(only.ids) == 4 and len(shown_demonstrations(tokenizer, COUNTING, records("one"))) == 1
+    with pytest.raises(UserError, match="None of 2 training records fits the context of 3 tokens"):
+        training_sequences(tokenizer, COUNTING, records("one", "two"), 3)
+
+
 def test_strict_shots_refuses_to_leave_out_a_demonstration() -> None:
     tokenizer = word_tokenizer(WORDS, front=("<s>",))
     demonstrations = records("one", "two", "three")
@@ -112,7 +144,7 @@ def test_no_usable_query_and_no_fitting_demonstration_are_refused() -> None:
     ):
         build_prompts(tokenizer, COUNTING, records("one"), records("two", "three four"), 3)
     with pytest.raises(UserError, match="No demonstration fits: the first has 4 tokens, the longest query 4"):
-        build_prompts(tokenizer, COUNTING, records("one"), records("two"), 9)
+        build_prompts(tokenizer, COUNTING, records("one", ":one"), records("two"), 9)
     with pytest.raises(UserError, match="no query to ask"):
         build_prompts(tokenizer, COUNTING, records("one"), (), 9)
 

@@ -150,3 +150,15 @@ def test_real_texts_survive_both_dialects(tmp_path: Path, name: str) -> None:
     ]
     for path in files:
         assert read_records(path, form) == rows
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("quoting", ["none", "minimal"])
+def test_a_record_with_a_field_too_few_is_refused_wherever_it_stands(
+    tmp_path: Path, quoting: str, place: int
+) -> None:
+    lines = ["text\tlabel", *("plain\t0" if line != place else "alone" for line in (1, 2, 3))]
+    with pytest.raises(
+        UserError, match=rf"line {place + 1} has 1 fields and the header names 2 \(text, label\)"
+    ):
+        fields(write(tmp_path / "short.tsv", *lines), quoting=quoting)

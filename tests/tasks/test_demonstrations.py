@@ -122,3 +122,16 @@ def test_queries_are_all_in_file_order_or_a_seeded_sample_in_file_order() -> Non
     assert {by_label.validation[index].label for index in choose_queries(by_label, 30)} == {0, 1, 2}
     with pytest.raises(UserError, match="0"):
         choose_queries(MANY, 0)
+
+
+def test_a_seed_draws_what_it_has_always_drawn() -> None:
+    """Whoever repeats a run that was written down with its seed asks the same records."""
+
+    def numbers(records: tuple[Record, ...]) -> list[int]:
+        return [int(record.fields["text"].split()[1]) for record in records]
+
+    assert numbers(draw_demonstrations(MANY, 5, 0)) == [17, 10, 35, 43, 57]
+    assert numbers(draw_demonstrations(MANY, 5, 0, order=1)) == [17, 35, 43, 10, 57]
+    assert numbers(draw_demonstrations(MANY, 5, 0, balanced=True)) == [17, 35, 57, 3, 10]
+    assert numbers(held_out_records(MANY, (), 4, 0)) == [4, 50, 54, 59]
+    assert choose_queries(MANY, 6) == choose_queries(MANY, 6, seed=1) == (1, 24, 31, 48, 50, 53)

@@ -175,6 +175,11 @@ def test_a_begin_of_sequence_token_written_into_the_template_is_refused() -> Non
     template = Template("t", "<s>{text}:", ("no", "yes"), "\n")
     with pytest.raises(UserError, match="begins with '<s>', which this tokenizer puts in front by itself"):
         build_prompts(shared_tokenizer("stories260k"), template, records("a"), records("b"), None)
+    # One text among others is enough, be it a demonstration's.
+    plain = Template("t", "{text}:", ("no", "yes"), "\n")
+    for shown, asked in ((("<s>a", "b"), ("c", "d")), (("a", "b"), ("c", "<s>d"))):
+        with pytest.raises(UserError, match="begins with '<s>'"):
+            build_prompts(shared_tokenizer("stories260k"), plain, records(*shown), records(*asked), None)
 
 
 def test_an_end_token_that_the_tokenizer_adds_appears_nowhere() -> None:
@@ -213,6 +218,13 @@ def test_a_separator_that_is_the_unknown_token_is_warned_about_and_flagged() -> 
     with pytest.warns(UserWarning, match=r"The separator '\\n\\n' is .* the unknown token"):
         prompts = build_prompts(tokenizer, template, records("a"), records("b"), None)
     assert prompts.separator_unknown
+
+
+def test_a_warning_points_at_whoever_asked_for_the_prompts() -> None:
+    template = Template("t", TEMPLATE.query, TEMPLATE.label_words, "\n\n")
+    with pytest.warns(UserWarning, match="unknown token") as warned:
+        build_prompts(shared_tokenizer("babyllama-tok105"), template, records("a"), records("b"), None)
+    assert [warning.filename for warning in warned] == [__file__]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ def test_records_are_read_only_hashable_and_can_be_pickled() -> None:
         ("{0} {text}", ("a", "b"), r"field \{0\}"),
         ("{text.upper}", ("a", "b"), r"field \{text.upper\}"),
         ("{text}", ("a", " "), "label 1 is empty"),
+        ("{text!r}:", ("a", "b"), r"has \{text!r\}: .*, so write \{text\}"),
+        ("{text:>9}:", ("a", "b"), r"has \{text:>9\}: .*, so write \{text\}"),
+        ("{text} {Label}:", ("a", "b"), r"names \{Label\}, which would show the model the right answer"),
     ],
 )
 def test_templates_that_cannot_be_filled_are_refused(

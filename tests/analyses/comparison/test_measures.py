@@ -22,8 +22,9 @@ from iclprobe.probes import SimAOU
 
 INTERVALS = Intervals(resamples=200, level=0.9)
 
+# Every count below differs between the settings, and between every two of them, so that none can stand for another.
 GOLD = [1, 1, 1, 0, 0, 0]
-PREDICTIONS = {"zsl": [0, 0, 0, 0, 0, 1], "icl": [1, 1, 0, 0, 0, 0], "ft": [1, 0, 1, 0, 1, 1]}
+PREDICTIONS = {"zsl": [0, 0, 0, 0, 0, 1], "icl": [1, 1, 0, 0, 0, 0], "ft": [1, 1, 1, 1, 1, 1]}
 
 
 def hand_made_draw() -> Draw:
@@ -55,13 +56,13 @@ def by_name(draw: Draw, agreement: str = "same_label") -> dict[str, Measure]:
         ("calibrated accuracy, finetuned", 3, 6),
         ("accuracy over the vocabulary, zero-shot", 0, 6),
         ("accuracy over the vocabulary, ICL", 2, 6),
-        ("accuracy over the vocabulary, finetuned", 2, 6),
+        ("accuracy over the vocabulary, finetuned", 3, 6),
         ("predictions changed by ICL", 3, 6),
-        ("predictions changed by finetuning", 3, 6),
-        ("Rec2FTP", 1, 2),
-        ("Jaccard, all changes", 1, 5),
-        ("Jaccard, correct changes", 1, 4),
-        ("Jaccard, incorrect changes", 0, 1),
+        ("predictions changed by finetuning", 5, 6),
+        ("Rec2FTP", 2, 3),
+        ("Jaccard, all changes", 2, 6),
+        ("Jaccard, correct changes", 2, 4),
+        ("Jaccard, incorrect changes", 0, 2),
     ],
 )
 def test_ratios_are_those_counted_by_hand(name: str, numerator: int, denominator: int) -> None:
@@ -117,3 +118,20 @@ def test_over_draws_gives_mean_and_sample_deviation_of_the_draws_that_have_a_val
     (single,) = over_draws([column(10.0)])
     assert single.mean == 10.0
     assert math.isnan(single.std)
+
+
+def test_every_interval_has_the_level_and_the_resamples_that_were_asked_for() -> None:
+    draw = made_draw(n=30)
+    asked = {name: Intervals(*options) for name, options in (("wide", (200, 0.9)), ("narrow", (200, 0.3)))}
+    few = Intervals(3, 0.9)
+    measured = {name: measures_of(draw, "same_label", intervals) for name, intervals in asked.items()}
+    for wide, narrow, rough in zip(*measured.values(), measures_of(draw, "same_label", few), strict=True):
+        if wide.low == wide.high:
+            assert wide.value in (0.0, 100.0)  # Of what is never so, or always, all resamples say the same.
+            continue
+        assert narrow.high - narrow.low < wide.high - wide.low, wide.name
+        assert (rough.low, rough.high) != (wide.low, wide.high), wide.name
+    profiled = {name: layer_profiles_of(draw, intervals) for name, intervals in asked.items()}
+    for wide, narrow, rough in zip(*profiled.values(), layer_profiles_of(draw, few), strict=True):
+        assert (narrow.high - narrow.low < wide.high - wide.low).all(), wide.name
+        assert not torch.equal(rough.low, wide.low), wide.name

@@ -1,0 +1,1 @@
+"""Changes the source in one place after another and asks whether a test of the same package notices."""
