@@ -6,7 +6,7 @@ but their name stand together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -109,7 +109,6 @@ _LATENT = replace(
     layout="latent",
     geometry=latent_geometry,
 )
-_GATED = replace(_LLAMA, layout="gated", hybrid=True)
 _GPT2 = Family(
     "gpt2", ("transformer.h",), "attn", "c_proj", "mlp.c_proj", ("c_attn",), "thirds", transposed=True
 )
@@ -190,20 +189,6 @@ _SHAPES: dict[str, Family] = {
     ),
     # Latent attention.
     "deepseek_v2 deepseek_v3 axk1 glm4_moe_lite minicpm3 youtu": _LATENT,
-    # Between the attention layers lie layers of other kinds.
-    "qwen3_next qwen3_5_text qwen3_5_moe_text": _GATED,
-    "bamba jamba": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward"), hybrid=True),
-    "falcon_h1": replace(_LLAMA, mlp_output="feed_forward"),
-    "olmo_hybrid minimax": replace(_LLAMA, hybrid=True),
-    "granitemoehybrid": replace(_LLAMA, mlp_output=(), hybrid=True),
-    "lfm2 lfm2_moe": replace(
-        _LLAMA, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True
-    ),
-    "lfm3": replace(_LLAMA, mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True),
-    "nemotron_h": replace(_LLAMA, attention="mixer", mlp_output=(), hybrid=True),
-    "recurrent_gemma": replace(
-        _LLAMA, attention="temporal_block", mlp_output="mlp_block.down_proj", hybrid=True
-    ),
     # Laid out as OPT is, the decoders of models with an encoder among them.
     "opt": _OPT,
     "bart blenderbot blenderbot-small marian mbart pegasus plbart": replace(
@@ -294,10 +279,3 @@ def resolve_family(config: PretrainedConfig) -> Family:
 def listed_family(config: PretrainedConfig) -> Family | None:
     """Return the row of a model's configuration, or None where the table has none."""
     return _FAMILIES.get(model_type_of(config))
-
-
-def listed_types() -> Iterator[str]:
-    """Yield the causal model types of the installed transformers whose text decoder has a row."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as CAUSAL
-
-    yield from (name for name in CAUSAL if name in _FAMILIES)
