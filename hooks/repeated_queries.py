@@ -57,7 +57,8 @@ class RepeatedQueries:
         tokens = sum(batch.tokens.numel() for batch in self._batches)
         size = tokens * model.width * model.dtype.itemsize
         fits = size <= _SHARE_OF_MEMORY * free_memory(model.device)
-        self.keeps = first_trained_layer > 0 and not self._run.continues and fits
+        alone = first_trained_layer > 0 and not self._run.continues and not model.family.shares_keys
+        self.keeps = alone and fits
         self._partial = PartialForward(model) if self.keeps else None
         self._hidden: dict[int, Tensor] = {}
 

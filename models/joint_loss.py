@@ -51,7 +51,9 @@ class JointLoss:
         self._model, self._trained, self._recipe, self._forward_size = model, trained, recipe, forward_size
         self._watched = dict(watched)
         self._watched_parameters = [model.module.get_parameter(piece.name) for piece in watched.values()]
-        self._frozen = FrozenLayers(model, 0 if watched else lowest_layer(trained.layers), recipe)
+        # Layers that take keys and values of layers below need these to run.
+        whole = bool(watched) or model.family.shares_keys
+        self._frozen = FrozenLayers(model, 0 if whole else lowest_layer(trained.layers), recipe)
         self._scales = loss_scales(model)
         self.watched_gradients: Mapping[str, Tensor] = {}
 

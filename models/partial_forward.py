@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from .exclusive_use import exclusive
 from .loading import LanguageModel
 from .rotation import fresh_rotation
@@ -103,7 +104,7 @@ class PartialForward:
     def run_layer(self, index: int, hidden: Tensor, call: LayerCall) -> Tensor:
         """Run one layer and return its output, ``[B, S, d]``."""
         output = self._layers[index](hidden, *call.args, **call.kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        return output[0] if isinstance(output, tuple | list) else output
 
     def read_out(self, hidden: Tensor, inputs: Mapping[str, Any]) -> Tensor:
         """Return the logits that the final norm and the unembedding make of a layer's output.
@@ -117,7 +118,16 @@ class PartialForward:
 
     @contextmanager
     def _passing(self, indices: range, give: Callable[[int, Tensor, LayerCall], Tensor]) -> Iterator[None]:
-        """Replace the forward of some layers by a function of their input."""
+        """Replace the forward of some layers by a function of their input.
+
+        Raises:
+            UserError: If layers need more of those below than what enters them.
+        """
+        if indices and self._model.family.shares_keys:
+            raise UserError(
+                f"layers of {self._model.name!r} take keys and values of layers below, so none can run without them: "
+                "finetune by the model's own loss"
+            )
         changed: list[tuple[torch.nn.Module, Any]] = []
         with exclusive(self._model.module, "running some layers alone"):
             try:
@@ -159,7 +169,7 @@ def _output_lengths(model: LanguageModel, layers: list[torch.nn.Module]) -> list
 
     def look(index: int) -> Callable[..., None]:
         def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
-            lengths[index] = len(output) if isinstance(output, tuple) else None
+            lengths[index] = len(output) if isinstance(output, tuple | list) else None
 
         return hook
 
