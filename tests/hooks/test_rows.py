@@ -188,6 +188,7 @@ def test_rows_of_a_softmax_are_taken_as_they_are_and_hidden_by_lowest_numbers_or
             assert torch.equal(got.scores[b, p], scores[b, :, row])
             hidden = masked[b, 0, row].clone() if hides else torch.zeros(KEYS, dtype=torch.bool)
             hidden[[1, 4]] = True
+            hidden |= torch.arange(KEYS) > PAST + row
             assert got.visible[b, p, 0].tolist() == (~hidden).tolist()
     assert got.visible.shape == (BATCH, ROWS.shape[1], 1, KEYS) and got.sinks is None
 
@@ -197,7 +198,10 @@ def test_one_mask_for_the_whole_batch_hides_by_the_threshold_of_its_own_dtype() 
     mask = torch.zeros(1, 1, TOKENS, KEYS, dtype=torch.float16)
     mask[..., 5] = torch.finfo(torch.float16).min
     got = softmax_rows(scores.bfloat16(), mask, wanted())
-    assert got.visible[:, :, 0].all(0).all(0).tolist() == [c != 5 for c in range(KEYS)]
+    for b in range(BATCH):
+        for p, row in enumerate(ROWS[b].tolist()):
+            seen_keys = [c != 5 and c <= PAST + row for c in range(KEYS)]
+            assert got.visible[b, p, 0].tolist() == seen_keys
     assert got.scores.dtype == torch.float32
 
 
@@ -205,7 +209,7 @@ def test_a_modules_own_mask_hides_from_half_of_the_lowest_number_on() -> None:
     scores = drawn(BATCH, HEADS, TOKENS, 4, seed=7)
     mask = torch.zeros(1, 1, TOKENS, 4)
     mask[..., :3] = LOWEST * torch.tensor([0.6, 0.5, 0.49])
-    got = softmax_rows(scores, mask, Wanted(ROWS, 0, TOKENS, 0))
+    got = softmax_rows(scores, mask, Wanted(ROWS, PAST, 1, 0))
     assert got.visible[0, 0, 0].tolist() == [False, False, True, True]
 
 
