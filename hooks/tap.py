@@ -143,8 +143,7 @@ class Recorder:
             self._wanted = None
 
     def _keep(self, name: str, part: LayerParts, tensor: Tensor) -> None:
-        earlier = self._layers.get((name, part.index))
-        if earlier is not None and not torch.equal(earlier, tensor):
+        if (name, part.index) in self._layers:
             raise UserError(
                 f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward, "
                 "and a capture holds one: leave this layer out of the plan's layers"

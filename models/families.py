@@ -153,7 +153,7 @@ _SHAPES: dict[str, Family] = {
     " ernie4_5 ernie4_5_moe exaone_moe flex_olmo flint glm glm4 glm4_moe granite_swa helium"
     " hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 kolibri1 laguna mellum"
     " minimax_m2 ministral ministral3 nanochat nemotron olmoe qwen2_moe solar_open vaultgemma afmoe beam bitnet"
-    " diffllama phimoe": _LLAMA,
+    " phimoe": _LLAMA,
     # Doge adds a bias to each key, and looks for its attention in a registry of its own.
     "doge": replace(_LLAMA, route="functional", score_spaces=frozenset()),
     "gemma4_text gemma4_unified_text": replace(_LLAMA, shares_keys=True, geometry=layered_geometry),

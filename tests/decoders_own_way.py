@@ -33,7 +33,6 @@ OWN_WAY = by_name(
         },
         {"n_embd": 32, "dff": 48, "n_layer": 3, "n_head": HEADS, "n_positions": CONTEXT},
     ),
-    like_llama("diffllama", "bias gqa", paths={"softmaxes": 2}, head_dim=8, attention_bias=True),
     like_llama("doge", "bias qk_norm key_bias gqa", attention_bias=True, keep_window_size=CONTEXT),
     other(
         "gpt_neox_japanese",
