@@ -44,10 +44,9 @@ def hybrid(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         num_experts_per_tok=1,
         moe_intermediate_size=16,
         shared_expert_intermediate_size=16,
-        attn_implementation="eager",
     )
     torch.manual_seed(0)
-    yield AutoModelForCausalLM.from_config(config).eval()
+    yield AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
 
 
 def test_attention_layers_of_a_hybrid_are_captured_and_named(hybrid: Any) -> None:
