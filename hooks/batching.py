@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..models.inner_width import inner_width
 from ..models.loading import LanguageModel
 
 if TYPE_CHECKING:
@@ -44,10 +45,7 @@ def bytes_per_prompt(model: LanguageModel, tokens: int, past: int) -> int:
     size = model.dtype.itemsize
     geometry = model.geometry
     cache = 2 * model.n_layers * geometry.key_value_heads * geometry.head_width * (past + tokens) * size
-    inner = getattr(config, "intermediate_size", None) or 4 * model.width
-    # Gemma 3n lists one width a layer.
-    inner = max(inner) if isinstance(inner, (list, tuple)) else inner
-    activations = tokens * (8 * model.width + 3 * inner) * size
+    activations = tokens * (8 * model.width + 3 * inner_width(model)) * size
     forms_scores = model.family.route == "functional" or model.attention_implementation == "eager"
     scores = 3 * geometry.heads * tokens * (past + tokens) * 4 if forms_scores else 0
     return cache + activations + scores + 3 * 4 * config.vocab_size

@@ -63,7 +63,6 @@ class Family:
         hybrid: Whether there may be layers of another kind between (linear attention, state space, MLP alone).
         shares_keys: Whether there may be layers without W_K and W_V, which take those of a layer below.
         geometry: Head counts and widths from the configuration and the layer's number.
-        derived: Whether the row was found by looking at one model, rather than written down.
         output_bias: A bias of the output projection that the attention module holds as a parameter of its own.
         stream: Which of several residual streams, where layers hand on ``[streams, B, S, d]``, is the one they read.
     """
@@ -82,7 +81,6 @@ class Family:
     hybrid: bool = False
     shares_keys: bool = False
     geometry: Callable[[PretrainedConfig, int], HeadGeometry] = head_geometry
-    derived: bool = False
     output_bias: str = ""
     stream: int | None = None
 
@@ -160,8 +158,9 @@ _SHAPES: dict[str, Family] = {
     "gemma3n_text": replace(_LLAMA, shares_keys=True, stream=0),
     "mimo_v2_flash": replace(_LLAMA, geometry=windowed_geometry),
     "llama4_text": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward")),
-    "granitemoe granitemoe_swa": replace(_LLAMA, mlp_output="block_sparse_moe"),
-    "granitemoeshared": replace(_LLAMA, mlp_output=()),
+    "granitemoe": replace(_LLAMA, mlp_output="block_sparse_moe"),
+    # Experts and a shared MLP beside them: no one module gives their sum.
+    "granitemoeshared granitemoe_swa": replace(_LLAMA, mlp_output=()),
     "moshi": replace(
         _LLAMA,
         output_projection="o_proj.linear",

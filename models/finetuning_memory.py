@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..tasks.prompt_set import TrainingSequence
+from .inner_width import inner_width
 from .loading import LanguageModel
 from .parameters import TrainedSlice, count_parameters, first_trained_layer, select_parameters
 from .recipe import Recipe
@@ -68,7 +69,7 @@ def _graph_bytes(
 ) -> int:
     """Return what autograd keeps of the largest forward, logits included."""
     config = model.module.config.get_text_config()
-    inner = getattr(config, "intermediate_size", None) or 4 * model.width
+    inner = inner_width(model)
     layers = model.n_layers - first_trained_layer(model, recipe, seed)
     if recipe.schedule == "layer_causal":
         layers = 1

@@ -26,8 +26,10 @@ class AttentionProjection:
             value have fewer heads and are not expanded. The columns of the output projection come head by
             head, ``[d, heads * head_width]``.
         bias: ``[out]``, or None.
-        geometry: Head counts and width, or None where nothing tells them.
+        geometry: Head counts and widths, or None where nothing tells them.
         name: The tensor it was read from.
+        width: Width of the residual stream, d, or None where nothing tells it. Under latent attention W_Q, W_K and
+            W_V read a latent vector of another width.
     """
 
     layer: int
@@ -36,6 +38,7 @@ class AttentionProjection:
     bias: Tensor | None
     geometry: HeadGeometry | None
     name: str
+    width: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes that contradict each other."""
@@ -71,7 +74,7 @@ class ProjectionFile:
     Attributes:
         label: What messages call the checkpoint.
         family_name: Its family, or None where a pattern took the place of one.
-        geometry: Head counts and width, or None where nothing tells them.
+        geometry: Head counts and widths, of the first layer asked for; None where nothing tells them.
         n_layers: Number of layers, L.
         keys: The (layer, matrix) pairs that were asked for, layer by layer.
     """
@@ -87,6 +90,7 @@ class ProjectionFile:
         layers: Mapping[int, LayerRows],
         transposed: bool,
         device: torch.device,
+        width: int | None,
     ) -> None:
         """Check every shape; `open_projections` is what makes one of these.
 
@@ -99,6 +103,7 @@ class ProjectionFile:
             layers: How the weights of each layer are to be read.
             transposed: Whether weights are stored ``[in, out]``.
             device: Where tensors go.
+            width: Width of the residual stream.
 
         Raises:
             UserError: If a stored shape does not fit the family.
@@ -114,6 +119,7 @@ class ProjectionFile:
         self._layers = layers
         self._transposed = transposed
         self._device = device
+        self._width = width
         self._last_fused: tuple[str, Tensor, Tensor | None] | None = None
         for layer, matrix in self.keys:
             self._check_shape(layer, matrix)
@@ -142,7 +148,9 @@ class ProjectionFile:
             rows = _as_slice(own, self._device)
             weight, bias = self._load_fused(name)
             weight, bias = weight[rows], None if bias is None else bias[rows]
-        return AttentionProjection(layer, matrix, weight, bias, self._layers[layer].geometry, name)
+        return AttentionProjection(
+            layer, matrix, weight, bias, self._layers[layer].geometry, name, self._width
+        )
 
     def close(self) -> None:
         """Close the checkpoint's files."""

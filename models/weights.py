@@ -123,19 +123,19 @@ def _resolve(
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
         _refuse_further_layers(label, n_layers, stored, config)
-        # Layers of another kind between have none of these weights, and some take those of a layer below.
+        # Layers of another kind between have none of these weights.
         every_layer = sorted({layer for layer, _ in names}) if family.hybrid else range(n_layers)
     else:
         family = None if family_name is None else family_of(label, config, family_name)
         names = names_by_pattern(source.names, pattern, label)
         every_layer = sorted({layer for layer, _ in names})
         n_layers = every_layer[-1] + 1
-    shares = family is not None and family.shares_keys
+    lacking = _lacking(family, config, n_layers)
     keys: list[tuple[int, Matrix]] = [
         (layer, matrix)
         for layer in (every_layer if layers is None else _select_layers(label, layers, n_layers))
         for matrix in MATRICES
-        if matrix in matrices and not (shares and (layer, matrix) not in names)
+        if matrix in matrices and (layer, matrix) not in lacking
     ]
     if not keys:
         raise UserError(f"{label!r} has no attention weights in the layers asked for: ask for others")
@@ -157,7 +157,24 @@ def _resolve(
         layers=_layer_rows(label, names, family, geometry, config, sorted({layer for layer, _ in keys})),
         transposed=family is not None and family.transposed,
         device=device,
+        width=getattr(config, "hidden_size", None),
     )
+
+
+def _lacking(
+    family: Family | None, config: PretrainedConfig | None, n_layers: int
+) -> frozenset[tuple[int, Matrix]]:
+    """Return which matrices a model has none of, because it takes keys or values from elsewhere (Gemma 3n and 4)."""
+    if family is None or not family.shares_keys:
+        return frozenset()
+    first_sharing = n_layers - (getattr(config, "num_kv_shared_layers", None) or 0)
+    found: set[tuple[int, Matrix]] = set()
+    for layer in range(first_sharing, n_layers):
+        found |= {(layer, "key"), (layer, "value")}
+    if getattr(config, "attention_k_eq_v", False):
+        kinds = getattr(config, "layer_types", None) or ()
+        found |= {(layer, "value") for layer, kind in enumerate(kinds) if kind != "sliding_attention"}
+    return frozenset(found)
 
 
 def _refuse_further_layers(label: str, n_layers: int, stored: int, config: PretrainedConfig | None) -> None:

@@ -269,7 +269,9 @@ def _measure(config: SparsityConfig, projection: AttentionProjection) -> tuple[M
     require_defined(
         statistics.undefined, weight.numel(), projection.name, config.model, config.allow_undefined
     )
-    return MatrixStatistics(projection.layer, projection.matrix, projection.name, statistics), weight.shape[1]
+    return MatrixStatistics(projection.layer, projection.matrix, projection.name, statistics), (
+        projection.width or weight.shape[1]
+    )
 
 
 def _heads(projection: AttentionProjection) -> int | None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_decoders
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, Qwen3NextConfig
 
+from iclprobe.analyses.weights.sparsity import sparsity
 from iclprobe.errors import UserError
 from iclprobe.hooks.capture import capture
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.models import families
 from iclprobe.models.families import Family, register_family
+from iclprobe.models.finetuning_memory import finetuning_bytes
 from iclprobe.models.loading import load_model
 from iclprobe.models.parameters import select_parameters
+from iclprobe.models.recipe import Recipe
 from iclprobe.models.weights import open_projections
+from iclprobe.tasks.prompt_set import TrainingSequence
 
 IDS = [[5, 9, 33, 21, 7, 40, 12, 3, 18]]
 
@@ -97,6 +103,29 @@ def test_latent_keys_and_values_are_told_apart_head_by_head() -> None:
     slices = {piece.name: piece for piece in select_parameters(load_model(model), "attn_v")}
     rows = slices["model.layers.1.self_attn.kv_b_proj.weight"].rows
     assert rows is not None and torch.equal(held[rows], value)
+
+
+def test_the_width_of_latent_attention_is_that_of_the_residual_stream() -> None:
+    model: Any = tiny_decoders.build("deepseek_v3")
+    assert model.config.kv_lora_rank != model.config.hidden_size
+    assert sparsity(model).width == model.config.hidden_size
+
+
+@pytest.mark.parametrize(("name", "lost"), [("gemma4_text", "k_proj"), ("gemma3n_text", "v_proj")])
+def test_a_lost_weight_is_not_taken_for_a_shared_one(name: str, lost: str, tmp_path: Path) -> None:
+    model: Any = tiny_decoders.build(name)
+    kept = {key: value.contiguous() for key, value in model.state_dict().items() if "lm_head" not in key}
+    del kept[f"model.layers.0.self_attn.{lost}.weight"]
+    save_file(kept, tmp_path / "model.safetensors")
+    model.config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"holds no (key|value) weight of layer 0"):
+        open_projections(tmp_path)
+
+
+def test_memory_is_foreseen_where_each_layer_has_a_width_of_its_own() -> None:
+    model = load_model(tiny_decoders.build("gemma3n_text"))
+    sequence = TrainingSequence((5, 6, 7, 8), 3)
+    assert finetuning_bytes(model, Recipe(), [sequence]) > 0
 
 
 def test_layers_that_take_keys_from_below_have_queries_alone() -> None:
