@@ -36,8 +36,6 @@ class Layout:
     mlp_output: str | None
     attending: tuple[int, ...] | None = None
     """The decoder layers that have attention (None: all)."""
-    softmaxes: int = 1
-    """How many softmaxes over the keys one layer takes, all of the same scores."""
     output_bias: str | None = None
     """A bias of the output projection that is a parameter by itself, in the layers that have it."""
     hidden_below: float = HIDDEN_BELOW
@@ -245,9 +243,9 @@ def witnessed(model: torch.nn.Module, ids: Sequence[int]) -> list[Witnessed]:
     with _SoftmaxWitness(length) as witness:
         _forward(twin, ids)
     layers, layout = attention_layers(twin), layout_of(twin)
-    calls = _one_a_layer(witness.calls, len(layers), layout.softmaxes)
+    assert len(witness.calls) == len(layers), f"{len(witness.calls)} softmaxes in {len(layers)} layers"
     records = []
-    for (given, probabilities), layer in zip(calls, layers, strict=True):
+    for (given, probabilities), layer in zip(witness.calls, layers, strict=True):
         scores = given.reshape(-1, length, given.shape[-1])
         pattern = probabilities.reshape(-1, length, given.shape[-1])[..., :length]
         sinks: Any = getattr(layer.get_submodule(layout.attention), "sinks", None)
@@ -261,15 +259,6 @@ def witnessed(model: torch.nn.Module, ids: Sequence[int]) -> list[Witnessed]:
         visible = scores > layout.hidden_below
         records.append(Witnessed(scores.masked_fill(~visible, float("nan")), visible, pattern))
     return records
-
-
-def _one_a_layer(
-    calls: list[tuple[torch.Tensor, torch.Tensor]], layers: int, softmaxes: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    assert len(calls) == layers * softmaxes, f"{len(calls)} softmaxes in {layers} layers"
-    for first in range(0, len(calls), softmaxes):
-        assert all(torch.equal(calls[first][0], call[0]) for call in calls[first : first + softmaxes])
-    return calls[::softmaxes]
 
 
 def _outputs(model: torch.nn.Module, ids: Sequence[int], path: str) -> list[torch.Tensor]:
