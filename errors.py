@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from pathlib import PurePath
 
 LONGEST_VALUE = 60
 """Characters of a value that a message quotes."""
@@ -22,7 +23,7 @@ class UserError(ValueError):
 def shown(value: object) -> str:
     """Return a value as messages quote it: escaped, on one line and at most 60 characters, however large it is."""
     try:
-        text = _BRIEF.repr(value)
+        text = _BRIEF.repr(str(value) if isinstance(value, PurePath) else value)
     except ValueError:
         # Python writes no integers of more than 4,300 digits.
         text = f"<{type(value).__name__} of thousands of digits>"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 MANIFEST = "manifest.json"
 """The file that marks a run directory as complete; it is written last."""
@@ -121,17 +121,17 @@ def _require_free(target: Path, overwrite: bool) -> None:
         if not target.exists():
             return
         if not target.is_dir():
-            raise UserError(f"{str(target)!r} is a file: choose another --out for the run directory")
+            raise UserError(f"{shown(target)} is a file: choose another --out for the run directory")
         if not any(target.iterdir()):
             return
     if not is_complete(target):
         raise UserError(
-            f"{str(target)!r} is not empty and no finished run directory (it has no complete {MANIFEST}): "
+            f"{shown(target)} is not empty and no finished run directory (it has no complete {MANIFEST}): "
             "choose another --out, or look into it and remove it yourself"
         )
     if not overwrite:
         raise UserError(
-            f"{str(target)!r} holds a finished run: choose another --out, or replace it with --overwrite"
+            f"{shown(target)} holds a finished run: choose another --out, or replace it with --overwrite"
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from .step_names import before_step, folder_of, is_final, natural_key, short_name, stages_of, step_of
 
 
@@ -77,7 +77,7 @@ def checkpoints_by_step(
     chosen = template or ("{step}" if repo in POCKET_MODELS else "step{step}")
     if "{step}" not in chosen:
         raise UserError(
-            f"the template of revisions {chosen!r} has no {{step}} in it: write step{{step}}, say"
+            f"the template of revisions {shown(chosen)} has no {{step}} in it: write step{{step}}, say"
         )
     return tuple(Checkpoint(repo, chosen.replace("{step}", str(step)), step) for step in sorted(set(steps)))
 
@@ -95,7 +95,9 @@ def checkpoints_matching(pattern: str) -> tuple[Checkpoint, ...]:
     """
     paths = glob.glob(pattern)  # noqa: PTH207 - an absolute pattern is no pattern for Path.glob
     if not paths:
-        raise UserError(f"no path matches {pattern!r}: quote the pattern and check where the checkpoints are")
+        raise UserError(
+            f"no path matches {shown(pattern)}: quote the pattern and check where the checkpoints are"
+        )
 
     def place(path: str) -> tuple[Any, ...]:
         step, stages = step_of(path), [natural_key(stage) for stage in stages_of(path)]
