@@ -106,7 +106,7 @@ class SubjectConfig(Settings):
     separator: str | None = None
     chat_template: Annotated[ChatTemplate, BeforeValidator(_yaml_off)] = "off"
     data: Data | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={}, max_length=1000)
     quoting: Quoting = "auto"
     shots: Shots = 8
     seeds: Seeds = (0,)

@@ -61,8 +61,8 @@ def held_out_records(task: Task, used: Sequence[Record], count: int, seed: int) 
     """
     if count < 1:
         raise UserError(f"Cannot hold out {count} records: ask for at least 1.")
-    shown = {record.texts for record in used}
-    free = [record for record in task.train if record.texts not in shown]
+    used_texts = {record.texts for record in used}
+    free = [record for record in task.train if record.texts not in used_texts]
     if not free:
         raise UserError(
             f"Task {shown(task.name)} has no training record besides its {len(used)} demonstrations to choose a "

@@ -21,6 +21,7 @@ from ...probes.distributions import (
     token_overlap,
     top_tokens,
 )
+from ...settings import Shots
 from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
 from ..cell import Cell
