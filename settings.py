@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 from .errors import UserError, shown
 
@@ -85,11 +88,11 @@ def _sentence(
     source: str,
     options: Mapping[str, str],
 ) -> str:
-    errors = error.errors(include_url=False, include_context=False)
+    errors = error.errors(include_url=False)
     first = errors[0]
     place = _place(first["loc"], values)
     if not place:
-        return f"{source} cannot be followed: {_plain(first['msg'])}"
+        return f"{source} cannot be followed: {_reason(first)}"
     # A place named by an option is the option's, however deep it is.
     key = next((options[name] for name in place if name in options), None)
     name = f"{source}: {'.'.join(place)}" if key is None else key
@@ -98,8 +101,8 @@ def _sentence(
     if first["type"] == "missing":
         return f"{source} has no {'.'.join(place)}: give it"
     same = [entry for entry in errors if entry["loc"][:1] == first["loc"][:1]]
-    reasons = list(dict.fromkeys(_plain(entry["msg"]) for entry in same))
-    return f"{name} is {shown(first['input'])}, which does not do: {', or '.join(reasons)[:150]}"
+    reasons = list(dict.fromkeys(_reason(entry) for entry in same))
+    return f"{name} cannot be {shown(first['input'])}: {', or '.join(reasons)[:150]}"
 
 
 def _place(loc: tuple[int | str, ...], values: Any) -> list[str]:
@@ -124,6 +127,23 @@ def _allowed(key: str, kind: type[BaseModel]) -> str:
     return f"there are {', '.join(fields[:6])} and others, see help(iclprobe.{kind.__name__})"
 
 
-def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ").removeprefix("Input ")
+_LIMITS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
+}
+
+
+def _reason(error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    if error["type"] in _LIMITS:
+        words, name = _LIMITS[error["type"]]
+        # pydantic writes 1e30 with all its zeros.
+        return f"it should be {words} {context[name]:,}"
+    if error["type"] == "too_short":
+        return f"give at least {context['min_length']}, not {context['actual_length']}"
+    if error["type"] == "too_long":
+        return f"give at most {context['max_length']:,}"
+    message = error["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     return message[:1].lower() + message[1:]

@@ -21,7 +21,7 @@ from typing import Literal, NoReturn
 
 from ..errors import UserError, reason_of, shown
 from ..text_files import LARGEST_TABLE, read_text
-from .column_names import MOST_COLUMNS, named_twice
+from .column_names import MOST_COLUMNS, listed, named_twice
 from .label_values import is_number
 
 Quoting = Literal["auto", "none", "minimal"]
@@ -158,9 +158,8 @@ def _checked(rows: list[DelimitedRow], flaw: str | None, delimiter: str) -> _Rea
     for row in rows[1:]:
         if len(row.values) != len(header):
             flaw = (
-                f"line {row.first} has {len(row.values)} fields and the header names {len(header)}: quote fields "
-                "that "
-                f"contain {delimiter!r}"
+                f"line {row.first} has {len(row.values)} fields and the header names {len(header)} "
+                f"({listed(header)}): quote fields that contain {delimiter!r}"
             )
             break
     return _Reading(header, rows[1:], flaw)

@@ -139,7 +139,7 @@ def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
 def test_yamls_off_is_off() -> None:
     for value in (False, "off"):
         assert make_config(CompareConfig, {"chat_template": value}, "test").chat_template == "off"
-    with pytest.raises(UserError, match="chat_template True is not possible"):
+    with pytest.raises(UserError, match="chat_template cannot be True"):
         make_config(CompareConfig, {"chat_template": True}, "test")
 
 
