@@ -25,8 +25,8 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 """Passes over the demonstrations, or between two evaluations; the papers have 200."""
 Layer = Annotated[int, Field(ge=-100_000, le=100_000)]
 """A layer, counted from 0, negative from the end."""
-LARGEST = 1e30
-"""Of rates, limits and scales: float32 holds it, and its product with a weight."""
+LARGEST = 1e18
+"""Of rates, limits and scales: beyond it nothing is learned, and float32 still holds the products."""
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 """A rate, limit or scale."""
 

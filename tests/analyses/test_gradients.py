@@ -105,7 +105,7 @@ def test_a_run_directory_is_written_whole(tmp_path: Path):
     [
         (["--accumulate"], "give parameters=layer_all with it"),
         (["--recipe", "dia"], "no recipe 'dia'"),
-        (["--lr", "1e30"], "diverged"),
+        (["--lr", "1e18"], "diverged"),
         (["--shots", "100000"], "ask for fewer"),
         (["--parameters", "some"], "--parameters cannot be 'some'"),
     ],

@@ -206,7 +206,7 @@ def test_the_defaults_are_the_papers_arms_and_public() -> None:
     [
         (["--arms", "nothing"], "no recipe 'nothing'"),
         (["--arms", "shen,shen"], "two arms are called 'GD'"),
-        (["--lr", "fast"], "learning_rates"),
+        (["--lr", "fast"], "--lr cannot"),
         (["--lr", "-1"], "positive"),
         (["--lr", "Adam=0.1", "--arms", "shen"], "'Adam'"),
         (["--lr", "Adam=0.1=2"], "--lr"),
