@@ -84,6 +84,22 @@ def require_file(path: str | Path, at_most: int) -> None:
         )
 
 
+def exists(path: str | Path) -> bool:
+    """Return whether anything is there; a text that can be no path is nothing."""
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def in_home(path: str | Path) -> Path:
+    """Return a path with the home folder that ``~`` stands for; ``~`` and a name that nobody has stay as they are."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def is_file(path: str | Path) -> bool:
     """Return whether a regular file is there; a text that can be no path is none."""
     try:

@@ -17,6 +17,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..errors import UserError, shown
+from ..text_files import in_home
 
 MANIFEST = "manifest.json"
 """The file that marks a run directory as complete; it is written last."""
@@ -41,7 +42,7 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     Raises:
         UserError: If `path` holds something that may not be replaced, or the disk is full or not writable.
     """
-    target = Path(path).expanduser().absolute()
+    target = in_home(path).absolute()
     target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)
     with _explained(target):
@@ -85,7 +86,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
 def unfinished_folders(path: str | Path) -> tuple[Path, ...]:
     """Return what killed runs, or others still at work, left beside a run directory."""
-    target = Path(path).expanduser().absolute()
+    target = in_home(path).absolute()
     prefix = _unfinished_prefix(target)
     if not target.parent.is_dir():
         return ()

@@ -15,6 +15,7 @@ from .depth import draw_layers
 from .layer_parts import absolute_layer, layers_with_attention
 from .live_adapter import plain_module, plain_names
 from .loading import LanguageModel
+from .name_pattern import found_in
 from .projections import Projection, projection_rows, stored_rows
 
 if TYPE_CHECKING:
@@ -237,18 +238,10 @@ def _other_size(model: LanguageModel, name: str, found: int, expected: int) -> U
 
 
 def _names_matching(model: LanguageModel, selection: str) -> list[str]:
-    pattern = "" if selection == "all" else selection.removeprefix("regex:")
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(
-            f"parameters {shown(selection)} are no regular expression ({error}): take attn_kv, attn_v@LAYER or all"
-        ) from error
     # A tied parameter can be asked for by any of its names; it is trained under its first.
     own = plain_names(model.module)
-    matching = {
-        id(model.module.get_parameter(name)) for name, plain in own.items() if expression.search(plain)
-    }
+    found = found_in(selection, own.values())
+    matching = {id(model.module.get_parameter(name)) for name, plain in own.items() if plain in found}
     return [
         name
         for name, parameter in model.module.named_parameters()

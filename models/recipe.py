@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..errors import UserError, reason_of, shown
+from ..errors import UserError, shown
 from ..settings import LARGEST, BatchSize, Epochs, Positive, Settings, make_config
 from ..text_files import is_file
 from ..yaml_text import read_yaml
 from .clipping import CLIP_NAMES, ClipKind
+from .name_pattern import NoPattern, name_pattern
 
 LossTokens = Literal["label", "all"]
 LossVocabulary = Literal["full", "labels"]
@@ -93,9 +93,9 @@ class Recipe(Settings):
     @classmethod
     def _compiles(cls, selection: str) -> str:
         try:
-            re.compile(selection.removeprefix("regex:"))
-        except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"no regular expression ({reason_of(error, 60)})") from error
+            name_pattern(selection)
+        except NoPattern as error:
+            raise ValueError(str(error)) from error
         return selection
 
     @model_validator(mode="after")
@@ -226,8 +226,7 @@ def published_learning_rate(preset_name: str, task_name: str) -> float:
         grid = ", ".join(f"{rate:g}" for rate in _PUBLISHED_GRIDS[preset_name])
         raise UserError(
             f"recipe {shown(preset_name)} has no published learning rate for task {shown(task_name)}, its paper "
-            "tells "
-            f"only which were tried ({grid}): give one of them, or take auto"
+            f"tells only which were tried ({grid}): give one of them, or take auto"
         )
     rates = _PUBLISHED_RATES.get(preset_name)
     if rates is None:
@@ -243,9 +242,13 @@ def published_learning_rate(preset_name: str, task_name: str) -> float:
     return rates[task_name.lower()]
 
 
+def _preset_named(name: object) -> Recipe:
+    return preset(name if isinstance(name, str) else shown(name))
+
+
 def _from_mapping(content: Mapping[str, Any], source: str) -> Recipe:
     changes = dict(content)
     base = {}
     if "preset" in changes:
-        base = preset(str(changes.pop("preset"))).model_dump(exclude_unset=True)
+        base = _preset_named(changes.pop("preset")).model_dump(exclude_unset=True)
     return make_config(Recipe, base | changes, source)

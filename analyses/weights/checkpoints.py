@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ...errors import UserError, shown
+from ...text_files import exists
 from .step_names import before_step, folder_of, is_final, natural_key, short_name, stages_of, step_of
 
 
@@ -112,9 +112,9 @@ def _checkpoint(place: str) -> Checkpoint:
     from ...models.pocket import POCKET_MODELS
 
     model, at, revision = place.rpartition("@")
-    if not at or Path(place).exists():
+    if not at or exists(place):
         return Checkpoint(place, None, step_of(place))
-    if model in POCKET_MODELS and revision.isdigit():
+    if model in POCKET_MODELS and revision.isdecimal() and len(revision) <= 15:
         return Checkpoint(model, revision, int(revision))
     step = step_of(revision)
     return Checkpoint(model, revision, step_of(model) if step is None else step)
