@@ -42,7 +42,7 @@ def rate_values(value: Any) -> Rates:
         value = value.split(",")
     try:
         rates = tuple(float(rate) for rate in ((value,) if isinstance(value, int | float) else value))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("give positive numbers such as 1e-3,1e-2, or auto") from error
     if not rates or not all(0 < rate <= LARGEST for rate in rates) or len(set(rates)) < len(rates):
         raise ValueError(f"give different positive numbers such as 1e-3,1e-2, at most {LARGEST:g}, or auto")
@@ -72,8 +72,12 @@ def named_arms(value: Any) -> Any:
         value = [part.strip() for part in value.split(",")]
     if isinstance(value, Recipe):
         value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError("give recipes, such as shen,shen_sgd")
     arms: dict[str, Any] = {}
     for source in value:
+        if not isinstance(source, str | Recipe | Mapping):
+            raise ValueError(f"{shown(source)} is no recipe: give a preset's name, a YAML file or a mapping")
         name = arm_name(source)
         if name in arms:
             raise ValueError(f"two arms are called {shown(name)}: give a mapping of names to recipes")
