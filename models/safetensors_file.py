@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..json_text import parse_json
 from .tensor_source import StoredTensor
 
@@ -107,13 +107,13 @@ class LocalFile:
 def lfs_pointer(label: str, what: str = "weights") -> UserError:
     """Return the error for a file whose content is elsewhere."""
     return UserError(
-        f"{label!r} is a Git LFS pointer and no {what}: fetch what it points to with git lfs pull"
+        f"{shown(label)} is a Git LFS pointer and no {what}: fetch what it points to with git lfs pull"
     )
 
 
 def truncated(label: str, size: int, needed: int) -> UserError:
     """Return the error for a file that ends too early."""
-    return UserError(f"{label!r} is truncated: it ends after {size} of {needed} bytes, so fetch it again")
+    return UserError(f"{shown(label)} is truncated: it ends after {size} of {needed} bytes, so fetch it again")
 
 
 class SafetensorsFile:
@@ -152,7 +152,7 @@ class SafetensorsFile:
         dtype, shape = self.stored[name].dtype, self.stored[name].shape
         if isinstance(dtype, str):
             raise UserError(
-                f"{name} of {self._file.label!r} is stored as {dtype}, which torch does not have: "
+                f"{shown(name)} of {shown(self._file.label)} is stored as {dtype[:20]}, which torch does not have: "
                 "give an unquantised checkpoint"
             )
         start, stop = self._offsets[name]
@@ -198,12 +198,12 @@ def _parse_entry(label: str, name: str, entry: Any) -> tuple[StoredTensor, tuple
         start, stop = (int(offset) for offset in entry["data_offsets"])
         dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]))
     except (TypeError, ValueError, KeyError) as error:
-        raise _corrupt(label, f"its entry for {name} is incomplete") from error
+        raise _corrupt(label, f"its entry for {shown(name)} is incomplete") from error
     known = not isinstance(dtype, str)
     if not 0 <= start <= stop or (known and stop - start != math.prod(shape) * dtype.itemsize):
-        raise _corrupt(label, f"the bytes of {name} do not fit its shape")
+        raise _corrupt(label, f"the bytes of {shown(name)} do not fit its shape")
     return StoredTensor(shape, dtype), (start, stop)
 
 
 def _corrupt(label: str, reason: str) -> UserError:
-    return UserError(f"{label!r} has a damaged safetensors header ({reason}): fetch the file again")
+    return UserError(f"{shown(label)} has a damaged safetensors header ({reason}): fetch the file again")
