@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from pathlib import PurePath
 
 LONGEST_VALUE = 60
 """Characters of a value that a message quotes."""
+LONGEST_WORD = 100
+"""Characters of a word in a message, such as a path that a library's error quotes; more loses its middle."""
+_LONG_WORD = re.compile(r"\S{101,}")
 
 
 class UserError(ValueError):
     """A mistake in what was asked for, told in one sentence with the offending input and the next step.
 
     The command line prints it without a traceback and exits with code 2. A message is one line: control characters
-    in it are escaped.
+    in it are escaped, and a word of more than 100 characters loses its middle.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_on_one_line(message))
+        super().__init__(_on_one_line(_LONG_WORD.sub(_without_middle, message)))
 
 
 def shown(value: object) -> str:
@@ -39,6 +43,10 @@ def reason_of(error: BaseException, longest: int = 160) -> str:
 def _end_of(path: str) -> str:
     """Return a path, without its beginning where it is long: the end tells more."""
     return path if len(path) <= LONGEST_VALUE - 2 else f"…{path[3 - LONGEST_VALUE :]}"
+
+
+def _without_middle(word: re.Match[str]) -> str:
+    return f"{word[0][: LONGEST_WORD // 2 - 1]}…{word[0][-LONGEST_WORD // 2 :]}"
 
 
 def _on_one_line(message: str) -> str:

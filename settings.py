@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 from .errors import UserError, shown
+from .text_files import has_half_character
 
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 """What a random draw is named after."""
@@ -40,11 +41,13 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _plain_values(cls, value: Any, info: ValidationInfo) -> Any:
         if any(isinstance(each, bool) for each in _each(value)) and info.field_name is not None:
             kinds = _kinds(cls.model_fields[info.field_name].annotation)
             if kinds & {int, float} and bool not in kinds:
                 raise ValueError("give a number; true and false are none")
+        if any(isinstance(each, str) and has_half_character(each) for each in _each(value)):
+            raise ValueError("half a character stands in it; give text that UTF-8 can hold")
         return value
 
 

@@ -20,6 +20,11 @@ class Unreadable(ValueError):
     """Why a text cannot be read, such as ``line 3: …``; whoever knows where the text stands says so."""
 
 
+def has_half_character(text: str) -> bool:
+    """Return whether a text holds half of a surrogate pair, which UTF-8 has no bytes for."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_text(path: str | Path, at_most: int) -> str:
     """Return the text of a file, without a byte order mark and with the line ends that it has.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, shown
-from .text_files import LARGEST_SETTINGS, Unreadable, read_text
+from .text_files import LARGEST_SETTINGS, Unreadable, has_half_character, read_text
 
 if TYPE_CHECKING:
     from yaml.nodes import MappingNode, Node, ScalarNode
@@ -164,6 +164,8 @@ class _Values:
 
 def _scalar(node: ScalarNode) -> Any:
     text: str = node.value
+    if has_half_character(text):
+        raise _refused(node.start_mark.line, "half a character stands there; save the text as UTF-8")
     # Only what stands without quotation marks can be anything but a text.
     if node.style is not None or node.tag == "!":
         return text

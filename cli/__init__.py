@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 
 import typer
 
 from ..errors import UserError, shown
+from ..text_files import has_half_character
 from .compare import compare
 from .construction import construction
 from .controls import controls
@@ -63,6 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for what a user can mend, told in one sentence."""
     _quiet_libraries()
     try:
+        for text in sys.argv[1:] if arguments is None else arguments:
+            if has_half_character(text):
+                raise UserError(f"the option {shown(text)} is no text in UTF-8: type it anew")
         code = app(args=arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except UserError as error:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import UserError
+from ..errors import UserError, reason_of
 from .safetensors_file import truncated
 
 # Further attempts without progress, and seconds before the first of them; each wait is twice the last.
@@ -202,5 +202,5 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _unreachable(url: str, error: Exception) -> UserError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = reason_of(error, 80)
     return UserError(f"cannot read {url!r}: {reason} (check the name and the connection)")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, shown
+from .column_names import listed
 from .delimited_files import Quoting
 from .entry import TaskEntry
 from .given_label_words import LabelWords, read_label_words, words_of_labels
@@ -43,7 +44,7 @@ def task_entry(name: str) -> TaskEntry:
     """
     if name not in _ENTRIES:
         raise UserError(
-            f"There is no task {shown(name)}: choose from {', '.join(task_names())}, register one with "
+            f"There is no task {shown(name)}: choose from {listed(task_names(), 8)}, register one with "
             "register_task, or give data, a template's text and label words."
         )
     return _ENTRIES[name]

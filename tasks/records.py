@@ -11,6 +11,7 @@ import numpy
 
 from ..errors import UserError, shown
 from ..seeds import derive_seed
+from ..text_files import has_half_character
 from .column_names import listed
 from .data_parts import DataPart, find_parts
 from .entry import RecordPools
@@ -146,7 +147,7 @@ def _record(index: int, rows: Sequence[Row], form: RecordFormat) -> Record:
             raise UserError(
                 f"{place} has no text in the column {shown(column)} (a {type(value).__name__}): write text there."
             )
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        if has_half_character(value):
             raise UserError(
                 f"{place} has half a character in the column {shown(column)}: save the text as UTF-8."
             )
