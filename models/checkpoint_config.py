@@ -1,8 +1,8 @@
-"""What a checkpoint's configuration says about its attention weights: family, head counts, quantisation."""
+"""What a checkpoint's configuration says about its attention weights: family, layers, head counts, quantisation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WITHOUT_ATTENTION = ("linear_attention", "mamba", "recurrent", "conv", "moe", "mlp")
 _NO_GEOMETRY = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 
 
@@ -75,6 +76,25 @@ def family_of(label: str, config: PretrainedConfig | None, name: str | None) -> 
         return resolve_family(config)
     except UserError as error:
         raise UserError(f"{label!r}: {error}, or name its tensors with a pattern") from error
+
+
+def attending_layers(config: PretrainedConfig | None, stored: Collection[int]) -> list[int]:
+    """Return which layers of a model with layers of other kinds have attention, ascending.
+
+    A layer with attention by its configuration counts whether its weights are stored or not, for they may be lost.
+
+    Args:
+        config: The configuration.
+        stored: The layers that have weights under the names of attention's, as linear attention may have too.
+    """
+    kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ()
+    found = set(stored)
+    for layer, kind in enumerate(kinds):
+        if kind in _WITHOUT_ATTENTION:
+            found.discard(layer)
+        elif str(kind).endswith("attention"):
+            found.add(layer)
+    return sorted(found)
 
 
 def family_geometry(

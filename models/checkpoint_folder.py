@@ -222,9 +222,15 @@ def parse_json(label: str, name: str, raw: bytes) -> dict[str, Any]:
     if raw.startswith(LFS_START):
         raise lfs_pointer(f"{label}/{name}", "JSON")
     try:
-        parsed = json.loads(raw)
+        parsed = json.loads(raw, object_hook=_special_float)
     except ValueError as error:
         raise UserError(f"{name} of {label!r} is damaged ({error}): fetch it again") from error
     if not isinstance(parsed, dict):
         raise UserError(f"{name} of {label!r} is damaged (it is no JSON object): fetch it again")
     return parsed
+
+
+def _special_float(found: dict[str, Any]) -> Any:
+    """Return a number that JSON has no word for, which transformers writes as an object (infinity among them)."""
+    tag = found.get("__float__")
+    return float(tag) if len(found) == 1 and tag in ("Infinity", "-Infinity", "NaN") else found

@@ -188,6 +188,21 @@ _SHAPES: dict[str, Family] = {
     ),
     # Latent attention.
     "deepseek_v2 deepseek_v3 axk1 glm4_moe_lite minicpm3 youtu": _LATENT,
+    # Between the attention layers lie layers of other kinds.
+    "qwen3_next qwen3_5_text qwen3_5_moe_text": replace(_LLAMA, layout="gated", hybrid=True),
+    "olmo_hybrid minimax": replace(_LLAMA, hybrid=True),
+    "kimi_linear bailing_hybrid": replace(_LATENT, hybrid=True),
+    "bamba jamba": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward"), hybrid=True),
+    "falcon_h1": replace(_LLAMA, mlp_output="feed_forward"),
+    "granitemoehybrid": replace(_LLAMA, mlp_output=(), hybrid=True),
+    "lfm2 lfm2_moe": replace(
+        _LLAMA, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True
+    ),
+    "lfm3": replace(_LLAMA, mlp_output="feed_forward.w2", hybrid=True),
+    "nemotron_h": replace(_LLAMA, attention="mixer", mlp_output=(), hybrid=True),
+    "recurrent_gemma": replace(
+        _LLAMA, attention="temporal_block", mlp_output="mlp_block.down_proj", hybrid=True
+    ),
     # Laid out as OPT is, the decoders of models with an encoder among them.
     "opt": _OPT,
     "bart blenderbot blenderbot-small marian mbart pegasus plbart": replace(

@@ -84,9 +84,13 @@ def absolute_layer(parts: Sequence[LayerParts], layer: int) -> int:
 
 def layers_with_attention(parts: Sequence[LayerParts]) -> str:
     """Return which layers there are to choose from, as messages say it."""
-    numbers = [str(part.index) for part in parts]
-    some = ", ".join(numbers if len(numbers) < 9 else [*numbers[:6], "…", numbers[-1]])
-    return f"those with attention are {some}"
+    return f"those with attention are {some_layers([part.index for part in parts])}"
+
+
+def some_layers(layers: Sequence[int]) -> str:
+    """Return the numbers of layers as messages say them, the middle left out of many."""
+    numbers = [str(layer) for layer in layers]
+    return ", ".join(numbers if len(numbers) < 9 else [*numbers[:6], "…", numbers[-1]])
 
 
 def _has_attention(layer: torch.nn.Module, family: Family) -> bool:

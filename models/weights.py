@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import UserError
-from .checkpoint_config import config_of, family_geometry, family_of, likely_geometry, refuse_quantised
+from .checkpoint_config import (
+    attending_layers,
+    config_of,
+    family_geometry,
+    family_of,
+    likely_geometry,
+    refuse_quantised,
+)
 from .families import Family
+from .layer_parts import some_layers
 from .loading import choose_device
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
@@ -123,8 +131,11 @@ def _resolve(
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
         _refuse_further_layers(label, n_layers, stored, config)
-        # Layers of another kind between have none of these weights.
-        every_layer = sorted({layer for layer, _ in names}) if family.hybrid else range(n_layers)
+        every_layer = list(range(n_layers))
+        if family.hybrid:
+            every_layer = attending_layers(config, {layer for layer, _ in names})
+            # Linear attention may have weights of the same names.
+            names = {key: name for key, name in names.items() if key[0] in every_layer}
     else:
         family = None if family_name is None else family_of(label, config, family_name)
         names = names_by_pattern(source.names, pattern, label)
@@ -133,7 +144,7 @@ def _resolve(
     lacking = _lacking(family, config, n_layers)
     keys: list[tuple[int, Matrix]] = [
         (layer, matrix)
-        for layer in (every_layer if layers is None else _select_layers(label, layers, n_layers))
+        for layer in (every_layer if layers is None else _select_layers(label, layers, every_layer, n_layers))
         for matrix in MATRICES
         if matrix in matrices and (layer, matrix) not in lacking
     ]
@@ -229,14 +240,21 @@ def _layer_rows(
     return found
 
 
-def _select_layers(label: str, layers: Iterable[int], count: int) -> list[int]:
+def _select_layers(label: str, layers: Iterable[int], every_layer: Sequence[int], count: int) -> list[int]:
+    """Return the numbers of layers asked for; a negative one counts from the end of those with attention."""
     chosen = set()
     for layer in layers:
-        if not -count <= layer < count:
+        if not -len(every_layer) <= layer < count:
             raise UserError(
                 f"layer {layer} was asked for, but {label!r} has {count}: take 0 to {count - 1}, or -1 for the last"
             )
-        chosen.add(layer % count)
+        number = every_layer[layer] if layer < 0 else layer
+        if number not in every_layer:
+            raise UserError(
+                f"layer {layer} of {label!r} has no attention weights: those with attention are "
+                f"{some_layers(every_layer)}"
+            )
+        chosen.add(number)
     return sorted(chosen)
 
 

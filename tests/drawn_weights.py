@@ -5,6 +5,7 @@ Query and key weights are rescaled, layer by layer, until the softmax input has 
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -55,11 +56,14 @@ def _norm_centre(module: Any) -> float:
         module.weight.clone(),
         torch.linspace(-1.0, 2.0, module.weight.numel()).view(module.weight.shape),
     )
+    # Some norms of linear attention multiply by a gate besides.
+    gated = "gate" in inspect.signature(module.forward).parameters
+    inputs = (given[None], torch.ones_like(given[None])) if gated else (given[None],)
     try:
         module.weight.fill_(2.0)
-        twice = module(given[None])
+        twice = module(*inputs)
         module.weight.fill_(0.0)
-        once = module(given[None])
+        once = module(*inputs)
     finally:
         module.weight.copy_(drawn)
     bias = getattr(module, "bias", None)

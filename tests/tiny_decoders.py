@@ -15,6 +15,7 @@ import torch
 from decoder import VOCABULARY, Decoder
 from decoders_encoder_decoder import ENCODER_DECODERS
 from decoders_experts import EXPERTS
+from decoders_hybrid import HYBRID
 from decoders_latent import LATENT
 from decoders_own_way import OWN_WAY
 from decoders_plain import PLAIN
@@ -23,7 +24,7 @@ from drawn_weights import draw_weights
 from tiny_families import random_ids
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-DECODERS: dict[str, Decoder] = PLAIN | WINDOWED | EXPERTS | OWN_WAY | LATENT | ENCODER_DECODERS
+DECODERS: dict[str, Decoder] = PLAIN | WINDOWED | EXPERTS | OWN_WAY | LATENT | HYBRID | ENCODER_DECODERS
 """One tiny configuration a name, which is the model type, or begins with it and names a variant."""
 
 for _decoder in DECODERS.values():
