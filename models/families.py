@@ -33,7 +33,12 @@ Route = Literal["registry", "functional"]
 ScoreSpace = Literal["softmax_input", "raw", "scaled", "softcapped"]
 
 # Where decoder layers lie in a model of text alone, and in the text decoder of one that also sees or hears.
-_LAYERS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
+_LAYERS = (
+    "model.layers",
+    "model.language_model.layers",
+    "language_model.model.layers",
+    "model.text_model.layers",
+)
 _DENSE_OR_EXPERTS = ("mlp.down_proj", "mlp")
 _REGISTRY_SPACES: frozenset[ScoreSpace] = frozenset({"raw", "scaled", "softcapped"})
 
@@ -122,7 +127,7 @@ _NEOX = Family(
 # OPT scales its queries before they reach the registry: the unscaled product is not to be had.
 _OPT = Family(
     "opt",
-    ("model.decoder.layers",),
+    ("model.decoder.layers", "language_model.model.decoder.layers"),
     output_projection="out_proj",
     mlp_output="fc2",
     score_spaces=frozenset({"scaled"}),

@@ -166,9 +166,11 @@ def load_model(
     chosen_device = choose_device(device)
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
-    family = resolve_family(_load_config(place, place_revision, trust_remote_code))
+    config = _load_config(place, place_revision, trust_remote_code)
+    family = resolve_family(config)
     module = _load_module(
         place,
+        config,
         revision=place_revision,
         dtype=_choose_dtype(dtype, chosen_device),
         device_map=device_map,
@@ -345,6 +347,6 @@ def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> A
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
 
 
-def _load_module(place: str, **options: Any) -> Any:
+def _load_module(place: str, config: Any, **options: Any) -> Any:
     with told_in_one_sentence("model", place, options.get("revision")), refusing_code("model", place):
-        return load_whole(place, **options)
+        return load_whole(place, config, **options)

@@ -12,13 +12,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
 from .tensor_source import TensorSource
 from .wrapper_prefixes import key_mapping, unwrapped_names
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # What older versions of transformers (fairseq, for `version`) stored though it is computed, and a counter of
 # torch.optim.swa_utils.AveragedModel.
@@ -35,7 +38,7 @@ _BESIDE = re.compile(
 _EXPERT = re.compile(r"(?<=\.experts\.)[^.]+(?=\.)")
 
 
-def load_whole(place: str, **options: Any) -> Any:
+def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
     """Load a causal language model and make sure that its weights are the checkpoint's.
 
     What wrappers put in front of names (`wrapper_prefixes`) is taken out. Of what a checkpoint lacks, tied weights
@@ -43,17 +46,18 @@ def load_whole(place: str, **options: Any) -> Any:
 
     Args:
         place: A directory or hub id.
+        config: Its configuration.
         options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
 
     Raises:
         UserError: If tensors are missing, have no place, have another shape or are there twice.
     """
-    from transformers import AutoModelForCausalLM
+    model_class = class_to_load(config)
 
     def load(**more: Any) -> tuple[Any, dict[str, Any]]:
         loaded: Any
         with _report_taken(place):
-            loaded = AutoModelForCausalLM.from_pretrained(
+            loaded = model_class.from_pretrained(
                 place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
             )
         return loaded
@@ -70,6 +74,19 @@ def load_whole(place: str, **options: Any) -> Any:
         with open_folder(folder) as source:
             _refuse_doubtful_places(module, source, mapping)
     return module
+
+
+def class_to_load(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that loads a model: with all that it sees and hears where it has no other."""
+    from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+    from transformers.models.auto import modeling_auto
+
+    name, remote = config.model_type, getattr(config, "auto_map", None) or {}
+    wraps = (
+        name in modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+        and name not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    )
+    return AutoModelForMultimodalLM if wraps and "AutoModelForCausalLM" not in remote else AutoModelForCausalLM
 
 
 def local_folder(place: str, revision: str | None) -> LocalFolder | None:
