@@ -52,6 +52,13 @@ def config_of(source: TensorSource, family: str | None = None) -> PretrainedConf
     return config.get_text_config()
 
 
+def model_type_in(source: TensorSource) -> str | None:
+    """Return the ``model_type`` of a checkpoint as a whole, which may be a wrapper around its language model."""
+    if isinstance(source.config, dict):
+        return source.config.get("model_type")
+    return getattr(source.config, "model_type", None)
+
+
 def family_of(label: str, config: PretrainedConfig | None, name: str | None) -> Family:
     """Return the row of the table of families that describes a checkpoint.
 

@@ -157,6 +157,10 @@ _SHAPES: dict[str, Family] = {
     " hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 kolibri1 laguna mellum"
     " minimax_m2 ministral ministral3 nanochat nemotron olmoe qwen2_moe solar_open vaultgemma afmoe beam bitnet"
     " phimoe": _LLAMA,
+    # The same in models that also see or hear; a text is rotated by all sections of their rotation alike.
+    "qwen2_vl_text qwen2_5_vl_text qwen2_5_omni_text qwen3_vl_text qwen3_vl_moe_text qwen3_omni_moe_text glm4v_text"
+    " glm4v_moe_text glm_ocr_text granite_docling_text paddleocr_vl_text muse_glimmer_text": _LLAMA,
+    "cosmos3_edge_text": replace(_LLAMA, mlp_output="mlp.fc2"),
     # Doge adds a bias to each key, and looks for its attention in a registry of its own.
     "doge": replace(_LLAMA, route="functional", score_spaces=frozenset()),
     "gemma4_text gemma4_unified_text": replace(_LLAMA, shares_keys=True, geometry=layered_geometry),

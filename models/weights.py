@@ -14,6 +14,7 @@ from .checkpoint_config import (
     family_geometry,
     family_of,
     likely_geometry,
+    model_type_in,
     refuse_quantised,
 )
 from .families import Family
@@ -127,7 +128,7 @@ def _resolve(
     label = source.label
     if pattern is None:
         family = family_of(label, config, family_name)
-        names = names_by_family(source.names, family, label)
+        names = names_by_family(source.names, family, label, model_type_in(source))
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
         _refuse_further_layers(label, n_layers, stored, config)

@@ -86,7 +86,9 @@ def class_to_load(config: PretrainedConfig) -> Any:
         name in modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
         and name not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     )
-    return AutoModelForMultimodalLM if wraps and "AutoModelForCausalLM" not in remote else AutoModelForCausalLM
+    return (
+        AutoModelForMultimodalLM if wraps and "AutoModelForCausalLM" not in remote else AutoModelForCausalLM
+    )
 
 
 def local_folder(place: str, revision: str | None) -> LocalFolder | None:

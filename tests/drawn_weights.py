@@ -39,12 +39,12 @@ def _draw_everything(model: PreTrainedModel, generator: torch.Generator) -> None
     for module in model.modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             noise = torch.randn(parameter.shape, generator=generator)
-            if "Norm" in type(module).__name__ and parameter_name == "weight":
+            if isinstance(module, torch.nn.Embedding):
+                parameter.copy_(noise)
+            elif "Norm" in type(module).__name__ and parameter_name == "weight":
                 parameter.copy_(_norm_centre(module) + 0.3 * noise)
             elif parameter.dim() == 1 or parameter_name.endswith("bias"):
                 parameter.copy_(0.5 * noise)
-            elif isinstance(module, torch.nn.Embedding):
-                parameter.copy_(noise)
             else:
                 parameter.copy_(noise * min(parameter.shape[-2:]) ** -0.5)
     model.tie_weights()
