@@ -33,12 +33,8 @@ Route = Literal["registry", "functional"]
 ScoreSpace = Literal["softmax_input", "raw", "scaled", "softcapped"]
 
 # Where decoder layers lie in a model of text alone, and in the text decoder of one that also sees or hears.
-_LAYERS = (
-    "model.layers",
-    "model.language_model.layers",
-    "language_model.model.layers",
-    "model.text_model.layers",
-)
+_MODELS = ("model", "model.language_model", "language_model.model", "model.text_model")
+_LAYERS = tuple(f"{model}.layers" for model in _MODELS)
 _DENSE_OR_EXPERTS = ("mlp.down_proj", "mlp")
 _REGISTRY_SPACES: frozenset[ScoreSpace] = frozenset({"raw", "scaled", "softcapped"})
 
@@ -106,6 +102,7 @@ class Family:
 
 
 _LLAMA = Family("llama")
+_HYBRID = replace(_LLAMA, hybrid=True)
 _LATENT = replace(
     _LLAMA,
     projections=("q_proj|q_b_proj", "kv_b_proj", "kv_b_proj"),
@@ -198,20 +195,18 @@ _SHAPES: dict[str, Family] = {
     # Latent attention.
     "deepseek_v2 deepseek_v3 axk1 glm4_moe_lite minicpm3 youtu": _LATENT,
     # Between the attention layers lie layers of other kinds.
-    "qwen3_next qwen3_5_text qwen3_5_moe_text": replace(_LLAMA, layout="gated", hybrid=True),
-    "olmo_hybrid minimax": replace(_LLAMA, hybrid=True),
+    "qwen3_next qwen3_5_text qwen3_5_moe_text": replace(_HYBRID, layout="gated"),
+    "olmo_hybrid minimax": _HYBRID,
     "kimi_linear bailing_hybrid": replace(_LATENT, hybrid=True),
-    "bamba jamba": replace(_LLAMA, mlp_output=("feed_forward.down_proj", "feed_forward"), hybrid=True),
+    "bamba jamba": replace(_HYBRID, mlp_output=("feed_forward.down_proj", "feed_forward")),
     "falcon_h1": replace(_LLAMA, mlp_output="feed_forward"),
-    "granitemoehybrid": replace(_LLAMA, mlp_output=(), hybrid=True),
+    "granitemoehybrid": replace(_HYBRID, mlp_output=()),
     "lfm2 lfm2_moe": replace(
-        _LLAMA, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward"), hybrid=True
+        _HYBRID, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward")
     ),
-    "lfm3": replace(_LLAMA, mlp_output="feed_forward.w2", hybrid=True),
-    "nemotron_h": replace(_LLAMA, attention="mixer", mlp_output=(), hybrid=True),
-    "recurrent_gemma": replace(
-        _LLAMA, attention="temporal_block", mlp_output="mlp_block.down_proj", hybrid=True
-    ),
+    "lfm3": replace(_HYBRID, mlp_output="feed_forward.w2"),
+    "nemotron_h": replace(_HYBRID, attention="mixer", mlp_output=()),
+    "recurrent_gemma": replace(_HYBRID, attention="temporal_block", mlp_output="mlp_block.down_proj"),
     # Laid out as OPT is, the decoders of models with an encoder among them.
     "opt": _OPT,
     "bart blenderbot blenderbot-small marian mbart pegasus plbart": replace(

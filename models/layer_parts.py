@@ -11,6 +11,7 @@ import torch
 from ..errors import UserError
 from .families import Family
 from .projections import Projection
+from .text_alone import refuse_other_readers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +64,8 @@ def layer_parts(model: PreTrainedModel, family: Family) -> tuple[LayerParts, ...
     """Find the modules of every decoder layer that has attention.
 
     Raises:
-        UserError: If a path of the family's row does not exist in this model.
+        UserError: If a path of the family's row does not exist in this model, or it does not read a text alone from
+            left to right.
     """
     parts = []
     for index, layer in enumerate(decoder_layers(model, family)):
@@ -74,6 +76,7 @@ def layer_parts(model: PreTrainedModel, family: Family) -> tuple[LayerParts, ...
         raise UserError(
             f"no layer of {type(model).__name__} has attention at {family.attention}: nothing can be captured"
         )
+    refuse_other_readers(model)
     return tuple(parts)
 
 

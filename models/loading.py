@@ -144,8 +144,7 @@ def load_model(
         name_or_path_or_module: A hub id, a local directory, ``pocket`` (or another embedded model), or a module
             already in memory, which is used as it is: compiled, wrapped for several devices, or with PEFT adapters
             in it, which then act unmerged. What is compiled runs as it was written wherever something is recorded.
-        tokenizer: A tokenizer, or where to load it from; by default from the same place as the model. Where that
-            holds none, only token ids can be asked.
+        tokenizer: A tokenizer, or where to load it from; by default the model's place. Without one only token ids go.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
         dtype: ``auto`` is the checkpoint's own on a GPU and float32 on a CPU.
         device: ``auto`` is the GPU where there is one.
@@ -166,8 +165,7 @@ def load_model(
     chosen_device = choose_device(device)
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
-    config = _load_config(place, place_revision, trust_remote_code)
-    family = resolve_family(config)
+    family = resolve_family(config := _load_config(place, place_revision, trust_remote_code))
     module = _load_module(
         place,
         config,
