@@ -26,16 +26,19 @@ QUERY_KEY_NORM = re.compile(
 WIDE_ROWS = 2
 
 
-def draw_weights(model: PreTrainedModel, generator: torch.Generator, vocabulary: int) -> None:
-    """Draw every parameter of a model and spread its scores, in place."""
+def draw_weights(
+    model: PreTrainedModel, generator: torch.Generator, vocabulary: int, within: str = ""
+) -> None:
+    """Draw every parameter of a model, or of the part of it at some path, and spread its scores, in place."""
     with torch.no_grad():
-        _draw_everything(model, generator)
+        _draw_everything(model.get_submodule(within), generator)
+        model.tie_weights()
         twin = eager_oracle.eager_copy(model)
         _spread_scores(twin, generator, vocabulary)
         model.load_state_dict(twin.state_dict())
 
 
-def _draw_everything(model: PreTrainedModel, generator: torch.Generator) -> None:
+def _draw_everything(model: torch.nn.Module, generator: torch.Generator) -> None:
     for module in model.modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             noise = torch.randn(parameter.shape, generator=generator)
@@ -47,7 +50,6 @@ def _draw_everything(model: PreTrainedModel, generator: torch.Generator) -> None
                 parameter.copy_(0.5 * noise)
             else:
                 parameter.copy_(noise * min(parameter.shape[-2:]) ** -0.5)
-    model.tie_weights()
 
 
 def _norm_centre(module: Any) -> float:
