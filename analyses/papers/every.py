@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ import yaml
 
 from ...errors import UserError
 from ..plain_values import plain
+from ..public_settings import without_secrets
 from ..run_directory import is_complete
 from .catalogue import CLAIMS
 from .claims import save_claims, study_claims
@@ -141,12 +143,14 @@ def reproduce_all(
     used = needed if judged else {key: needed[key] for key in todo}
     requests = [request for parts in used.values() for _, request in parts.values()]
     requests.sort(key=lambda request: _LENGTHS.get(request.kind, 9))
-    for request_key, error in run.library.run_all(requests, count):
-        if error is not None:
-            run.failures[request_key] = str(error)
-        for key in list(todo):
-            if run.is_ready(needed[key]):
-                run.write(todo.pop(key), needed[key])
+    # Closed at once on Ctrl-C, or its processes would go on until the traceback is forgotten.
+    with closing(run.library.run_all(requests, count)) as studies:
+        for request_key, error in studies:
+            if error is not None:
+                run.failures[request_key] = str(error)
+            for key in list(todo):
+                if run.is_ready(needed[key]):
+                    run.write(todo.pop(key), needed[key])
     for key in list(todo):
         run.write(todo.pop(key), needed[key])
     rows = [run.rows.get(key) or run.kept_row(experiment) for key, experiment in wanted.items()]
@@ -228,8 +232,8 @@ class _Run:
         return Reproduction(
             experiment,
             self.scale,
-            self.overrides,
-            {label: resolved for label, (resolved, _) in parts.items()},
+            without_secrets(self.overrides),
+            {label: without_secrets(resolved) for label, (resolved, _) in parts.items()},
             {label: self.library.get(request) for label, (_, request) in parts.items()},
             0.0,
         )
