@@ -42,9 +42,9 @@ def _on_one_line(message: str) -> str:
 
 
 class _Brief(reprlib.Repr):
-    def repr_str(self, text: str, level: int) -> str:
+    def repr_str(self, x: str, level: int) -> str:
         # Before it is cut: a password whose end is missing looks like a word.
-        return super().repr_str(public(text), level)
+        return super().repr_str(public(x), level)
 
 
 def _brief() -> reprlib.Repr:

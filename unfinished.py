@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 from uuid import uuid4
 
+from .addresses import is_address
+from .errors import UserError
+
 _MAKER = "iclprobe"
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 # Behind what the lock's file says: Windows lets nobody read a locked byte.
@@ -45,6 +48,18 @@ class _Leftover:
     machine: str
 
 
+def require_on_disk(path: str | Path) -> None:
+    """Refuse an address where a place on a disk is meant; a folder of that name would tell its password.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if is_address(path):
+        raise UserError(
+            f"{str(path)!r} is an address, and results are written on this machine: choose a folder or file (--out)"
+        )
+
+
 @contextmanager
 def unfinished_place(target: Path) -> Iterator[Path]:
     """Give a path beside a target to write into, a folder or a file; whatever is there at the end is removed.
@@ -57,13 +72,17 @@ def unfinished_place(target: Path) -> Iterator[Path]:
 
     Yields:
         A path where nothing is yet.
+
+    Raises:
+        UserError: If the target is an address.
     """
+    require_on_disk(target)
     remove_leftovers(target)
     place = target.with_name(f"{_beginning(target)}{uuid4().hex[:8]}")
     lock = _lock_of(place)
     try:
         with lock.open("xb") as file:
-            # Locked before it says whose it is. Where there are no locks, nobody takes the place for abandoned either.
+            # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
             _lock(file)
             made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
             file.write(json.dumps(made_by).encode())

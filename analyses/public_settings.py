@@ -12,12 +12,15 @@ from ..addresses import public
 
 Value = TypeVar("Value")
 
+# What stands there is sent to the model letter by letter, and no address is asked for.
+_TEXTS = ("template", "separator", "label_words")
+
 
 def without_secrets(value: Value) -> Value:
     """Return settings in which every address is `public`; those without any are returned as they are.
 
     Args:
-        value: A configuration, or whatever one holds.
+        value: A configuration, or whatever one holds; texts of prompts are left alone in it.
     """
     made: Any = value
     if isinstance(value, str):
@@ -41,5 +44,5 @@ def without_secrets(value: Value) -> Value:
 
 def _changed(entries: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the entries that hold secrets, without them."""
-    shown = {key: without_secrets(entry) for key, entry in entries.items()}
+    shown = {key: without_secrets(entry) for key, entry in entries.items() if key not in _TEXTS}
     return {key: entry for key, entry in shown.items() if entry is not entries[key]}

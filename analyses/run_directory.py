@@ -18,7 +18,7 @@ from typing import Any
 
 from ..addresses import public
 from ..errors import UserError
-from ..unfinished import replaced_place, unfinished_place
+from ..unfinished import replaced_place, require_on_disk, unfinished_place
 
 MANIFEST = "manifest.json"
 """The file that marks a run directory as complete; it is written last."""
@@ -41,8 +41,10 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         A fresh folder beside `path`.
 
     Raises:
-        UserError: If `path` holds something that may not be replaced, or the disk is full or not writable.
+        UserError: If `path` is an address or holds something that may not be replaced, or the disk is full or not
+            writable.
     """
+    require_on_disk(path)
     target = Path(path).expanduser().absolute()
     target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)

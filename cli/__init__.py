@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 import warnings
 
 import typer
@@ -74,6 +76,8 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
+            # A crash tells no secrets of addresses either.
+            sys.excepthook = lambda *crash: say("".join(traceback.format_exception(*crash)))
             raise
         say(usage)
         return 2

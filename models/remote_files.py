@@ -18,7 +18,7 @@ from .safetensors_file import truncated
 _RETRIES = 3
 _FIRST_WAIT = 0.5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-_TELLING = ("huggingface_hub.utils._http", "httpx", "httpx2")
+_TELLING = ("huggingface_hub.utils._http", "httpx", "httpx2", "httpcore.connection", "httpcore.http11")
 _HUB_REASONS = {
     "RepoNotFound": "there is no such model on the hub (nor such a directory here), or it is private: "
     "check the name, or log in",
@@ -137,7 +137,7 @@ def read_whole(url: str, token: bool | None = None) -> bytes | None:
     except FileNotFoundError:
         return None
     except _client_errors() as error:
-        raise _unreachable(url, error) from error
+        raise _unreachable(url, error) from None
     return response.content
 
 
@@ -151,7 +151,7 @@ def _requesting(url: str, headers: dict[str, str]) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except _client_errors() as error:
-        raise _unreachable(url, error) from error
+        raise _unreachable(url, error) from None
 
 
 def _log_no_secrets() -> None:
@@ -217,5 +217,6 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _unreachable(url: str, error: Exception) -> UserError:
+    # Raised from None: a traceback would show the client's error, which names the whole address.
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return UserError(f"cannot read {url!r}: {reason} (check the name and the connection)")

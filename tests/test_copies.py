@@ -26,7 +26,14 @@ from iclprobe.tasks.demonstrations import choose_queries
 
 # They ask, or hold a live model or open files, and are no results.
 NO_RESULTS = {
-    *("CompareConfig", "ConstructionConfig", "ControlsConfig", "GradientsConfig", "GridConfig", "OrderConfig"),
+    *(
+        "CompareConfig",
+        "ConstructionConfig",
+        "ControlsConfig",
+        "GradientsConfig",
+        "GridConfig",
+        "OrderConfig",
+    ),
     *("OutputsConfig", "PromptConfig", "SubjectConfig", "CapturePlan", "Family", "Recipe", "TaskEntry"),
     *("LanguageModel", "ProjectionFile", "RepeatedQueries", "UserError"),
 }

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +25,12 @@ from iclprobe.analyses.weights.drift import DriftConfig
 from iclprobe.cli import main
 from iclprobe.errors import UserError, shown
 from iclprobe.models import remote_files
-from iclprobe.models.weights import open_projections
+from iclprobe.models.weights import Matrix, open_projections
 
 USER, PASSWORD, SIGNATURE = "arthur-user", "ford-password", "zaphod%2Fsignature"
-SECRETS = (USER, PASSWORD, SIGNATURE, SIGNATURE.replace("%2F", "/"))
-NAMES = ("query", "key", "value")
+TOKEN = "hf_" + "zApHoD42" * 4
+SECRETS = (USER, PASSWORD, SIGNATURE, SIGNATURE.replace("%2F", "/"), TOKEN)
+NAMES: tuple[Matrix, ...] = ("query", "key", "value")
 PATTERN = {name: f"model.layers.{{layer}}.self_attn.{name[0]}_proj.weight" for name in NAMES}
 PATTERN_OPTION = ",".join(f"{name[0]}={pattern}" for name, pattern in PATTERN.items())
 
@@ -119,6 +123,7 @@ def test_a_run_from_an_address_with_secrets_is_kept_when_it_is_asked_for_again(
     assert_nothing_told("".join(capfd.readouterr()))
 
 
+DATA = ["--template", "{text} is", "--label-words", "bad,good"]
 COMMANDS: dict[str, list[str]] = {
     "sparsity": ["sparsity", "{0}", "--pattern", PATTERN_OPTION],
     "drift": ["drift", "{0}", "{1}", "--pattern", PATTERN_OPTION, "--json"],
@@ -126,10 +131,32 @@ COMMANDS: dict[str, list[str]] = {
     "no such file": ["sparsity", "{0}", "--pattern", "q=lm_head.{layer}"],
     "a model": ["compare", "--model", "{0}"],
     "data": ["compare", "--data", "{0}"],
+    "data with a template": ["order", *DATA, "--data", "{0}"],
+    "a token for a model": ["compare", "--model", TOKEN],
+    "a token for a setting": ["reproduce", "shen2024", "fig2", "--set", f"model={TOKEN}"],
     "an endpoint": ["sparsity", "owner/name", "--endpoint", "{0}"],
     "a revision": ["sparsity", "{0}", "--revision", "{1}"],
     "a wrong option": ["sparsity", "pocket", "--threshold", "{0}"],
     "a setting": ["reproduce", "shen2024", "fig2", "--set", "thresholds={0}"],
+    "an output": ["sparsity", "pocket", "--out", "{0}"],
+    "many outputs": ["reproduce", "shen2024", "--out", "{0}"],
+    "an output in a bucket": [
+        "drift",
+        "pocket@0",
+        "pocket@8",
+        "--out",
+        f"s3://{USER}:{PASSWORD}@bucket/a?x={SIGNATURE}",
+    ],
+    "a configuration": ["compare", "--config", "{0}"],
+    "a command": ["{0}"],
+    "one too many": ["families", "{0}"],
+    "an experiment": ["reproduce", "{0}"],
+    "an adapter": ["compare", "--adapter", "{0}"],
+    "a tokenizer": ["check", "pocket", "--tokenizer", "{0}"],
+    "a finetuned model": ["compare", "--finetuned", "{0}"],
+    "a recipe": ["gradients", "--recipe", "{0}"],
+    "a task": ["order", "--task", "{0}"],
+    "a model of a construction": ["construction", "--model", "{0}", "--steps", "1", "--batch-size", "2"],
     "a password with a slash": ["sparsity", "http://" + USER + ":x/" + PASSWORD + "@host/a"],
 }
 
@@ -144,10 +171,24 @@ def test_the_command_line_tells_no_secret_whatever_happens(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code = main([argument.replace("{0}", signed[0]).replace("{1}", signed[1]) for argument in arguments])
-    assert code == (0 if arguments[0] == "drift" or arguments[-1] == PATTERN_OPTION else 2)
+    assert code == (0 if PATTERN_OPTION in arguments else 2)
     assert_nothing_told("".join(capfd.readouterr()))
-    if (tmp_path / "runs").exists():
-        assert_nothing_written(tmp_path / "runs")
+    left = {path.name for path in tmp_path.iterdir()} - {"hub", "cache"}
+    assert left <= {"runs"}
+    assert_nothing_written(tmp_path / "runs")
+
+
+def test_a_crash_tells_no_secret_either() -> None:
+    code = (
+        "import sys\nfrom iclprobe.cli import app, main\n"
+        "@app.command()\ndef crash(place: str): raise RuntimeError(place)\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "crash", f"http://{USER}:{PASSWORD}@host/a?{SIGNATURE}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    assert "RuntimeError: http://host/a\n" in done.stderr
+    assert_nothing_told(done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize("failures", [[503], [503] * 9, [403], [404] * 9])
@@ -158,11 +199,12 @@ def test_no_fault_of_the_server_brings_a_secret_to_light(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("DEBUG")
     hub.failures.extend(failures)
     try:
         open_projections(signed[0], pattern=PATTERN).close()
     except UserError as error:
-        assert_nothing_told(str(error))
+        assert_nothing_told("".join(traceback.format_exception(error)))
         assert "/step1000/model.safetensors" in str(error)
     assert_nothing_told("".join(capfd.readouterr()) + caplog.text)
     if failures[0] == 503:
@@ -180,6 +222,10 @@ def test_no_fault_of_the_server_brings_a_secret_to_light(
         ("s3://key:secret@bucket/a?x=1#y", "s3://bucket/a"),
         ("cannot read 'https://host/a?token=1': no", "cannot read 'https://host/a': no"),
         ("http://[::1]:80/a@b/c?d", "http://[::1]:80/a@b/c"),
+        ("cannot read '/work/s3:/key:secret@bucket/a'", "cannot read '/work/s3:/bucket/a'"),
+        ("{'a': 'https://host/it's?token='1'2', 'b': 3}", "{'a': 'https://host/it's', 'b': 3}"),
+        ("C:/Users/me?x", "C:/Users/me?x"),
+        ("token_hf_" + "aB3" * 12, "token_hf_…"),
         ("owner/name@main, 1:2@3 and what? is#left", "owner/name@main, 1:2@3 and what? is#left"),
         ("Bearer hf_" + "aB3" * 12, "Bearer hf_…"),
     ],
@@ -204,3 +250,8 @@ def test_settings_without_secrets_are_left_as_they_are() -> None:
     assert without_secrets(secret).checkpoints == (Checkpoint("http://host/a"), Checkpoint("b"))
     assert without_secrets(secret).model_fields_set == {"checkpoints", "icl"}
     assert "u:p" not in repr(secret)
+
+
+def test_the_text_of_a_prompt_is_kept_letter_by_letter() -> None:
+    asked = {"template": "http://a@b/?{text} Label:/?", "label_words": ("x:/a?", "y:/b#"), "separator": ":/?"}
+    assert without_secrets(asked) is asked

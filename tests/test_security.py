@@ -22,7 +22,16 @@ from iclprobe.models.tensor_files import open_tensors
 
 ROOT = Path(iclprobe.__file__).resolve().parent
 SCRIPT = "<script>alert(1)</script>"
-TASK = ("--task", "tone", "--template", "Sentence: {text} Label:", "--label-words", "bad,good", "--shots", "2")
+TASK = (
+    "--task",
+    "tone",
+    "--template",
+    "Sentence: {text} Label:",
+    "--label-words",
+    "bad,good",
+    "--shots",
+    "2",
+)
 
 
 def product() -> Iterator[tuple[Path, ast.AST]]:
@@ -106,7 +115,9 @@ def test_a_hostile_pickle_does_not_run_in_any_command_that_reads_one(
     assert "_model.bin" in said and "Traceback" not in said
 
 
-@pytest.mark.parametrize("outside", ["../secret/model.safetensors", "/{absolute}", "a/../../secret/x", "..\\x"])
+@pytest.mark.parametrize(
+    "outside", ["../secret/model.safetensors", "/{absolute}", "a/../../secret/x", "..\\x"]
+)
 @pytest.mark.parametrize("ending", [".safetensors", ".bin"])
 def test_an_index_leads_to_no_file_outside_of_the_checkpoint(
     outside: str, ending: str, checkpoint: Path, tmp_path: Path
@@ -153,7 +164,9 @@ def test_hostile_names_are_written_nowhere_but_in_the_output_directory(
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     recipe = {"preset": "dai", "name": "../../../escaped"}
-    iclprobe.compare_grid(**settings(checkpoint, records), recipes=(recipe,), out=work / "out", save_captures=True)
+    iclprobe.compare_grid(
+        **settings(checkpoint, records), recipes=(recipe,), out=work / "out", save_captures=True
+    )
     arguments = ["compare", "--model", str(checkpoint), "--device", "cpu", *TASK[2:], "--task", "../../up"]
     arguments += ["--data", str(records), "--lr", "0.1", "--limit", "4"]
     assert main(arguments) == 0

@@ -84,7 +84,10 @@ def test_a_run_directory_and_a_capture_clear_up_before_they_begin(
         begin(started, tmp_path / name, "folder")
     for process in started:
         kill(process)
-    with pytest.warns(UserWarning, match=r"removed '\.run\.unfinished-"), run_directory(tmp_path / "run") as at:
+    with (
+        pytest.warns(UserWarning, match=r"removed '\.run\.unfinished-"),
+        run_directory(tmp_path / "run") as at,
+    ):
         write_manifest(at, {})
     with pytest.warns(UserWarning, match=r"removed '\.delta\.safetensors\.unfinished-"):
         Delta({}).save(tmp_path / "delta.safetensors")

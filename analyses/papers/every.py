@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from ...errors import UserError
+from ...unfinished import remove_leftovers, require_on_disk
 from ..plain_values import plain
 from ..public_settings import without_secrets
 from ..run_directory import is_complete
@@ -121,6 +122,7 @@ def reproduce_all(
     """
     require_scale(scale)
     say = say or (lambda line: None)
+    require_on_disk(out)
     target = Path(out)
     if target.exists() and not target.is_dir():
         raise UserError(f"{str(target)!r} is a file: choose another --out")
@@ -184,6 +186,8 @@ class _Run:
     def keeps(self, key: str, config: Mapping[str, Any]) -> bool:
         """Return whether a folder is complete and stays; one that was run with other settings is refused."""
         folder = self.target / key
+        # Now, and not when a folder that is complete is replaced some day.
+        remove_leftovers(folder)
         if self.overwrite or not is_complete(folder):
             return False
         if not _is_written(folder, config):

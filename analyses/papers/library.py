@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
@@ -82,6 +83,11 @@ class StudyLibrary:
             for future in as_completed(futures):
                 key = futures[future]
                 yield key, self._keep(key, lambda future=future: _unwrap(future.result()))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
+                "fewer processes (--workers)"
+            ) from error
         except BaseException:
             # Ctrl-C, or an error: nobody waits for what is still running, which ends here.
             held.close()

@@ -17,7 +17,7 @@ def begin_worker(life: Connection, threads: int) -> None:
     """Prepare a process: end with the one that began it, and leave Ctrl-C to that.
 
     Args:
-        life: The end of a pipe whose other end is closed when work is over, or when the process that holds it is gone.
+        life: The end of a pipe whose other end is closed when work is over, or its process is gone.
         threads: Threads of torch.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -35,7 +35,9 @@ def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def group(leader: int) -> set[int]:
     """The processes of a group that are there and no zombies."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ps", "-A", "-o", "pid=,pgid=,stat="], capture_output=True, text=True, check=True
+    )
     rows = [line.split() for line in listed.stdout.splitlines()]
     return {int(pid) for pid, pgid, state in rows if int(pgid) == leader and not state.startswith("Z")}
 
