@@ -31,7 +31,9 @@ USER, PASSWORD, SIGNATURE = "arthur-user", "ford-password", "zaphod%2Fsignature"
 TOKEN = "hf_" + "zApHoD42" * 4
 SECRETS = (USER, PASSWORD, SIGNATURE, SIGNATURE.replace("%2F", "/"), TOKEN)
 NAMES: tuple[Matrix, ...] = ("query", "key", "value")
-PATTERN = {name: f"model.layers.{{layer}}.self_attn.{name[0]}_proj.weight" for name in NAMES}
+PATTERN: dict[Matrix, str] = {
+    name: f"model.layers.{{layer}}.self_attn.{name[0]}_proj.weight" for name in NAMES
+}
 PATTERN_OPTION = ",".join(f"{name[0]}={pattern}" for name, pattern in PATTERN.items())
 
 

@@ -14,6 +14,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups and ps are POSIX")
 _PATIENCE = 60.0
+_SOON = 20.0
 
 
 @pytest.fixture
@@ -54,38 +55,52 @@ def workers_of(process: subprocess.Popen[str]) -> set[int]:
     pytest.fail("the workers did not begin")
 
 
-def seconds_until_gone(leader: int) -> float:
-    start = time.monotonic()
+def wait_until_gone(leader: int) -> None:
+    """Wait for a few seconds, and longer on a machine that is busy, but not as long as a study lasts."""
+    deadline = time.monotonic() + _SOON
     while group(leader):
-        if time.monotonic() - start > _PATIENCE:
+        if time.monotonic() > deadline:
             pytest.fail(f"{group(leader)} are still there")
         time.sleep(0.05)
-    return time.monotonic() - start
 
 
-# Workers import torch, and then are in the middle of a study.
-@pytest.mark.parametrize("delay", [0.0, pytest.param(12.0, marks=pytest.mark.slow)])
-def test_workers_end_within_seconds_when_their_parent_is_killed(
-    running: subprocess.Popen[str], delay: float
+# At first workers import torch; later they are in the middle of a study.
+BEGINNING, MIDDLE = 0.0, 12.0
+ENDINGS = [
+    pytest.param(ending, delay, marks=[pytest.mark.slow] if is_slow else [], id=f"{ending}-{delay:.0f}")
+    for ending, delay, is_slow in (
+        ("kill", BEGINNING, False),
+        ("terminate", BEGINNING, True),
+        ("interrupt", BEGINNING, False),
+        ("interrupt all", BEGINNING, True),
+        ("kill", MIDDLE, True),
+        ("terminate", MIDDLE, True),
+        ("interrupt", MIDDLE, True),
+        ("interrupt all", MIDDLE, True),
+    )
+]
+SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
+
+
+@pytest.mark.parametrize(("ending", "delay"), ENDINGS)
+def test_workers_end_with_their_parent_however_it_ends(
+    ending: str, delay: float, running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert len(workers_of(running)) >= 3
     time.sleep(delay)
-    running.kill()
-    running.wait()
-    assert seconds_until_gone(running.pid) < 5
-
-
-@pytest.mark.parametrize("delay", [0.0, pytest.param(12.0, marks=pytest.mark.slow)])
-def test_ctrl_c_ends_all_at_once_without_a_traceback_or_anything_half_written(
-    running: subprocess.Popen[str], delay: float, tmp_path: Path
-) -> None:
-    workers_of(running)
-    time.sleep(delay)
-    os.killpg(running.pid, signal.SIGINT)
-    told = running.communicate(timeout=_PATIENCE)[1]
-    assert running.returncode == 130
-    assert "Traceback" not in told and "Error" not in told
-    assert seconds_until_gone(running.pid) < 5
-    assert not list(tmp_path.rglob(".*"))
+    sent = SIGNALS.get(ending, signal.SIGINT)
+    if ending == "interrupt all":
+        # As a terminal does it.
+        os.killpg(running.pid, sent)
+    else:
+        running.send_signal(sent)
+    told = running.communicate(timeout=_SOON)[1]
+    wait_until_gone(running.pid)
+    assert "Traceback" not in told
+    if sent == signal.SIGINT:
+        assert running.returncode == 130
+        assert "Error" not in told and not list(tmp_path.rglob(".*"))
+    else:
+        assert running.returncode == -sent
     written = list((tmp_path / "all").iterdir()) if (tmp_path / "all").exists() else []
-    assert all((folder / "manifest.json").exists() for folder in written)
+    assert all((folder / "manifest.json").exists() for folder in written if not folder.name.startswith("."))
