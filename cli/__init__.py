@@ -20,6 +20,9 @@ from .prompt import prompt
 from .reproduce import reproduce
 from .weights import drift, sparsity
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 app = typer.Typer(
     help="Does a language model change inside the same way in context as when it is finetuned?",
     add_completion=False,
@@ -69,10 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from iclprobe.analyses.run_directory import is_complete, run_directory, write_manifest
+from iclprobe.cli import main
 from iclprobe.unfinished import remove_leftovers, replaced_place, unfinished_place
 
 _RUN = """
@@ -53,6 +56,25 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 def rewrite(path: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_the_command_clears_up_what_its_killed_run_left(
+    checkpoint: Path, tmp_path: Path, started: list[subprocess.Popen[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sparsity", str(checkpoint), "--out", str(tmp_path / "one")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "iclprobe", *command], stdout=subprocess.PIPE, text=True
+    )
+    started.append(process)
+    while not list(tmp_path.glob(".one.unfinished-*/*")) and process.poll() is None:
+        time.sleep(0.01)
+    kill(process)
+    assert process.returncode == -signal.SIGKILL
+    left, lock = sorted(path.name for path in tmp_path.iterdir())
+    assert lock == f"{left}.lock"
+    assert main(command) == 0
+    assert f"warning: removed {left!r}, which a killed run left beside" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["one"] and is_complete(tmp_path / "one")
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])

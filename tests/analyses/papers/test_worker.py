@@ -104,3 +104,12 @@ def test_workers_end_with_their_parent_however_it_ends(
         assert running.returncode == -sent
     written = list((tmp_path / "all").iterdir()) if (tmp_path / "all").exists() else []
     assert all((folder / "manifest.json").exists() for folder in written if not folder.name.startswith("."))
+
+
+def test_a_worker_that_is_killed_is_told_in_one_sentence(running: subprocess.Popen[str]) -> None:
+    # The youngest; the resource tracker of multiprocessing is the eldest.
+    os.kill(max(workers_of(running)), signal.SIGKILL)
+    told = running.communicate(timeout=_PATIENCE)[1]
+    wait_until_gone(running.pid)
+    assert running.returncode == 2
+    assert "ended from outside" in told and "Traceback" not in told
