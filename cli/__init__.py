@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 import warnings
 
 import typer
@@ -17,6 +19,9 @@ from .options import say
 from .prompt import prompt
 from .reproduce import reproduce
 from .weights import drift, sparsity
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 app = typer.Typer(
     help="Does a language model change inside the same way in context as when it is finetuned?",
@@ -67,13 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
+            # A crash tells no secrets of addresses either.
+            sys.excepthook = lambda *crash: say("".join(traceback.format_exception(*crash)))
             raise
         say(usage)
         return 2
