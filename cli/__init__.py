@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 
@@ -20,9 +23,6 @@ from .prompt import prompt
 from .reproduce import reproduce
 from .weights import drift, sparsity
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
-
 app = typer.Typer(
     help="Does a language model change inside the same way in context as when it is finetuned?",
     add_completion=False,
@@ -30,6 +30,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# The exit code after Ctrl-C.
+_INTERRUPTED = 130
+
 for command in (
     compare,
     controls,
@@ -55,17 +58,29 @@ def _root() -> None:
 
 def _quiet_libraries() -> None:
     """Let transformers speak of errors only, and warnings be one line each."""
-    import os
-
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
 
 
+def _end_imports_at_once() -> None:
+    """Let Ctrl-C end the process while torch is imported: its C++ side would abort, and nothing is begun yet."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(*_: object) -> None:
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if getattr(spec, "_initializing", False):
+        os._exit(_INTERRUPTED)
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for what a user can mend, told in one sentence."""
     _quiet_libraries()
+    _end_imports_at_once()
     try:
         code = app(args=arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -73,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         say(f"iclprobe: {error}")
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        return _INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
