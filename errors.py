@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import reprlib
 
+from .addresses import public
+
 LONGEST_VALUE = 60
 """Characters of a value that a message quotes."""
 
@@ -12,11 +14,11 @@ class UserError(ValueError):
     """A mistake in what was asked for, told in one sentence with the offending input and the next step.
 
     The command line prints it without a traceback and exits with code 2. A message is one line: control characters
-    in it are escaped.
+    in it are escaped, and addresses are `public`.
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(_on_one_line(message))
+        super().__init__(_on_one_line(public(message)))
 
 
 def shown(value: object) -> str:
@@ -31,7 +33,7 @@ def shown(value: object) -> str:
 
 def reason_of(error: BaseException, longest: int = 160) -> str:
     """Return what a library says of its error, on one line and no longer than fits into a sentence."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = public(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= longest else f"{text[:longest].rstrip()}…"
 
 
@@ -39,9 +41,15 @@ def _on_one_line(message: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
 
 
+class _Brief(reprlib.Repr):
+    def repr_str(self, x: str, level: int) -> str:
+        # Before it is cut: a password whose end is missing looks like a word.
+        return super().repr_str(public(x), level)
+
+
 def _brief() -> reprlib.Repr:
     # Few levels and few entries, so that nothing nested (a YAML bomb) is written out before it is cut.
-    brief = reprlib.Repr()
+    brief = _Brief()
     brief.maxlevel, brief.maxdict, brief.maxlist, brief.maxtuple = 2, 4, 4, 4
     brief.maxset, brief.maxfrozenset, brief.maxdeque, brief.maxarray = 4, 4, 4, 4
     brief.maxstring = brief.maxother = brief.maxlong = LONGEST_VALUE

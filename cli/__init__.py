@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+import traceback
 import warnings
 
 import typer
@@ -25,6 +30,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# The exit code after Ctrl-C.
+_INTERRUPTED = 130
+
 for command in (
     compare,
     controls,
@@ -50,30 +58,42 @@ def _root() -> None:
 
 def _quiet_libraries() -> None:
     """Let transformers speak of errors only, and warnings be one line each."""
-    import os
-
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
 
 
+def _end_imports_at_once() -> None:
+    """Let Ctrl-C end the process while torch is imported: its C++ side would abort, and nothing is begun yet."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(*_: object) -> None:
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if getattr(spec, "_initializing", False):
+        os._exit(_INTERRUPTED)
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for what a user can mend, told in one sentence."""
     _quiet_libraries()
+    _end_imports_at_once()
     try:
         code = app(args=arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
         if usage is None:
+            # A crash tells no secrets of addresses either.
+            sys.excepthook = lambda *crash: say("".join(traceback.format_exception(*crash)))
             raise
         say(usage)
         return 2

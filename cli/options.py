@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..addresses import public
 from ..errors import UserError
 
 ModelOption = Annotated[str | None, typer.Option(help="Hub id, directory, or pocket. [default: pocket]")]
@@ -139,5 +140,5 @@ def read_config(path: Path | None) -> dict[str, Any]:
 
 
 def say(line: str) -> None:
-    """Tell something beside the results."""
-    typer.echo(line, err=True)
+    """Tell something beside the results, without the secrets of addresses."""
+    typer.echo(public(line), err=True)

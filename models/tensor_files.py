@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..addresses import public
 from ..errors import UserError
 from .checkpoint_folder import (
     INDEX_ENDING,
@@ -128,7 +129,7 @@ def _open_address(url: str) -> TensorSource:
     if not name.endswith((".safetensors", INDEX_ENDING)):
         base, name = path.rstrip("/"), ""
     token = None if url.startswith(f"{constants.ENDPOINT}/") else False
-    folder = RemoteFolder(url, lambda file: f"{base}/{file}{mark}{query}", token)
+    folder = RemoteFolder(public(url), lambda file: f"{base}/{file}{mark}{query}", token)
     if not name:
         return open_folder(folder)
     config = None if query else read_config(folder)
@@ -138,5 +139,5 @@ def _open_address(url: str) -> TensorSource:
             return open_shards(folder, name, index, config)
     else:
         with suppress(FileNotFoundError):
-            return TensorSource.of_file(url, config, folder.open(name))
+            return TensorSource.of_file(folder.label, config, folder.open(name))
     raise UserError(f"there is no file at {url!r}: check the address")

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from ..public_settings import without_secrets
+
 NO_DEMONSTRATIONS = (
     "the construction divides by the number of demonstrations, so it needs at least one: give 1 or more"
 )
@@ -79,6 +81,10 @@ class ConstructionConfig(BaseModel):
     seed: int = 0
     model: str | None = "pocket"
     revision: str | None = None
+
+    def __repr_args__(self) -> Any:
+        """Show no secret of an address."""
+        return [(name, without_secrets(value)) for name, value in super().__repr_args__()]
 
     @field_validator("demonstrations")
     @classmethod

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...errors import UserError
 from ...models.weights import Matrix
+from ..public_settings import without_secrets
 
 
 class WeightsConfig(BaseModel):
@@ -32,6 +33,10 @@ class WeightsConfig(BaseModel):
     endpoint: str | None = None
     device: str = "cpu"
     allow_undefined: bool = False
+
+    def __repr_args__(self) -> Any:
+        """Show no secret of an address."""
+        return [(name, without_secrets(value)) for name, value in super().__repr_args__()]
 
     @property
     def reading(self) -> dict[str, Any]:
