@@ -27,6 +27,13 @@ def saved(name: str, place: Path) -> Any:
     return model
 
 
+def attending(name: str) -> tuple[int, ...]:
+    """The layers with attention, as they are written down by hand."""
+    layers = HYBRID[name].layout.attending
+    assert layers
+    return layers
+
+
 def lose_layer(place: Path, layer: int) -> None:
     """Take everything of one layer out of a checkpoint."""
     file = place / "model.safetensors"
@@ -37,26 +44,26 @@ def lose_layer(place: Path, layer: int) -> None:
 @every_hybrid
 def test_the_weights_in_a_file_are_those_of_the_attention_layers(name: str, tmp_path: Path) -> None:
     model = saved(name, tmp_path)
-    attending = HYBRID[name].layout.attending
-    assert attending is not None
+    layers = attending(name)
     with (
         open_projections(tmp_path, matrices=MATRICES) as file,
         open_projections(model, matrices=MATRICES) as live,
     ):
-        assert file.keys == live.keys == tuple((layer, matrix) for layer in attending for matrix in MATRICES)
+        assert file.keys == live.keys == tuple((layer, matrix) for layer in layers for matrix in MATRICES)
         for one, other in zip(file, live, strict=True):
             assert torch.equal(one.weight, other.weight)
     with open_projections(tmp_path, layers=(-1,)) as file:
-        assert {layer for layer, _ in file.keys} == {attending[-1]}
+        assert {layer for layer, _ in file.keys} == {layers[-1]}
 
 
 @every_hybrid
-def test_a_checkpoint_that_lost_an_attention_layer_is_refused(name: str, tmp_path: Path) -> None:
+def test_a_checkpoint_that_lost_every_attention_layer_is_refused(name: str, tmp_path: Path) -> None:
     saved(name, tmp_path)
-    for lost in reversed(HYBRID[name].layout.attending or ()):
+    for lost in attending(name):
         lose_layer(tmp_path, lost)
-    lost = (HYBRID[name].layout.attending or ())[0]
-    with pytest.raises(UserError, match=rf"no \w+ weight of layer {lost}:|no attention weights"):
+    with pytest.raises(
+        UserError, match=rf"no \w+ weight of layer {attending(name)[0]}:|no attention weights"
+    ):
         open_projections(tmp_path)
     with pytest.raises(UserError, match=r"tensors missing"):
         load_model(tmp_path)
@@ -65,7 +72,7 @@ def test_a_checkpoint_that_lost_an_attention_layer_is_refused(name: str, tmp_pat
 @every_hybrid
 def test_one_lost_layer_is_named(name: str, tmp_path: Path) -> None:
     saved(name, tmp_path)
-    lost = (HYBRID[name].layout.attending or ())[-1]
+    lost = attending(name)[-1]
     lose_layer(tmp_path, lost)
     with pytest.raises(UserError, match=rf"holds no query weight of layer {lost}: "):
         open_projections(tmp_path)
