@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import UserError
 from .adapter_types import why_not_weights
 from .checkpoint_folder import LocalFolder
+from .plain_files import refuse_other_than_files
 from .tensor_source import TensorSource
 
 CONFIG = "adapter_config.json"
@@ -26,6 +27,7 @@ def is_adapter(place: str, revision: str | None = None) -> bool:
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if Path(place).exists():
+        refuse_other_than_files(Path(place))
         return (Path(place) / CONFIG).is_file()
     try:
         return find_adapter_config_file(place, revision=revision) is not None
@@ -47,6 +49,7 @@ def adapter_folder(label: str) -> Path:
                 f"there is no adapter {label!r} ({reason.removesuffix('.')}): give a directory with {CONFIG}, or a "
                 "hub id"
             ) from error
+    refuse_other_than_files(folder)
     if not (folder / CONFIG).is_file():
         holds_model = " (it holds a whole model)" if (folder / "config.json").is_file() else ""
         raise UserError(
@@ -62,7 +65,7 @@ def read_adapter_config(label: str, folder: Path) -> Any:
     try:
         said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         kind = said["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{CONFIG} of {label!r} is damaged, or names no peft_type: fetch the adapter again"
         ) from error

@@ -90,7 +90,8 @@ def _sentence(
         _reason(what, error, folder),
         "correct its config.json or what was asked for, or fetch it again",
     )
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+    if _is_lack_of_memory(error):
+        reason = "there is not enough memory for it"
         step = "take a smaller dtype or model, or another device"
     elif isinstance(error, ImportError):
         step = "install what is missing"
@@ -101,14 +102,28 @@ def _sentence(
     return f"cannot load {what} {place!r}{at}: {reason} ({step})"
 
 
+def _is_lack_of_memory(error: Exception) -> bool:
+    # On a CPU torch has no class of its own for it.
+    lacking = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(each in str(error).lower() for each in lacking)
+    )
+
+
 def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
+    from huggingface_hub.errors import HFValidationError
+
     if isinstance(error, KeyError):
         return _unknown_setting(error, folder)
     if what == "tokenizer" and type(error) is Exception:
         # What the tokenizers library raises on a file that it cannot parse.
         known = version("tokenizers")
         return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 100)})"
+    if isinstance(error, HFValidationError):
+        return "it is neither a directory here nor the name of a model on the hub"
     reason = reason_of(error)
+    if reason.startswith("Weights only load failed"):
+        return "its pickle holds more than weights"
     return reason if " " in reason else f"{type(error).__name__} {reason}"
 
 

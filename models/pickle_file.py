@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, reason_of
+from .plain_files import require_plain
 from .safetensors_file import LFS_START, lfs_pointer
-from .tensor_source import StoredTensor
+from .tensor_source import StoredTensor, told
 from .wrapper_prefixes import unwrapped
 
 # What training code calls the weights of the model it trains, among optimizers, counters and averages.
@@ -43,11 +44,16 @@ class PickledFile:
             FileNotFoundError: If there is none.
             UserError: If it is damaged, holds anything but weights, or holds the weights of several models.
         """
-        if not path.exists():
-            raise FileNotFoundError(path)
+        require_plain(path)
         self._tensors = _weights_of(_load(path), str(path))
         if not self._tensors:
             raise UserError(f"{str(path)!r} holds no tensors by name: give a state dict")
+        for name, tensor in self._tensors.items():
+            if tensor.is_meta or tensor.layout is not torch.strided:
+                raise UserError(
+                    f"{told(name)} of {str(path)!r} is stored {'without its numbers' if tensor.is_meta else 'sparse'}: "
+                    "save the whole state dict, dense"
+                )
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
             {name: StoredTensor(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()}
         )
@@ -62,10 +68,13 @@ class PickledFile:
 
 
 def _load(path: Path) -> Any:
-    if path.is_file():
+    try:
         with path.open("rb") as file:
-            if file.read(len(LFS_START)) == LFS_START:
-                raise lfs_pointer(str(path))
+            pointer = file.read(len(LFS_START)) == LFS_START
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror} (give a readable file)") from error
+    if pointer:
+        raise lfs_pointer(str(path))
     try:
         # Files of torch before 1.6 are no archives and cannot be mapped.
         mapped = zipfile.is_zipfile(path)

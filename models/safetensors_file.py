@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .tensor_source import StoredTensor
+from .plain_files import require_plain
+from .tensor_source import StoredTensor, told
 
 # The limit of the format's own parser.
 _MAX_HEADER_BYTES = 100_000_000
@@ -74,9 +75,10 @@ class LocalFile:
 
         Raises:
             FileNotFoundError: If there is none.
-            UserError: If it cannot be opened.
+            UserError: If it is no plain file, or cannot be opened.
         """
         self.label = str(path)
+        require_plain(path)
         try:
             self._file = path.open("rb", buffering=0)
         except FileNotFoundError:
@@ -139,7 +141,7 @@ class SafetensorsFile:
         for name, entry in header.items():
             stored[name], self._offsets[name] = _parse_entry(file.label, name, entry)
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(stored)
-        end = self._data_start + max((stop for _, stop in self._offsets.values()), default=0)
+        end = self._data_start + _end_of(file.label, self._offsets)
         if file.size < end:
             raise truncated(file.label, file.size, end)
 
@@ -169,6 +171,21 @@ class SafetensorsFile:
         self._file.close()
 
 
+class _Twice(ValueError):
+    """One name stands twice in an object."""
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _Twice(name)
+            seen.add(name)
+    return found
+
+
 def _read_header(file: ByteFile) -> tuple[dict[str, Any], int]:
     """Return the header's entries and the position of the first tensor."""
     start = bytearray(8)
@@ -183,26 +200,44 @@ def _read_header(file: ByteFile) -> tuple[dict[str, Any], int]:
     raw = bytearray(length)
     file.read_into(8, memoryview(raw))
     try:
-        header = json.loads(raw)
-    except ValueError as error:
-        raise _corrupt(file.label, "it is no JSON") from error
+        header = json.loads(raw, object_pairs_hook=_once_each)
+    except (ValueError, RecursionError) as error:
+        twice = isinstance(error, _Twice)
+        reason = f"it holds {told(str(error))} twice" if twice else "it is no JSON"
+        raise _corrupt(file.label, reason) from error
     if not isinstance(header, dict):
         raise _corrupt(file.label, "it lists no tensors")
     header.pop("__metadata__", None)
     return header, 8 + length
 
 
+def _end_of(label: str, offsets: Mapping[str, tuple[int, int]]) -> int:
+    """Return where the last tensor ends; as the format has it, each begins where the one before ends."""
+    end = 0
+    for name, (start, stop) in sorted(offsets.items(), key=lambda entry: entry[1]):
+        if start != end:
+            raise _corrupt(label, f"the bytes of {told(name)} do not begin where those before it end")
+        end = stop
+    return end
+
+
 def _parse_entry(label: str, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
     try:
-        shape = tuple(int(size) for size in entry["shape"])
-        start, stop = (int(offset) for offset in entry["data_offsets"])
+        shape = tuple(_whole(size) for size in entry["shape"])
+        start, stop = (_whole(offset) for offset in entry["data_offsets"])
         dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]))
     except (TypeError, ValueError, KeyError) as error:
-        raise _corrupt(label, f"its entry for {name} is incomplete") from error
+        raise _corrupt(label, f"its entry for {told(name)} is incomplete") from error
     known = not isinstance(dtype, str)
     if not 0 <= start <= stop or (known and stop - start != math.prod(shape) * dtype.itemsize):
-        raise _corrupt(label, f"the bytes of {name} do not fit its shape")
+        raise _corrupt(label, f"the bytes of {told(name)} do not fit its shape")
     return StoredTensor(shape, dtype), (start, stop)
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(number)
+    return number
 
 
 def _corrupt(label: str, reason: str) -> UserError:

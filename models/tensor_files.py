@@ -27,6 +27,7 @@ from .exclusive_use import exclusive
 from .live_adapter import acting_tensors
 from .live_module import running_module
 from .loading import LanguageModel, place_of
+from .plain_files import refuse_other_than_files
 from .tensor_source import StoredTensor, TensorSource
 
 __all__ = ["Place", "StoredTensor", "TensorSource", "open_tensors"]
@@ -62,6 +63,7 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
         return _open_address(name)
     found, hub_revision = place_of(name, revision)
     path = Path(found).expanduser()
+    refuse_other_than_files(path)
     if path.exists():
         _refuse_revision(name, hub_revision)
         label = f"{name}@{revision}" if revision else name
@@ -106,7 +108,7 @@ def _open_module(module: torch.nn.Module) -> TensorSource:
 def _open_path(path: Path) -> TensorSource:
     folder = LocalFolder(path.parent)
     if path.name.endswith(INDEX_ENDING):
-        return open_shards(folder, path.name, path.read_bytes(), read_config(folder))
+        return open_shards(folder, path.name, folder.read(path.name) or b"", read_config(folder))
     if not path.name.endswith(_FILE_ENDINGS):
         raise UserError(
             f"{str(path)!r} is no file of weights: give one that ends in {', '.join(_FILE_ENDINGS)}"

@@ -9,8 +9,8 @@ import torch
 
 from ..errors import UserError
 from .checkpoint_config import config_of, family_geometry, family_of, likely_geometry, refuse_quantised
+from .devices import choose_device
 from .families import Family
-from .loading import choose_device
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
@@ -158,6 +158,7 @@ def _resolve(
         transposed=family is not None and family.transposed,
         device=device,
         width=getattr(config, "hidden_size", None),
+        plain=family is not None and family.layout != "latent",
     )
 
 
