@@ -35,6 +35,15 @@ def reason_of(error: BaseException, longest: int = 160) -> str:
     return text if len(text) <= longest else f"{text[:longest].rstrip()}…"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether what was raised says that memory ran out, on whatever device."""
+    # By its name, since nothing here imports torch, which has no class of its own for a CPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower() if isinstance(error, RuntimeError | OSError) else ""
+    return any(words in said for words in ("allocate memory", "not enough memory", "out of memory"))
+
+
 def _on_one_line(message: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
 

@@ -6,7 +6,7 @@ import warnings
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, lacks_memory
 from .compare import compare
 from .construction import construction
 from .controls import controls
@@ -73,6 +73,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         usage = _usage_error(error)
+        if usage is None and lacks_memory(error):
+            usage = (
+                "iclprobe: there is not enough memory for this: take a smaller model, fewer queries at once "
+                "(--batch-size) or shorter prompts (--shots), or another device"
+            )
         if usage is None:
             raise
         say(usage)

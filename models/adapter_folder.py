@@ -7,16 +7,20 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, reason_of, shown
+from ..probes.weight_entries import undefined_entries
 from .adapter_types import why_not_weights
+from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder
 from .plain_files import refuse_other_than_files
 from .tensor_source import TensorSource
 
 CONFIG = "adapter_config.json"
+_TYPES: dict[str, Any] = {"bool": bool, "int": (int, float), "float": (int, float)}
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)")
@@ -65,6 +69,7 @@ def read_adapter_config(label: str, folder: Path) -> Any:
     try:
         said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         kind = said["peft_type"]
+        hash(kind)
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{CONFIG} of {label!r} is damaged, or names no peft_type: fetch the adapter again"
@@ -77,6 +82,7 @@ def read_adapter_config(label: str, folder: Path) -> Any:
     newer = f"which the installed peft {peft.__version__} does not know: pip install -U peft"
     if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
         raise UserError(f"adapter {label!r} is of type {kind!r}, {newer}")
+    _refuse_types(label, said, peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind])
     with telling(label, "read the configuration of", "for this model"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = peft.PeftConfig.from_pretrained(str(folder))
@@ -86,6 +92,41 @@ def read_adapter_config(label: str, folder: Path) -> Any:
         raise UserError(f"{CONFIG} of {label!r} sets {', '.join(unknown)}, {newer}")
     config.inference_mode = True
     return config
+
+
+def _refuse_types(label: str, said: dict[str, Any], kind: Any) -> None:
+    """Refuse switches that are no true or false, and numbers that are none: PEFT takes whatever is there."""
+    for entry in fields(kind):
+        value = said.get(entry.name)
+        kinds = _TYPES.get(getattr(entry.type, "__name__", str(entry.type)))
+        if kinds is None or value is None:
+            continue
+        # Python counts true among the integers.
+        if isinstance(value, bool) != (kinds is bool) or not isinstance(value, kinds):
+            raise UserError(
+                f"{CONFIG} of {label!r} says {shown(value)} for {entry.name}, which is of another type: correct it, "
+                "or fetch the adapter again"
+            )
+
+
+def require_numbers(label: str, source: TensorSource) -> None:
+    """Refuse an adapter whose tensors are no plain floats, or have entries that are NaN or infinite.
+
+    Raises:
+        UserError: It names the tensor.
+    """
+    for name in source.names:
+        tensor = source.read(name)
+        if tensor.dtype not in PLAIN_DTYPES:
+            raise UserError(
+                f"{some_names([name])} of adapter {label!r} is {tensor.dtype}: give an unquantised adapter"
+            )
+        undefined = undefined_entries(tensor) if tensor.numel() else 0
+        if undefined:
+            raise UserError(
+                f"{undefined} of the {tensor.numel()} entries of {some_names([name])} in adapter {label!r} are NaN "
+                "or infinite: fetch the adapter again, or take one from before its training diverged"
+            )
 
 
 def open_adapter(label: str, folder: Path) -> TensorSource:
@@ -126,7 +167,7 @@ def telling(label: str, doing: str, where: str) -> Iterator[None]:
         if isinstance(error, KeyError):
             reason = f"it lacks {some_names([str(error.args[0])])}"
         else:
-            reason = " ".join(str(error).split()).split(". ")[0].removesuffix(".") or type(error).__name__
+            reason = reason_of(error, 120).split(". ")[0].removesuffix(".") or type(error).__name__
         raise UserError(
             f"PEFT cannot {doing} adapter {label!r} {where} ({reason}): give the model that it was made from, or the "
             "PeftModel itself, which runs unmerged"

@@ -38,6 +38,8 @@ def refuse_impossible(label: str, settings: Mapping[str, Any]) -> None:
             wrong = "which is no finite number"
         elif key in ("text_config", "decoder_config") and not isinstance(value, Mapping | None):
             wrong = "which is no configuration"
+        elif key in ("short_factor", "long_factor") and isinstance(value, list) and len(value) == 1:
+            wrong = "which would spread one factor over all frequencies"
         if wrong is not None:
             raise UserError(
                 f"config.json of {label!r} says {shown(value)} for {name}, {wrong}: correct it, or fetch it again"

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Literal
 
-import torch
-
-from ..errors import UserError, reason_of
+from ..errors import UserError, lacks_memory, reason_of
 from .checkpoint_folder import INDEX_ENDING, LocalFolder, open_folder, parse_json, read_config
 from .safetensors_file import LFS_START, lfs_pointer
 from .whole_checkpoint import local_folder, refuse_gaps
@@ -90,7 +88,7 @@ def _sentence(
         _reason(what, error, folder),
         "correct its config.json or what was asked for, or fetch it again",
     )
-    if _is_lack_of_memory(error):
+    if lacks_memory(error):
         reason = "there is not enough memory for it"
         step = "take a smaller dtype or model, or another device"
     elif isinstance(error, ImportError):
@@ -100,14 +98,6 @@ def _sentence(
     elif what == "tokenizer":
         step = "upgrade tokenizers and transformers, or give another with tokenizer=… (--tokenizer DIR)"
     return f"cannot load {what} {place!r}{at}: {reason} ({step})"
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    # On a CPU torch has no class of its own for it.
-    lacking = ("can't allocate memory", "not enough memory", "out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(each in str(error).lower() for each in lacking)
-    )
 
 
 def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:

@@ -50,9 +50,9 @@ class PickledFile:
             raise UserError(f"{str(path)!r} holds no tensors by name: give a state dict")
         for name, tensor in self._tensors.items():
             if tensor.is_meta or tensor.layout is not torch.strided:
+                form = "without its numbers" if tensor.is_meta else "sparse"
                 raise UserError(
-                    f"{told(name)} of {str(path)!r} is stored {'without its numbers' if tensor.is_meta else 'sparse'}: "
-                    "save the whole state dict, dense"
+                    f"{told(name)} of {str(path)!r} is stored {form}: save the whole state dict, dense"
                 )
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
             {name: StoredTensor(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()}

@@ -15,7 +15,7 @@ _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".do
 def refuse_other_than_files(place: Path) -> None:
     """Refuse a folder in which something that is no file stands where a file of a model belongs, unopened.
 
-    Links to files pass, as the hub's cache is made of them. A path that is nothing at all is somebody else's to refuse.
+    Links to files pass, as the hub's cache is made of them. What is not there is not this function's business.
 
     Args:
         place: A directory of a model, tokenizer or adapter, or one file.

@@ -140,7 +140,8 @@ class TensorSource:
             if elsewhere is not None:
                 raise UserError(
                     f"{told(file_name)} of {self.label!r} holds {told(elsewhere)}, which its index finds in "
-                    f"{told(self._file_names[elsewhere])}: index and files are not of one checkpoint, so fetch it again"
+                    f"{told(self._file_names[elsewhere])}: index and files are not of one checkpoint, so fetch it "
+                    "again"
                 )
         file = self._files[file_name]
         if name not in file.stored:

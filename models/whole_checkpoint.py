@@ -48,7 +48,7 @@ def load_whole(place: str, **options: Any) -> Any:
         options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
 
     Raises:
-        UserError: If tensors are missing, have no place, have another shape, are there twice, or hold what is no number.
+        UserError: If tensors are missing, have no place, have another shape, are there twice, or are no numbers.
     """
     from transformers import AutoModelForCausalLM
 
@@ -170,7 +170,8 @@ def _refuse_undefined(place: str, module: Any) -> None:
     others = f", and {len(found) - 1} more tensors hold such" if len(found) > 1 else ""
     raise UserError(
         f"{undefined} of the {entries} entries of {name} in {place!r} are NaN or infinite as "
-        f"{str(module.dtype).removeprefix('torch.')}{others}: fetch the checkpoint again, or load it with another dtype"
+        f"{str(module.dtype).removeprefix('torch.')}{others}: fetch the checkpoint again, "
+        "or load it with another dtype"
     )
 
 

@@ -91,8 +91,10 @@ def write_gpt2(folder: Path) -> Path:
 
 WRITERS = {"llama": write_llama, "gpt2": write_gpt2}
 FILES = {
-    "llama": ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-    + ("chat_template.jinja", INDEX, *SHARDS),
+    "llama": (
+        *("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"),
+        *("chat_template.jinja", INDEX, *SHARDS),
+    ),
     "gpt2": ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", PICKLE),
 }
 
@@ -226,7 +228,7 @@ def _damaged_tensors() -> Iterator[Damage]:
             "renamed": (_renamed(name, f"{name}s"), ""),
             "of another layer": (_renamed(name, name.replace("1", "7", 1)), ""),
             "of a layer that is there": (_renamed(beside, half), ""),
-            "transposed": (_made(name, lambda t: t.T), "" if model == "llama" else ""),
+            "transposed": (_made(name, lambda t: t.T), ""),
             "a row less": (_made(name, lambda t: t[:-1]), ""),
             "one dimension": (_made(name, lambda t: t.reshape(-1)), ""),
             "a number": (_made(name, lambda t: t[0, 0]), ""),

@@ -27,12 +27,35 @@ def _set(file: str, key: str, value: Any) -> Callable[[Path], None]:
     return lambda folder: edit(folder / file, **{key: value})
 
 
+ANOTHER = {
+    "another activation": "a model may have been trained with any activation",
+    "another family": "prompts are built without weights, and the family decides how many tokens fit",
+    "a sibling family": "prompts are built without weights, and the family decides how many tokens fit",
+    "one head": "any number of heads that divides the width fits the weights",
+    "rms_norm_eps is a fraction": "any positive number is added inside a norm",
+    "layer_norm_epsilon is a fraction": "any positive number is added inside a norm",
+    "scale_attn_by_inverse_layer_idx is true": "a model may have been trained either way",
+    "scale_attn_weights is false": "a model may have been trained either way",
+    "max_position_embeddings is huge": "rotation knows no last position",
+    "no max_position_embeddings": "its family has a default, and rotation knows no last position",
+    "n_positions is huge": "prompts are built without weights, which alone tell how many positions there are",
+    "no n_positions": "prompts are built without weights, which alone tell how many positions there are",
+    "a token beyond the embedding": "prompts are built without weights, which alone tell how many tokens there are",
+    "a class of another family": "the class decides how a text is cut",
+}
+"""Why a damage leaves a sound input that has other numbers."""
+
+
+def _damage(name: str, model: str, do: Callable[[Path], Any], told: str = "") -> Damage:
+    return Damage(name, model, do, ANOTHER.get(name.partition(": ")[2], ""), told)
+
+
 def retyped_settings(model: str, folder: Path) -> Iterator[Damage]:
     """Each entry of the `config.json` in a folder, as everything that it is not."""
     for key in json.loads((folder / "config.json").read_text()):
         for what, value in RETYPED.items():
-            yield Damage(f"config.json: {key} is {what}", model, _set("config.json", key, value))
-        yield Damage(f"config.json: no {key}", model, lambda d, key=key: drop(d / "config.json", key))
+            yield _damage(f"config.json: {key} is {what}", model, _set("config.json", key, value))
+        yield _damage(f"config.json: no {key}", model, lambda d, key=key: drop(d / "config.json", key))
 
 
 _UNKNOWN: dict[str, dict[str, Any]] = {
@@ -78,7 +101,7 @@ _UNKNOWN: dict[str, dict[str, Any]] = {
 
 def _unknown_values() -> Iterator[Damage]:
     for what, values in _UNKNOWN.items():
-        yield Damage(f"config.json: {what}", "llama", lambda d, v=values: edit(d / "config.json", **v))
+        yield _damage(f"config.json: {what}", "llama", lambda d, v=values: edit(d / "config.json", **v))
     for what, values in {
         "an unknown activation": {"activation_function": "geluu"},
         "another family": {"model_type": "llama"},
@@ -92,7 +115,7 @@ def _unknown_values() -> Iterator[Damage]:
         "a shorter context": {"n_positions": 16},
         "a negative norm": {"layer_norm_epsilon": -5.0},
     }.items():
-        yield Damage(f"config.json: {what}", "gpt2", lambda d, v=values: edit(d / "config.json", **v))
+        yield _damage(f"config.json: {what}", "gpt2", lambda d, v=values: edit(d / "config.json", **v))
 
 
 def _parts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
@@ -141,8 +164,8 @@ def _tokenizers() -> Iterator[Damage]:
     }  # fmt: skip
     for model in WRITERS:
         for what, change in changes.items():
-            yield Damage(f"tokenizer.json: {what}", model, _parts(change))
-    yield Damage("tokenizer.json: a token beyond the embedding", "llama", _larger, told="token")
+            yield _damage(f"tokenizer.json: {what}", model, _parts(change))
+    yield _damage("tokenizer.json: a token beyond the embedding", "llama", _larger, told="token")
     for what, change in {
         "an unknown class": {"tokenizer_class": "LaterTokenizer"},
         "a class that is a number": {"tokenizer_class": 3},
@@ -161,7 +184,7 @@ def _tokenizers() -> Iterator[Damage]:
         "a template that is a number": {"chat_template": 3},
     }.items():
         for model in WRITERS:
-            yield Damage(
+            yield _damage(
                 f"tokenizer_config.json: {what}",
                 model,
                 lambda d, v=change: edit(d / "tokenizer_config.json", **v),
@@ -181,7 +204,7 @@ def _templates() -> Iterator[Damage]:
         "no message": "hello",
         "a text that is far too long": "{{ 'a' * 10000000000 }}",
     }.items():
-        yield Damage(
+        yield _damage(
             f"chat_template.jinja: {what}",
             "llama",
             lambda d, t=text: (d / "chat_template.jinja").write_text(t),
@@ -197,7 +220,7 @@ def _generation() -> Iterator[Damage]:
         "a cache of no kind": {"cache_implementation": "later"},
         "a temperature below zero": {"temperature": -1.0, "do_sample": True},
     }.items():
-        yield Damage(
+        yield _damage(
             f"generation_config.json: {what}",
             "llama",
             lambda d, v=value: (d / "generation_config.json").write_text(json.dumps(v)),
@@ -217,9 +240,9 @@ def setting_damages() -> tuple[Damage, ...]:
         *_tokenizers(),
         *_templates(),
         *_generation(),
-        Damage("config.json: an entry twice", "llama", _repeated),
+        _damage("config.json: an entry twice", "llama", _repeated),
         *(
-            Damage(f"{file}: deeper than is read", "llama", lambda d, f=file: (d / f).write_text(deep))
+            _damage(f"{file}: deeper than is read", "llama", lambda d, f=file: (d / f).write_text(deep))
             for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
         ),
     )
