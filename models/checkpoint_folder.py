@@ -137,7 +137,7 @@ def open_folder(folder: Folder) -> TensorSource:
     """
     config = read_config(folder)
     named = (config or {}).get("transformers_weights")
-    for name in (*([named] if isinstance(named, str) else []), *folder.weight_files()):
+    for name in (*([named] if isinstance(named, str) and _is_inside(named) else []), *folder.weight_files()):
         if name.endswith(INDEX_ENDING):
             index = folder.read(name)
             if index is not None:
@@ -177,6 +177,13 @@ def open_shards(folder: Folder, name: str, index: bytes, config: dict[str, Any] 
             f"{name} of {folder.label!r} is damaged (it gives no file for {wrong}): fetch it again"
         )
 
+    outside = next((shard for shard in weight_map.values() if not _is_inside(shard)), None)
+    if outside is not None:
+        raise UserError(
+            f"{name} of {folder.label!r} names {shown(outside)}, which lies outside the checkpoint, and was not "
+            "read: fetch it from whom you trust"
+        )
+
     def open_shard(shard: str) -> TensorFile:
         try:
             return folder.open(shard)
@@ -187,6 +194,12 @@ def open_shards(folder: Folder, name: str, index: bytes, config: dict[str, Any] 
             ) from error
 
     return TensorSource(folder.label, config, weight_map, open_shard)
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a file's name, wherever it is written down, stays in its folder on every system."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." not in parts and parts[0] != "" and not parts[0].endswith(":")
 
 
 def _refuse_unfinished(folder: Folder, holds: str) -> None:

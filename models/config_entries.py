@@ -38,6 +38,8 @@ def refuse_impossible(label: str, settings: Mapping[str, Any]) -> None:
             wrong = "which is no finite number"
         elif key in ("text_config", "decoder_config") and not isinstance(value, Mapping | None):
             wrong = "which is no configuration"
+        elif key == "transformers_weights" and not (value is None or _is_name(value)):
+            wrong = "which is no file beside it"
         elif key in ("short_factor", "long_factor") and isinstance(value, list) and len(value) == 1:
             wrong = "which would spread one factor over all frequencies"
         if wrong is not None:
@@ -68,6 +70,10 @@ def refuse_foreign_width(label: str, config: Any, shapes: Iterable[tuple[int, ..
             f"the weights of {label!r} are not those of its config.json: none has its width (hidden_size "
             f"{shown(width)}); correct config.json, or fetch the checkpoint again"
         )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ".." and not {"/", "\\", ":"} & set(value)
 
 
 def _entries(settings: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:

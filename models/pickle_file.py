@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -78,7 +79,9 @@ def _load(path: Path) -> Any:
     try:
         # Files of torch before 1.6 are no archives and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         # A damaged pickle is a damaged program: unpickling it can fail in any way.
         raise UserError(
@@ -92,9 +95,10 @@ def _reason(error: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+)", text)
     if asked:
         return f"it asks for {asked[1]}"
-    if text.startswith("Weights only load failed"):
+    # What torch advises then is to let code in it run.
+    if "weights_only" in text or text.startswith("Weights only load failed"):
         return "it is no pickle of weights"
-    return reason_of(error, 100)
+    return reason_of(error, 100).split(". ")[0]
 
 
 def _weights_of(loaded: Any, label: str) -> dict[str, Tensor]:

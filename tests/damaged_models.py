@@ -157,6 +157,15 @@ TO_A_FILE: dict[str, Callable[[Path], Any]] = {
     "a terminal": _replaced(lambda path: path.symlink_to("/dev/tty")),
 }
 
+RETYPED_ADAPTER: tuple[tuple[str, Any], ...] = (
+    *(("peft_type", value) for value in (None, "later", ["LORA"], {"a": 1}, 3)),
+    *(("use_rslora", value) for value in ("yes", 1, [1], {"a": 1})),
+    *(("r", value) for value in (None, "two", 0, -1, 3, True, 10**9)),
+    *(("lora_alpha", value) for value in (None, "two", [1], True)),
+    *(("target_modules", value) for value in ("later", ["later"], [], 3)),
+)
+"""Entries of an `adapter_config.json` as everything that they are not."""
+
 _NOT_READ = "without this file the model is whole, and what it settled has a default"
 _TEMPLATE_ONLY = "the text of a chat is no part of a plain prompt"
 ANOTHER_FILE: dict[tuple[str, str], str] = {

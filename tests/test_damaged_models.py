@@ -1,9 +1,9 @@
-"""A damaged model ends in one sentence or in the numbers of the whole one: in no traceback, no hang, no other numbers.
+"""A damaged model ends in one sentence or in the numbers of the whole one: no traceback, no hang, no other numbers.
 
 Three commands stand for the three ways in which models are loaded: `prompt` reads settings and tokenizer, `gradients`
-loads the model as every analysis does, and `sparsity` reads tensors without a model. They meet every damage, a third
-of them every day. The other commands come in by the same doors; they meet a share of the damages, and those that measure
-for seconds only where `gradients` was refused.
+loads the model as every analysis does, and `sparsity` reads tensors without a model. They meet every damage, a fifth
+of them every day. The other commands come in by the same doors; they meet a share of the damages, and those that
+measure for seconds only where `gradients` was refused.
 """
 
 from __future__ import annotations
@@ -128,7 +128,8 @@ def run(argv: list[str]) -> Answer:
 
 
 def nameless(text: str, folder: Path) -> str:
-    return text.replace(str(folder), "MODEL")
+    """Call a model, whole or damaged, the same wherever it lies."""
+    return re.sub(rf"{re.escape(str(folder.parent.parent))}/\w+/{folder.name}\b", "MODEL", text)
 
 
 def files_in(folder: Path) -> set[tuple[str, int]]:
@@ -193,7 +194,7 @@ def _elsewhere(whole: Whole, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(whole.folder)
 
 
-@pytest.mark.parametrize("damage", share(1, everyday=3))
+@pytest.mark.parametrize("damage", share(1, everyday=5))
 def test_a_damaged_model_is_refused_or_has_the_numbers_of_the_whole_one(damage: Damage, whole: Whole) -> None:
     told = set()
     with whole.damaged(damage) as folder:
@@ -223,8 +224,8 @@ def test_every_other_command_loads_by_the_same_doors(damage: Damage, whole: Whol
 
 
 def test_there_are_a_hundred_damages_for_every_command() -> None:
-    assert len(DAMAGES[::3]) >= 100
-    assert len(DAMAGES[::4]) >= 250
+    assert len(DAMAGES[::5]) >= 150
+    assert len(DAMAGES[::4]) >= 200
 
 
 AS_PROCESSES = (
