@@ -43,6 +43,15 @@ def _end_of(path: str) -> str:
     return path if len(path) <= LONGEST_VALUE - 2 else f"…{path[3 - LONGEST_VALUE :]}"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Return whether what was raised says that memory ran out, on whatever device."""
+    # By its name, since nothing here imports torch, which has no class of its own for a CPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower() if isinstance(error, RuntimeError | OSError) else ""
+    return any(words in said for words in ("allocate memory", "not enough memory", "out of memory"))
+
+
 def _on_one_line(message: str) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in message)
 

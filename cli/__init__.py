@@ -12,7 +12,7 @@ import warnings
 
 import typer
 
-from ..errors import UserError, shown
+from ..errors import UserError, lacks_memory, shown
 from .compare import compare
 from .construction import construction
 from .controls import controls
@@ -92,6 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
+        if usage is None and lacks_memory(error):
+            usage = (
+                "iclprobe: there is not enough memory for this: take a smaller model, fewer queries at once "
+                "(--batch-size) or shorter prompts (--shots), or another device"
+            )
         if usage is None:
             # A crash tells no secrets of addresses either.
             sys.excepthook = lambda *crash: say("".join(traceback.format_exception(*crash)))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import UserError, reason_of
+from .config_entries import refuse_impossible
 from .families import Family, resolve_family
 from .projections import HeadGeometry, head_geometry
 from .tensor_source import TensorSource
@@ -37,19 +38,19 @@ def config_of(source: TensorSource, family: str | None = None) -> PretrainedConf
         return source.config.get_text_config()
     if not isinstance(source.config, dict):
         return None
+    refuse_impossible(source.label, source.config)
     name = source.config.get("model_type") or family or ""
     kind: type[PretrainedConfig] = PreTrainedConfig
     try:
         if name in CONFIG_MAPPING:
             # Not .get(): this mapping is lazy, and .get() finds nothing in it.
             kind = CONFIG_MAPPING[name]
-        config = kind.from_dict(source.config | {"model_type": name})
+        return kind.from_dict(source.config | {"model_type": name}).get_text_config()
     except Exception as error:
         # Each configuration checks its entries in its own way, or computes with them unchecked.
         raise UserError(
             f"the config.json of {source.label!r} cannot be used ({reason_of(error)}): correct it"
         ) from error
-    return config.get_text_config()
 
 
 def model_type_in(source: TensorSource) -> str | None:

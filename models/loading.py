@@ -14,11 +14,15 @@ from ..errors import UserError
 from .adapter import merge_adapter, merged_copy
 from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
+from .checkpoint_config import family_geometry
+from .config_entries import refuse_impossible
+from .devices import choose_device
 from .families import Family, resolve_family
 from .layer_parts import LayerParts, decoder_layers, layer_parts
 from .live_adapter import active_adapters
 from .live_module import running_module
 from .loading_errors import told_in_one_sentence
+from .plain_files import refuse_other_than_files
 from .projections import HeadGeometry
 from .remote_code import refusing_code
 from .rotation import stretched_context
@@ -165,7 +169,9 @@ def load_model(
     chosen_device = choose_device(device)
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
-    family = resolve_family(config := _load_config(place, place_revision, trust_remote_code))
+    config = _load_config(place, place_revision, trust_remote_code)
+    family = resolve_family(config)
+    family_geometry(name, config.get_text_config(), family)
     module = _load_module(
         place,
         config,
@@ -178,7 +184,8 @@ def load_model(
         **({"attn_implementation": attention} if attention else {}),
     )
     if device_map is None:
-        module = module.to(chosen_device)  # type: ignore[arg-type]
+        with told_in_one_sentence("model", place, place_revision):
+            module = module.to(chosen_device)
     if adapter is not None:
         module = merge_adapter(module, adapter)
     if tokenizer is None:
@@ -243,7 +250,7 @@ def context_length_of(config: Any) -> int | None:
     """Return how many tokens fit into a model of a configuration, or None where the architecture sets no limit."""
     config = config.get_text_config()
     lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-    return next((stretched_context(config, int(length)) for length in lengths if length), None)
+    return next((stretched_context(config, int(length)) for length in lengths if length is not None), None)
 
 
 @dataclass(frozen=True)
@@ -297,7 +304,7 @@ def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
     """Return where an embedded model lies, and any other name and revision as they are.
 
     Raises:
-        UserError: If there is no such embedded model or step.
+        UserError: If there is no such embedded model or step, or what lies there is no plain file.
     """
     from .pocket import POCKET_MODELS, pocket_path
 
@@ -307,24 +314,8 @@ def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
                 f"revision {revision!r} of {name!r} is no training step: give a number, see its card"
             )
         return str(pocket_path(name, None if revision is None else int(revision))), None
+    refuse_other_than_files(Path(name))
     return name, revision
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device of a name; ``auto`` is the GPU where there is one.
-
-    Raises:
-        UserError: If there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"no device {device!r}: use auto, cpu, cuda or cuda:0") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {str(device)!r} was asked for, but torch sees no GPU here: use --device cpu")
-    return chosen
 
 
 def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
@@ -339,9 +330,10 @@ def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch
 
 
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
 
     with told_in_one_sentence("model", place, revision), refusing_code("model", place):
+        refuse_impossible(place, PretrainedConfig.get_config_dict(place, revision=revision)[0])
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import UserError
 from .families import Family
+from .tensor_source import told
 from .wrapper_prefixes import unwrapped, unwrapped_names
 
 Matrix = Literal["query", "key", "value", "output"]
@@ -161,6 +162,6 @@ def _nothing_found(names: Sequence[str], label: str, where: str) -> UserError:
     some = [name for name in names if re.search(r"att|query|qkv|q_proj", name)] or list(names)
     return UserError(
         f"{label!r} has no attention weights {where}; its tensors are called "
-        f"{', '.join(some[:4]) or 'nothing, for it holds none'}: name them with a pattern such as "
-        "q=layers.{layer}.attn.q.weight, or describe the family with iclprobe.register_family(...)"
+        f"{', '.join(map(told, some[:1])) or 'nothing, for it holds none'}: give a pattern such as "
+        "q=layers.{layer}.q.weight, or a row with iclprobe.register_family(...)"
     )

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, reason_of
 from ..json_text import parse_json
-from .tensor_source import StoredTensor
+from .plain_files import require_plain
+from .tensor_source import StoredTensor, told
 
 # The limit of the format's own parser.
 _MAX_HEADER_BYTES = 100_000_000
@@ -74,9 +75,10 @@ class LocalFile:
 
         Raises:
             FileNotFoundError: If there is none.
-            UserError: If it cannot be opened.
+            UserError: If it is no plain file, or cannot be opened.
         """
         self.label = str(path)
+        require_plain(path)
         try:
             self._file = path.open("rb", buffering=0)
         except FileNotFoundError:
@@ -139,7 +141,7 @@ class SafetensorsFile:
         for name, entry in header.items():
             stored[name], self._offsets[name] = _parse_entry(file.label, name, entry)
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(stored)
-        end = self._data_start + max((stop for _, stop in self._offsets.values()), default=0)
+        end = self._data_start + _end_of(file.label, self._offsets)
         if file.size < end:
             raise truncated(file.label, file.size, end)
 
@@ -185,24 +187,40 @@ def _read_header(file: ByteFile) -> tuple[dict[str, Any], int]:
     try:
         header = parse_json(raw)
     except ValueError as error:
-        raise _corrupt(file.label, "it is no JSON") from error
+        raise _corrupt(file.label, f"it is no JSON: {reason_of(error)}") from error
     if not isinstance(header, dict):
         raise _corrupt(file.label, "it lists no tensors")
     header.pop("__metadata__", None)
     return header, 8 + length
 
 
+def _end_of(label: str, offsets: Mapping[str, tuple[int, int]]) -> int:
+    """Return where the last tensor ends; as the format has it, each begins where the one before ends."""
+    end = 0
+    for name, (start, stop) in sorted(offsets.items(), key=lambda entry: entry[1]):
+        if start != end:
+            raise _corrupt(label, f"the bytes of {told(name)} do not begin where those before it end")
+        end = stop
+    return end
+
+
 def _parse_entry(label: str, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
     try:
-        shape = tuple(int(size) for size in entry["shape"])
-        start, stop = (int(offset) for offset in entry["data_offsets"])
+        shape = tuple(_whole(size) for size in entry["shape"])
+        start, stop = (_whole(offset) for offset in entry["data_offsets"])
         dtype = _DTYPES.get(entry["dtype"], str(entry["dtype"]))
     except (TypeError, ValueError, KeyError) as error:
-        raise _corrupt(label, f"its entry for {name} is incomplete") from error
+        raise _corrupt(label, f"its entry for {told(name)} is incomplete") from error
     known = not isinstance(dtype, str)
     if not 0 <= start <= stop or (known and stop - start != math.prod(shape) * dtype.itemsize):
-        raise _corrupt(label, f"the bytes of {name} do not fit its shape")
+        raise _corrupt(label, f"the bytes of {told(name)} do not fit its shape")
     return StoredTensor(shape, dtype), (start, stop)
+
+
+def _whole(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise ValueError(number)
+    return number
 
 
 def _corrupt(label: str, reason: str) -> UserError:

@@ -29,6 +29,7 @@ from .exclusive_use import exclusive
 from .live_adapter import acting_tensors
 from .live_module import running_module
 from .loading import LanguageModel, place_of
+from .plain_files import refuse_other_than_files
 from .tensor_source import StoredTensor, TensorSource
 
 __all__ = ["Place", "StoredTensor", "TensorSource", "open_tensors"]
@@ -65,6 +66,7 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
     found, hub_revision = place_of(name, revision)
     path = in_home(found)
     if exists(path):
+        refuse_other_than_files(path)
         _refuse_revision(name, hub_revision)
         label = f"{name}@{revision}" if revision else name
         return open_folder(LocalFolder(path, label)) if path.is_dir() else _open_path(path)
@@ -108,7 +110,7 @@ def _open_module(module: torch.nn.Module) -> TensorSource:
 def _open_path(path: Path) -> TensorSource:
     folder = LocalFolder(path.parent)
     if path.name.endswith(INDEX_ENDING):
-        return open_shards(folder, path.name, path.read_bytes(), read_config(folder))
+        return open_shards(folder, path.name, folder.read(path.name) or b"", read_config(folder))
     if not path.name.endswith(_FILE_ENDINGS):
         raise UserError(
             f"{str(path)!r} is no file of weights: give one that ends in {', '.join(_FILE_ENDINGS)}"

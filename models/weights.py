@@ -17,9 +17,9 @@ from .checkpoint_config import (
     model_type_in,
     refuse_quantised,
 )
+from .devices import choose_device
 from .families import Family
 from .layer_parts import some_layers
-from .loading import choose_device
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
@@ -170,6 +170,7 @@ def _resolve(
         transposed=family is not None and family.transposed,
         device=device,
         width=getattr(config, "hidden_size", None),
+        plain=family is not None and family.layout != "latent",
     )
 
 

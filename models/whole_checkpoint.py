@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..probes.weight_entries import undefined_entries
 from ..text_files import is_folder
-from .checkpoint_config import PLAIN_DTYPES
+from .checkpoint_config import PLAIN_DTYPES, config_of
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
-from .tensor_source import TensorSource
+from .config_entries import refuse_foreign_width
+from .tensor_source import TensorSource, told
 from .wrapper_prefixes import key_mapping, unwrapped_names
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
         options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
 
     Raises:
-        UserError: If tensors are missing, have no place, have another shape or are there twice.
+        UserError: If tensors are missing, have no place, have another shape, are there twice, or are no numbers.
     """
     model_class = class_to_load(config)
 
@@ -63,6 +65,9 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
             )
         return loaded
 
+    folder = local_folder(place, options.get("revision"))
+    if folder is not None:
+        _refuse_before(folder)
     module, report = load()
     mapping = key_mapping(report["unexpected_keys"], module.state_dict())
     if mapping:
@@ -70,7 +75,7 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
         module, report = load(key_mapping=mapping)
         _forget(module, mapping)
     _refuse_disagreement(place, module, report)
-    folder = local_folder(place, options.get("revision"))
+    _refuse_undefined(place, module)
     if folder is not None and not _quantised(module):
         with open_folder(folder) as source:
             _refuse_doubtful_places(module, source, mapping)
@@ -90,6 +95,14 @@ def class_to_load(config: PretrainedConfig) -> Any:
     return (
         AutoModelForMultimodalLM if wraps and "AutoModelForCausalLM" not in remote else AutoModelForCausalLM
     )
+
+
+def _refuse_before(folder: LocalFolder) -> None:
+    """Refuse what must not be built: weights that are unreadable, or of another width than their configuration."""
+    with open_folder(folder) as source:
+        shapes = [source.stored(name).shape for name in source.names]
+        if isinstance(source.config, dict) and not source.config.get("quantization_config"):
+            refuse_foreign_width(source.label, config_of(source), shapes)
 
 
 def local_folder(place: str, revision: str | None) -> LocalFolder | None:
@@ -132,9 +145,10 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     )
     kind = f"those of its config.json ({type(module).__name__})"
     if missing >= own:
+        called = _few(report["unexpected_keys"], 4) or "nothing"
         raise UserError(
             f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are called "
-            f"{_few(report['unexpected_keys'], 4)}; save the state dict itself, under transformers' names"
+            f"{called}; save the state dict itself, under transformers' names"
         )
     shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1
     faults = []
@@ -160,6 +174,25 @@ def _passes(name: str, module: Any, own: set[str]) -> bool:
         return True
     beside = _BESIDE.match(name)
     return beside is not None and not any(f".{beside[1]}." in f".{each}" for each in own)
+
+
+def _refuse_undefined(place: str, module: Any) -> None:
+    """Refuse weights with entries that are NaN or infinite, of which every number would be one."""
+    found: dict[str, tuple[int, int]] = {}
+    for name, tensor in module.named_parameters():
+        if tensor.dtype in PLAIN_DTYPES and not tensor.is_meta and tensor.numel():
+            undefined = undefined_entries(tensor.detach())
+            if undefined:
+                found[name] = (undefined, tensor.numel())
+    if not found:
+        return
+    name, (undefined, entries) = next(iter(found.items()))
+    others = f", and {len(found) - 1} more tensors hold such" if len(found) > 1 else ""
+    raise UserError(
+        f"{undefined} of the {entries} entries of {name} in {place!r} are NaN or infinite as "
+        f"{str(module.dtype).removeprefix('torch.')}{others}: fetch the checkpoint again, "
+        "or load it with another dtype"
+    )
 
 
 def _refuse_doubtful_places(module: Any, source: TensorSource, mapping: Mapping[str, str]) -> None:
@@ -207,7 +240,7 @@ def _few(names: Iterable[str], shown: int = 2) -> str:
     ordered = sorted(
         names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
     )
-    return ", ".join(ordered[:shown]) + (", …" if len(ordered) > shown else "")
+    return ", ".join(told(name) for name in ordered[:shown]) + (", …" if len(ordered) > shown else "")
 
 
 def _forget(module: Any, mapping: Mapping[str, str]) -> None:
