@@ -35,6 +35,9 @@ def shown(value: object) -> str:
 def reason_of(error: BaseException, longest: int = 160) -> str:
     """Return what a library says of its error, on one line and no longer than fits into a sentence."""
     text = public(" ".join(str(error).split())) or type(error).__name__
+    if "Repo id must" in text:
+        # What huggingface_hub says of every directory that is not there.
+        text = "it is neither a directory here nor a name that the hub could have"
     return text if len(text) <= longest else f"{text[:longest].rstrip()}…"
 
 

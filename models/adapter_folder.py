@@ -50,7 +50,7 @@ def adapter_folder(label: str) -> Path:
         try:
             folder = Path(snapshot_download(label, allow_patterns=[CONFIG, *WEIGHTS]))
         except Exception as error:
-            reason = " ".join(str(error).split("\n")[0].split())
+            reason = reason_of(error)
             raise UserError(
                 f"there is no adapter {label!r} ({reason.removesuffix('.')}): give a directory with {CONFIG}, or a "
                 "hub id"

@@ -123,7 +123,7 @@ def hub_folder(repo: str, revision: str | None, endpoint: str | None) -> RemoteF
     try:
         hf_hub_url(repo, SAFETENSORS)
     except HFValidationError as error:
-        raise UserError(f"{repo!r} is neither a directory here nor a hub id: {error}") from error
+        raise UserError(f"{repo!r} is neither a directory here nor a hub id: {reason_of(error)}") from error
     label = f"{repo}@{revision}" if revision else repo
     endpoint = endpoint and endpoint.rstrip("/")
     return RemoteFolder(label, lambda name: hf_hub_url(repo, name, revision=revision, endpoint=endpoint))

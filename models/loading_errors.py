@@ -101,16 +101,12 @@ def _sentence(
 
 
 def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
-    from huggingface_hub.errors import HFValidationError
-
     if isinstance(error, KeyError):
         return _unknown_setting(error, folder)
     if what == "tokenizer" and type(error) is Exception:
         # What the tokenizers library raises on a file that it cannot parse.
         known = version("tokenizers")
         return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 100)})"
-    if isinstance(error, HFValidationError):
-        return "it is neither a directory here nor the name of a model on the hub"
     reason = reason_of(error)
     if reason.startswith("Weights only load failed"):
         return "its pickle holds more than weights"
