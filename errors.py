@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from pathlib import PurePath
 
 from .addresses import public
 
@@ -24,7 +25,7 @@ class UserError(ValueError):
 def shown(value: object) -> str:
     """Return a value as messages quote it: escaped, on one line and at most 60 characters, however large it is."""
     try:
-        text = _BRIEF.repr(value)
+        text = repr(_end_of(str(value))) if isinstance(value, PurePath) else _BRIEF.repr(value)
     except ValueError:
         # Python writes no integers of more than 4,300 digits.
         text = f"<{type(value).__name__} of thousands of digits>"
@@ -35,6 +36,11 @@ def reason_of(error: BaseException, longest: int = 160) -> str:
     """Return what a library says of its error, on one line and no longer than fits into a sentence."""
     text = public(" ".join(str(error).split())) or type(error).__name__
     return text if len(text) <= longest else f"{text[:longest].rstrip()}…"
+
+
+def _end_of(path: str) -> str:
+    """Return a path, without its beginning where it is long: the end tells more."""
+    return path if len(path) <= LONGEST_VALUE - 2 else f"…{path[3 - LONGEST_VALUE :]}"
 
 
 def _on_one_line(message: str) -> str:

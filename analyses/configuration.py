@@ -2,45 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from ..errors import UserError
 from ..hooks.label_scores import Scoring
 from ..hooks.plan import CapturePlan
 from ..models.recipe import Recipe
 from ..probes import Agreement, ScoreVariant
+from ..settings import BatchSize, Positive, Records, Seed, Settings, Shots
 from ..tasks.catalogue import DEFAULT_TASK
 from ..tasks.delimited_files import Quoting
 from ..tasks.given_label_words import LabelWords, read_label_words
 from ..tasks.own_task import OWN_TASK
 from ..tasks.task import ChatTemplate
+from ..text_files import is_file
 from .given_data import Data
 
-LearningRate = float | Literal["auto", "published"]
+LearningRate = Positive | Literal["auto", "published"]
 
 
 def numbers(value: Any) -> Any:
     """Accept one number, a list, or ``"0,1,2"``."""
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(","))
-    return (value,) if isinstance(value, int) else value
+    return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _yaml_off(value: Any) -> Any:
-    """Read the ``off`` that YAML takes for false."""
+    """Read the ``off`` that other readers of YAML take for false."""
     return "off" if value is False else value
 
 
@@ -50,7 +40,12 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-Seeds = Annotated[tuple[int, ...], BeforeValidator(numbers), AfterValidator(_different), Field(min_length=1)]
+Seeds = Annotated[
+    tuple[Seed, ...],
+    BeforeValidator(numbers),
+    AfterValidator(_different),
+    Field(min_length=1, max_length=1000),
+]
 """Different seeds: one draw of demonstrations for each."""
 
 
@@ -64,7 +59,7 @@ def _label_words(value: Any) -> Any:
     return None if value is None else read_label_words(value)
 
 
-class SubjectConfig(BaseModel):
+class SubjectConfig(Settings):
     """What an experiment is run on: a model, a task and its demonstrations. Every experiment adds its own to it.
 
     Attributes:
@@ -98,8 +93,6 @@ class SubjectConfig(BaseModel):
         batch_size: ``auto`` sizes batches to memory.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     analysis: ClassVar[str] = "subject"
 
     model: str = "pocket"
@@ -113,21 +106,21 @@ class SubjectConfig(BaseModel):
     separator: str | None = None
     chat_template: Annotated[ChatTemplate, BeforeValidator(_yaml_off)] = "off"
     data: Data | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={}, max_length=1000)
     quoting: Quoting = "auto"
-    shots: int = Field(default=8, ge=1)
+    shots: Shots = 8
     seeds: Seeds = (0,)
-    order: int | None = None
+    order: Seed | None = None
     balanced: bool = False
     strict_shots: bool = False
     match_demonstrations: bool = True
-    limit: int | None = Field(default=None, ge=1)
-    max_record_tokens: int | None = Field(default=None, ge=1)
-    held_out: int = Field(default=64, ge=1)
+    limit: Records | None = None
+    max_record_tokens: Records | None = None
+    held_out: Records = 64
     scoring: Scoring = "mean"
     device: str = "auto"
     dtype: str = "auto"
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    batch_size: BatchSize | Literal["auto"] = "auto"
 
     @model_validator(mode="before")
     @classmethod
@@ -166,8 +159,8 @@ class MeasuringConfig(SubjectConfig):
     plan: CapturePlan = CapturePlan()
     score_variant: ScoreVariant = "raw"
     agreement: Agreement = "same_label"
-    null_draws: int = Field(default=10, ge=1)
-    resamples: int = Field(default=2000, ge=1)
+    null_draws: int = Field(default=10, ge=1, le=10_000)
+    resamples: int = Field(default=2000, ge=1, le=1_000_000)
     level: float = Field(default=0.95, gt=0, lt=1)
 
     def comparison(self, **changes: Any) -> CompareConfig:
@@ -194,7 +187,7 @@ class CompareConfig(MeasuringConfig):
 
 def _recipes(value: Any) -> Any:
     """Accept one recipe, several, or ``"dai,barnatan_lcft"``; a file's name may hold a comma."""
-    if isinstance(value, str) and not Path(value).is_file():
+    if isinstance(value, str) and not is_file(value):
         return tuple(part.strip() for part in value.split(","))
     return several(value)
 
@@ -211,10 +204,12 @@ class GridConfig(MeasuringConfig):
     analysis: ClassVar[str] = "compare"
 
     shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(numbers), Field(min_length=1)
+        tuple[Shots, ...], BeforeValidator(numbers), Field(min_length=1, max_length=100)
     ] = (8,)
     recipes: Annotated[
-        tuple[Recipe | str | dict[str, Any], ...], BeforeValidator(_recipes), Field(min_length=1)
+        tuple[Recipe | str | dict[str, Any], ...],
+        BeforeValidator(_recipes),
+        Field(min_length=1, max_length=100),
     ] = ("dai",)
     save_captures: bool = False
 
@@ -224,27 +219,3 @@ class GridConfig(MeasuringConfig):
         if len(set(shots)) < len(shots):
             raise ValueError("a number of shots is named twice")
         return shots
-
-
-def make_config(kind: type[BaseModel], values: Mapping[str, Any], source: str) -> Any:
-    """Build a configuration and turn what is wrong with it into one sentence.
-
-    Args:
-        kind: The configuration's class.
-        values: Its fields.
-        source: Where they come from, for the message.
-
-    Raises:
-        UserError: If a key is unknown or a value impossible; it names the key and what is allowed.
-    """
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if isinstance(part, str | int)) or "configuration"
-        if first["type"] == "extra_forbidden":
-            allowed = ", ".join(sorted(kind.model_fields))
-            raise UserError(f"{source} has the unknown key {key!r}: allowed are {allowed}") from error
-        raise UserError(
-            f"{source}: {key} {first['input']!r:.100} is not possible ({first['msg'].removeprefix('Value error, ')})"
-        ) from error

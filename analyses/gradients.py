@@ -26,8 +26,9 @@ from ..probes.gradients import (
     LayerParameters,
 )
 from ..seeds import derive_seed
+from ..settings import Positive, Shots, make_config
 from .cell import Cell, prepare_cell
-from .configuration import LearningRate, SubjectConfig, make_config, several
+from .configuration import LearningRate, SubjectConfig, several
 from .learning_rates import learning_rate_for
 from .prompt import PromptView, view_prompt
 from .provenance import surroundings, weights_sha256
@@ -60,15 +61,17 @@ class GradientsConfig(SubjectConfig):
 
     analysis: ClassVar[str] = "gradients"
 
-    shots: int = Field(default=32, ge=1)
+    shots: Shots = 32
     recipes: Annotated[
-        tuple[Recipe | str | dict[str, Any], ...], BeforeValidator(several), Field(min_length=1)
+        tuple[Recipe | str | dict[str, Any], ...],
+        BeforeValidator(several),
+        Field(min_length=1, max_length=100),
     ] = ("dai", "barnatan_lcft")
     learning_rate: LearningRate | None = None
     parameters: GradientParameters = "trained"
     reduction: GradientReduction = "token_mean"
     accumulate: bool = False
-    loss_scale: float = Field(default=1.0, gt=0)
+    loss_scale: Positive = 1.0
 
 
 @dataclass(frozen=True, eq=False)

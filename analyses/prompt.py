@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import UserError
 from ..models.loading import LanguageModel, PromptingModel, load_model, load_prompting_model
+from ..settings import make_config
 from ..tasks.prompts import PromptSet, TaskPrompts
 from ..tasks.task import ChatTemplate, Task
 from .cell import Cell, prepare_cell
-from .configuration import SubjectConfig, make_config
+from .configuration import SubjectConfig
 from .subject import load_records, short_records
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..addresses import public
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..text_files import in_home
 from ..unfinished import replaced_place, require_on_disk, unfinished_place
 
 MANIFEST = "manifest.json"
@@ -45,7 +46,7 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
             writable.
     """
     require_on_disk(path)
-    target = Path(path).expanduser().absolute()
+    target = in_home(path).absolute()
     target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)
     with ExitStack() as stack:
@@ -112,17 +113,17 @@ def _require_free(target: Path, overwrite: bool) -> None:
         if not target.exists():
             return
         if not target.is_dir():
-            raise UserError(f"{str(target)!r} is a file: choose another --out for the run directory")
+            raise UserError(f"{shown(target)} is a file: choose another --out for the run directory")
         if not any(target.iterdir()):
             return
     if not is_complete(target):
         raise UserError(
-            f"{str(target)!r} is not empty and no finished run directory (it has no complete {MANIFEST}): "
+            f"{shown(target)} is not empty and no finished run directory (it has no complete {MANIFEST}): "
             "choose another --out, or look into it and remove it yourself"
         )
     if not overwrite:
         raise UserError(
-            f"{str(target)!r} holds a finished run: choose another --out, or replace it with --overwrite"
+            f"{shown(target)} holds a finished run: choose another --out, or replace it with --overwrite"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ import warnings
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .compare import compare
 from .construction import construction
 from .controls import controls
@@ -102,4 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _usage_error(error: Exception) -> str | None:
     """Return click's message for a mistake on the command line, else None."""
     show = getattr(error, "format_message", None)
-    return f"iclprobe: {show()} (see --help)" if show is not None else None
+    if show is None:
+        return None
+    # click quotes values as long as they are.
+    said = re.sub(r"'[^']{61,}'|\"[^\"]{61,}\"", lambda found: shown(found[0][1:-1]), show())
+    said = re.sub(r"\S{61,}", lambda found: f"{found[0][:59]}…", said)
+    return f"iclprobe: {UserError(f'{said} (see --help)')}"

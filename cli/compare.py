@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..settings import make_config
+from ..text_files import is_file
 from .options import (
     BalancedOption,
     ChatTemplateOption,
@@ -31,9 +33,12 @@ from .options import (
     TrustOption,
     number_or_word,
     numbers,
+    options_of,
+    present,
     read_config,
     say,
     task_values,
+    with_plan,
 )
 
 
@@ -111,7 +116,7 @@ def compare(
     """
     from ..analyses.comparison.grid import compare_grid as run_grid
     from ..analyses.comparison.study import compare as run
-    from ..analyses.configuration import CompareConfig, GridConfig, make_config
+    from ..analyses.configuration import CompareConfig, GridConfig
     from ..analyses.run_directory import free_run_name
 
     if seed is not None and seeds is not None:
@@ -144,19 +149,16 @@ def compare(
         "batch_size": number_or_word(batch_size),
         "save_captures": save_captures or None,
     }
-    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
-    changes = {name: value for name, value in plan.items() if value is not None}
-    if changes:
-        values["plan"] = {**(values.get("plan") or {}), **changes}
-    values = _grid_or_one(values, recipe)
-    source = str(config) if config else "compare"
+    values = _grid_or_one(with_plan({**read_config(config), **present(given)}, plan), recipe)
+    source = shown(config) if config else "compare"
+    options = options_of(given, plan, seeds="--seed" if seeds is None else "--seeds", recipes="--recipe")
     folder = out
     if "recipes" in values:
-        grid = make_config(GridConfig, values, source)
+        grid = make_config(GridConfig, values, source, options)
         folder = folder or Path("runs") / free_run_name(*grid.run_name)
         result = run_grid(grid, out=folder, overwrite=overwrite, say=say)
     else:
-        settings = make_config(CompareConfig, values, source)
+        settings = make_config(CompareConfig, values, source, options)
         folder = folder or Path("runs") / free_run_name(*settings.run_name)
         result = run(settings, out=folder, overwrite=overwrite, say=say)
     typer.echo(result.table())
@@ -177,7 +179,7 @@ def _grid_or_one(values: dict[str, Any], recipe: str | None) -> dict[str, Any]:
         values["shots"] = shots[0]
     if recipe is not None:
         values.pop("recipes", None)
-    several_recipes = recipe is not None and "," in recipe and not Path(recipe).is_file()
+    several_recipes = recipe is not None and "," in recipe and not is_file(recipe)
     if not (several_shots or several_recipes or "recipes" in values):
         return values
     if values.pop("finetuned", None) is not None:

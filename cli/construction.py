@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from .options import ConfigOption, OutOption, OverwriteOption, RevisionOption, read_config, say
+from ..errors import shown
+from ..settings import make_config
+from .options import (
+    ConfigOption,
+    OutOption,
+    OverwriteOption,
+    RevisionOption,
+    options_of,
+    present,
+    read_config,
+    say,
+)
 
 
 def construction(
@@ -42,7 +53,6 @@ def construction(
     """Train a linear self-attention layer for in-context regression and compare it with gradient descent."""
     import json
 
-    from ..analyses.configuration import make_config
     from ..analyses.construction.config import ConstructionConfig
     from ..analyses.construction.study import study_construction
     from ..analyses.plain_values import plain
@@ -62,10 +72,11 @@ def construction(
         "model": model,
         "revision": revision,
     }
-    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
+    values = {**read_config(config), **present(given)}
     if no_model:
         values["model"] = None
-    settings = make_config(ConstructionConfig, values, str(config) if config else "construction")
+    source = shown(config) if config else "construction"
+    settings = make_config(ConstructionConfig, values, source, options_of(given))
     folder = out if out is not None else Path("runs") / free_run_name(*settings.run_name)
     result = study_construction(settings, out=folder, overwrite=overwrite, say=say)
     if as_json:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import shown
+from ..settings import make_config
 from .options import (
     BalancedOption,
     ChatTemplateOption,
@@ -29,9 +31,12 @@ from .options import (
     TokenizerOption,
     TrustOption,
     number_or_word,
+    options_of,
+    present,
     read_config,
     say,
     task_values,
+    with_plan,
 )
 
 
@@ -85,7 +90,6 @@ def controls(
     An untrained model with the same embeddings, demonstrations with permuted labels, contexts of shuffled tokens
     and of another task, and a random update: what of the comparison is still there?
     """
-    from ..analyses.configuration import make_config
     from ..analyses.controls.config import ControlsConfig
     from ..analyses.controls.study import controls as run
     from ..analyses.run_directory import free_run_name
@@ -111,12 +115,10 @@ def controls(
         "dtype": dtype,
         "batch_size": number_or_word(batch_size),
     }
-    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
     plan = {"layers": layers, "positions": position}
-    changes = {name: value for name, value in plan.items() if value is not None}
-    if changes:
-        values["plan"] = {**(values.get("plan") or {}), **changes}
-    settings = make_config(ControlsConfig, values, str(config) if config else "controls")
+    values = with_plan({**read_config(config), **present(given)}, plan)
+    source = shown(config) if config else "controls"
+    settings = make_config(ControlsConfig, values, source, options_of(given, plan))
     folder = out or Path("runs") / free_run_name(*settings.run_name)
     result = run(settings, out=folder, overwrite=overwrite, say=say)
     typer.echo(result.table())

@@ -29,8 +29,8 @@ from .options import (
     TrustOption,
     number_or_word,
     pairs,
-    read_config,
     say,
+    settings_from,
     task_values,
 )
 
@@ -222,11 +222,9 @@ def outputs(
 def _run(
     kind: Any, run: Any, given: dict[str, Any], config: Path | None, out: Path | None, overwrite: bool
 ) -> None:
-    from ..analyses.configuration import make_config
     from ..analyses.run_directory import free_run_name
 
-    values = {**read_config(config), **{name: value for name, value in given.items() if value is not None}}
-    settings = make_config(kind, values, str(config) if config else kind.analysis)
+    settings = settings_from(kind, given, config, kind.analysis)
     folder = out if out is not None else Path("runs") / free_run_name(*settings.run_name)
     result = run(settings, out=folder, overwrite=overwrite)
     typer.echo(result.table())

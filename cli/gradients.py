@@ -26,6 +26,7 @@ from .options import (
     number_or_word,
     numbers,
     say,
+    settings_from,
     task_values,
 )
 
@@ -75,6 +76,7 @@ def gradients(
     """Record how large each layer's gradient is at each step of finetuning (Bar Natan et al. Fig. 3)."""
     import json
 
+    from ..analyses.gradients import GradientsConfig
     from ..analyses.gradients import gradients as run
     from ..analyses.plain_values import plain
 
@@ -84,23 +86,19 @@ def gradients(
         "chat_template": chat_template,
         "tokenizer": tokenizer,
         "trust_remote_code": trust_remote_code or None,
+        "shots": shots,
+        "seeds": numbers(seeds, "--seeds", int),
+        "recipes": tuple(name.strip() for name in recipe.split(",")),
         "learning_rate": number_or_word(lr),
+        "parameters": parameters,
+        "reduction": reduction,
+        "accumulate": accumulate,
+        "loss_scale": loss_scale,
         "max_record_tokens": max_record_tokens,
         "device": device,
         "dtype": dtype,
     }
-    study = run(
-        shots=shots,
-        seeds=numbers(seeds, "--seeds", int),
-        recipes=tuple(name.strip() for name in recipe.split(",")),
-        parameters=parameters,
-        reduction=reduction,
-        accumulate=accumulate,
-        loss_scale=loss_scale,
-        out=out,
-        overwrite=overwrite,
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    study = run(settings_from(GradientsConfig, given, None, "gradients"), out=out, overwrite=overwrite)
     if as_json:
         typer.echo(json.dumps(plain(study.results()), indent=2, ensure_ascii=False, allow_nan=False))
     else:

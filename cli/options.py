@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ..addresses import public
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..settings import Kind, make_config
+from ..yaml_text import read_yaml
 
 ModelOption = Annotated[str | None, typer.Option(help="Hub id, directory, or pocket. [default: pocket]")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:0 … [default: the GPU if any]")]
@@ -92,12 +95,13 @@ def pairs(text: str | None, option: str, example: str, between: str = ",") -> di
         return None
     found = [part.split("=") for part in text.split(between)]
     if any(len(pair) != 2 for pair in found):
-        raise UserError(f"{option} {text!r} is not of the form {example}")
-    keys = [key.strip() for key, _ in found]
-    twice = next((key for place, key in enumerate(keys) if key in keys[:place]), None)
-    if twice is not None:
-        raise UserError(f"{option} {text!r} names {twice!r} twice: keep one of them")
-    return {key: value.strip() for key, (_, value) in zip(keys, found, strict=True)}
+        raise UserError(f"{option} {shown(text)} is not of the form {example}")
+    read: dict[str, str] = {}
+    for key, value in ((key.strip(), value.strip()) for key, value in found):
+        if key in read:
+            raise UserError(f"{option} names {shown(key)} twice: keep one of them")
+        read[key] = value
+    return read
 
 
 def numbers(text: str | None, option: str, kind: type[int] | type[float]) -> tuple[Any, ...] | None:
@@ -107,7 +111,7 @@ def numbers(text: str | None, option: str, kind: type[int] | type[float]) -> tup
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
-        raise UserError(f"{option} {text!r} is no list of numbers such as 0,1,2") from error
+        raise UserError(f"{option} {shown(text)} is no list of numbers such as 0,1,2") from error
 
 
 def number_or_word(text: str | None) -> Any:
@@ -124,19 +128,62 @@ def number_or_word(text: str | None) -> Any:
 
 def read_config(path: Path | None) -> dict[str, Any]:
     """Read the keys and values of a YAML file; no file has none."""
-    if path is None:
-        return {}
-    import yaml
+    return {} if path is None else read_yaml(path, "configuration", "shots: 8")
 
-    from ..models.yaml_mapping import load_yaml
 
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read configuration {str(path)!r}: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"configuration {str(path)!r} holds no keys and values")
-    return content
+def present(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that options were given for."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def with_plan(values: dict[str, Any], plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values in which a capture plan has what options say of it."""
+    changes, earlier = present(plan), values.get("plan")
+    if not changes or not isinstance(earlier, dict | None):
+        return values
+    return {**values, "plan": {**(earlier or {}), **changes}}
+
+
+def options_of(*given: Mapping[str, Any], **named: str) -> dict[str, str]:
+    """Return what the command line calls the fields that options were given for.
+
+    Args:
+        given: Fields and their values; None was not given.
+        named: Fields whose option has another name here than elsewhere.
+    """
+    fields = [name for part in given for name in present(part)]
+    names = {**_OTHER_NAMES, **named}
+    return {name: names.get(name, f"--{name.replace('_', '-')}") for name in fields}
+
+
+_OTHER_NAMES = {
+    "learning_rate": "--lr",
+    "learning_rates": "--lr",
+    "recipes": "--recipe",
+    "evaluation_epochs": "--every",
+    "positions": "--position",
+    "thresholds": "--threshold",
+    "match_demonstrations": "--all-demonstrations",
+}
+
+
+def settings_from(
+    kind: type[Kind], given: Mapping[str, Any], config: Path | None, source: str, **named: str
+) -> Kind:
+    """Return the configuration that a file and options over it give.
+
+    Args:
+        kind: Its class.
+        given: Fields and the values of their options; None was not given.
+        config: The file, if there is one.
+        source: What the command is called.
+        named: Fields whose option has another name here than elsewhere.
+
+    Raises:
+        UserError: If the file cannot be read or a value is impossible; it names the option or the key.
+    """
+    values = {**read_config(config), **present(given)}
+    return make_config(kind, values, shown(config) if config else source, options_of(given, **named))
 
 
 def say(line: str) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import shown
+from ..settings import make_config
 from .options import (
     BalancedOption,
     ChatTemplateOption,
@@ -22,6 +24,8 @@ from .options import (
     TemplateOption,
     TokenizerOption,
     TrustOption,
+    options_of,
+    present,
     read_config,
     task_values,
 )
@@ -63,7 +67,7 @@ def prompt(
 
     from ..analyses.arms.order import OrderConfig
     from ..analyses.arms.outputs import OutputsConfig
-    from ..analyses.configuration import CompareConfig, GridConfig, make_config
+    from ..analyses.configuration import CompareConfig, GridConfig
     from ..analyses.controls.config import ControlsConfig
     from ..analyses.gradients import GradientsConfig
     from ..analyses.plain_values import plain
@@ -88,8 +92,9 @@ def prompt(
     others = (CompareConfig, GridConfig, ControlsConfig, OrderConfig, OutputsConfig, GradientsConfig)
     beside = {name for other in others for name in other.model_fields} - set(PromptConfig.model_fields)
     read = {name: value for name, value in read_config(config).items() if name not in beside}
-    values = {**read, **{name: value for name, value in given.items() if value is not None}}
-    view = show_prompt(make_config(PromptConfig, values, str(config) if config else "prompt"))
+    source = shown(config) if config else "prompt"
+    options = options_of(given, seeds="--seed")
+    view = show_prompt(make_config(PromptConfig, {**read, **present(given)}, source, options))
     if as_json:
         typer.echo(json.dumps(plain(view.to_dict()), indent=2, ensure_ascii=False, allow_nan=False))
     else:

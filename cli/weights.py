@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .options import (
     OverwriteOption,
     RevisionOption,
@@ -17,6 +17,7 @@ from .options import (
     numbers,
     pairs,
     say,
+    settings_from,
 )
 
 _Layers = Annotated[str | None, typer.Option(help="Layers: 0,5,-1. [default: all]")]
@@ -58,20 +59,21 @@ def sparsity(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure how many entries of W_Q, W_K and W_V are near zero, layer by layer, without loading a model."""
+    from ..analyses.weights.sparsity import SparsityConfig
     from ..analyses.weights.sparsity import sparsity as run
 
-    options = _reading(matrices, layers, pattern, family, endpoint, device, allow_undefined)
-    limits = numbers(threshold, "--threshold", float)
-    if limits is not None:
-        options["thresholds"] = limits
+    given = {
+        "model": model,
+        "revision": revision,
+        "thresholds": numbers(threshold, "--threshold", float),
+        "stable_rank": not no_stable_rank,
+        **_reading(matrices, layers, pattern, family, endpoint, device, allow_undefined),
+    }
     result = run(
-        model,
-        revision=revision,
-        stable_rank=not no_stable_rank,
+        config=settings_from(SparsityConfig, given, None, "sparsity", model="MODEL"),
         out=out,
         overwrite=overwrite,
         progress=lambda read: _bar(read, "weights"),
-        **options,
     )
     _show(result, as_json, out)
 
@@ -114,22 +116,22 @@ def drift(
 
     Without any checkpoint: those of the embedded pocket model.
     """
+    from ..analyses.weights.drift import DriftConfig
     from ..analyses.weights.drift import drift as run
 
-    result = run(
-        _series(checkpoints or [], repo, steps, revision_template, glob),
-        icl=() if icl is None else tuple(name.strip() for name in icl.split(",")),
-        data=data,
-        shots=shots,
-        seeds=numbers(seeds, "--seeds", int),
-        limit=limit,
-        tokenizer=tokenizer,
-        trust_remote_code=trust_remote_code,
-        out=out,
-        overwrite=overwrite,
-        progress=_bar,
+    given = {
+        "checkpoints": _series(checkpoints or [], repo, steps, revision_template, glob),
+        "icl": () if icl is None else tuple(name.strip() for name in icl.split(",")),
+        "data": data,
+        "shots": shots,
+        "seeds": numbers(seeds, "--seeds", int),
+        "limit": limit,
+        "tokenizer": tokenizer,
+        "trust_remote_code": trust_remote_code,
         **_reading(matrices, layers, pattern, family, endpoint, device, allow_undefined),
-    )
+    }
+    settings = settings_from(DriftConfig, given, None, "drift", checkpoints="CHECKPOINTS")
+    result = run(config=settings, out=out, overwrite=overwrite, progress=_bar)
     _show(result, as_json, out)
 
 
@@ -151,7 +153,7 @@ def _series(
     chosen = numbers(steps, "--steps", int)
     name = repo or POCKET_MODELS[0]
     if chosen is None and name != POCKET_MODELS[0]:
-        raise UserError(f"--repo {name} needs --steps, such as --steps 0,512,1000")
+        raise UserError(f"--repo {shown(name)} needs --steps, such as --steps 0,512,1000")
     return checkpoints_by_step(name, chosen or pocket_steps(), template)
 
 
@@ -168,7 +170,7 @@ def _reading(
     named = pairs(pattern, "--pattern", "q=blocks.{layer}.wq,k=blocks.{layer}.wk,v=blocks.{layer}.wv")
     for letter in (*letters, *(named or {})):
         if letter not in _MATRICES:
-            raise UserError(f"there is no matrix {letter!r}: choose of q, k, v and o")
+            raise UserError(f"there is no matrix {shown(letter)}: choose of q, k, v and o")
     return {
         "matrices": tuple(_MATRICES[letter] for letter in letters),
         "layers": numbers(layers, "--layers", int),

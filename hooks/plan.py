@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..models.families import ScoreSpace
 from ..models.layer_parts import LayerParts, absolute_layer, layers_with_attention
 from ..models.loading import LanguageModel
+from ..settings import Layer, Settings
 
 Site = Literal["attention_output", "scores", "pattern", "residual", "mlp_output"]
 SITES: tuple[Site, ...] = ("attention_output", "scores", "pattern", "residual", "mlp_output")
 NamedPosition = Literal["last_prompt_token", "first_label_token", "all"]
+
+_FAR = 100_000
+_Position = Annotated[int, Field(ge=-10_000_000, le=10_000_000)]
 
 
 def _as_tuple(value: Any) -> Any:
@@ -29,18 +33,26 @@ def _as_layers(value: Any) -> Any:
     if isinstance(value, str):
         try:
             if ":" in value:
-                return slice(*(int(part) if part.strip() else None for part in value.split(":")))
-            return tuple(int(part) for part in value.split(","))
+                value = slice(*(int(part) if part.strip() else None for part in value.split(":")))
+            else:
+                value = tuple(int(part) for part in value.split(","))
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"layers {value!r} are neither numbers like 0,3,-1 nor a slice like 4:8"
-            ) from error
+            raise ValueError("layers are numbers like 0,3,-1 or a slice like 4:8") from error
+    if isinstance(value, slice):
+        return _bounded(value)
     if isinstance(value, int):
         return (value,)
     return tuple(value) if isinstance(value, list | range) else value
 
 
-class CapturePlan(BaseModel):
+def _bounded(layers: slice) -> slice:
+    parts = (layers.start, layers.stop, layers.step)
+    if layers.step == 0 or any(part is not None and not -_FAR <= part <= _FAR for part in parts):
+        raise ValueError("a slice of layers takes steps other than 0 between layers that a model may have")
+    return layers
+
+
+class CapturePlan(Settings):
     """What to record of a forward.
 
     Attributes:
@@ -58,11 +70,13 @@ class CapturePlan(BaseModel):
             softcap and before any bias.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     sites: Annotated[tuple[Site, ...], BeforeValidator(_as_tuple)] = ("attention_output", "scores")
-    layers: Annotated[tuple[int, ...] | slice | None, BeforeValidator(_as_layers)] = None
-    positions: Annotated[NamedPosition | tuple[int, ...], BeforeValidator(_as_tuple)] = "last_prompt_token"
+    layers: Annotated[tuple[Layer, ...] | slice | None, BeforeValidator(_as_layers)] = None
+    positions: Annotated[NamedPosition | tuple[_Position, ...], BeforeValidator(_as_tuple)] = (
+        "last_prompt_token"
+    )
     columns: Literal["query", "all"] = "query"
     score_space: ScoreSpace = "softmax_input"
 
@@ -109,17 +123,20 @@ def resolve_plan(plan: CapturePlan | None, model: LanguageModel) -> ResolvedPlan
     for layer in wanted:
         if not -count <= layer < count:
             raise UserError(
-                f"no layer {layer}: {model.name!r} has layers 0 to {count - 1} (or -{count} to -1)"
+                f"no layer {layer}: {shown(model.name)} has layers 0 to {count - 1} (or -{count} to -1)"
             )
     indices = tuple(absolute_layer(model.parts, layer) for layer in wanted)
     if not indices or len(set(indices)) < len(indices):
-        raise UserError(f"layers {plan.layers!r} of a model with {count} layers name no layer, or one twice")
+        raise UserError(
+            f"layers {shown(plan.layers)} of a model with {count} layers name no layer, or one twice"
+        )
     if not plan.sites:
         raise UserError("a capture plan needs at least one site: " + ", ".join(SITES))
     without = next((index for index in indices if index not in parts), None)
     if without is not None:
         raise UserError(
-            f"layer {without} of {model.name!r} has no attention to capture: {layers_with_attention(model.parts)}"
+            f"layer {without} of {shown(model.name)} has no attention to capture: "
+            f"{layers_with_attention(model.parts)}"
         )
     _refuse_missing_space(plan, model)
     resolved = ResolvedPlan(plan, model, tuple(parts[index] for index in indices))
@@ -133,7 +150,8 @@ def _refuse_missing_sites(resolved: ResolvedPlan) -> None:
         without = next((part.index for part in resolved.parts if part.mlp_output is None), None)
         if without is not None:
             raise UserError(
-                f"layer {without} of {model.name!r} has no one module that gives its MLP output: leave mlp_output "
+                f"layer {without} of {shown(model.name)} has no one module that gives its MLP output: leave "
+                "mlp_output "
                 "out of the plan's sites"
             )
     heads = {index: model.geometry_of(index).heads for index in resolved.layers}
@@ -141,7 +159,8 @@ def _refuse_missing_sites(resolved: ResolvedPlan) -> None:
         first = resolved.layers[0]
         alike = [index for index in heads if heads[index] == heads[first]]
         raise UserError(
-            f"layers of {model.name!r} have different numbers of heads, and scores of one capture are of one number: "
+            f"layers of {shown(model.name)} have different numbers of heads, and scores of one capture are of one "
+            "number: "
             f"name layers that agree, such as {', '.join(map(str, alike[:8]))} with {heads[first]}"
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..models.loading import LanguageModel
 from ..models.rotation import rotation_of
 from ..models.token_ids import require_known_tokens
@@ -122,7 +122,7 @@ def prepare_run(
     limit = model.context_length
     if limit is not None and prompts.longest > limit:
         raise UserError(
-            f"a prompt of {prompts.longest} tokens does not fit the context window of {model.name!r} ({limit} "
+            f"a prompt of {prompts.longest} tokens does not fit the context window of {shown(model.name)} ({limit} "
             "tokens): use fewer shots, or leave out long records with --max-record-tokens"
         )
     present = {*prompts.prefix_ids, *chain(*prompts.query_ids), *chain(*chain(*prompts.label_ids))}
@@ -147,7 +147,7 @@ def batches_of(run: PromptRun, batch_size: int | str) -> list[Tensor]:
     lengths = [len(run.lead) + len(ids) for ids in run.prompts.query_ids]
     if isinstance(batch_size, str):
         if batch_size != "auto":
-            raise UserError(f"batch size {batch_size!r} is neither auto nor a number")
+            raise UserError(f"batch size {shown(batch_size)} is neither auto nor a number")
         batch_size = choose_batch_size(run.model, max(lengths), run.past)
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is below 1")

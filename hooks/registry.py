@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 # Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments. What it
 # returns, if anything, is told afterwards of the values and of the call's result.
@@ -62,7 +62,7 @@ def _swap_in(implementation: str) -> None:
     original = ALL_ATTENTION_FUNCTIONS.get(implementation)
     if original is None and implementation != "eager":
         raise UserError(
-            f"attention implementation {implementation!r} is not in transformers' registry: "
+            f"attention implementation {shown(implementation)} is not in transformers' registry: "
             f"{other_attention(implementation)}"
         )
     local = ALL_ATTENTION_FUNCTIONS._local_mapping

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 _NAMES = {torch.float32: ("F32", np.float32), torch.bool: ("BOOL", np.bool_), torch.int64: ("I64", np.int64)}
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,7 +65,7 @@ def allocate_in_file(path: Path, shapes: Shapes, metadata: Mapping[str, str]) ->
         if error.errno not in _NO_SPACE:
             raise
         raise UserError(
-            f"cannot reserve {start + len(text) + 8} bytes for a capture at {str(path)!r}: the disk is full or a "
+            f"cannot reserve {start + len(text) + 8} bytes for a capture at {shown(path)}: the disk is full or a "
             "limit on file sizes is reached; free some space or record fewer layers, sites or positions"
         ) from error
     arrays = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..models.loading import LanguageModel
 from ..tasks.encoding import TokenIds, begin_of_sequence, encode_whole
 from ..tasks.prompts import PromptSet
@@ -31,9 +31,9 @@ def as_prompt_set(model: LanguageModel, prompts: Any) -> PromptSet:
     ids = [next(encoded) if isinstance(prompt, str) else _token_ids(prompt) for prompt in prompts]
     if not ids:
         raise UserError("there are no prompts to run: give at least one text or list of token ids")
-    for prompt, own in zip(prompts, ids, strict=True):
-        if not own:
-            raise UserError(f"prompt {prompt!r} has no tokens")
+    empty = next((number for number, own in enumerate(ids) if not own), None)
+    if empty is not None:
+        raise UserError(f"prompt {empty}, counted from 0, has no tokens: give it some text")
     bos = begin_token(model)
     if bos is not None and all(len(prompt) > 1 and prompt[0] == bos for prompt in ids):
         return PromptSet((bos,), tuple(prompt[1:] for prompt in ids), (), (), 1)
@@ -60,4 +60,4 @@ def _token_ids(prompt: Sequence[int]) -> TokenIds:
     try:
         return tuple(int(token) for token in prompt)
     except (TypeError, ValueError) as error:
-        raise UserError(f"prompt {prompt!r} is neither a text nor a list of token ids") from error
+        raise UserError(f"prompt {shown(prompt)} is neither a text nor a list of token ids") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..json_text import parse_json
+from ..text_files import exists, in_home, read_text
 from .adapter_types import why_not_weights
 from .checkpoint_folder import LocalFolder
 from .tensor_source import TensorSource
@@ -18,6 +19,7 @@ from .tensor_source import TensorSource
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
+_LARGEST_CONFIG = 16 << 20
 _SIZES = re.compile(r"size mismatch for (\S+): .*?torch\.Size\((.*?)\).*?torch\.Size\((.*?)\)")
 
 
@@ -25,7 +27,7 @@ def is_adapter(place: str, revision: str | None = None) -> bool:
     """Return whether a directory or hub repository holds an adapter, alone or beside a model."""
     from transformers.utils.peft_utils import find_adapter_config_file
 
-    if Path(place).exists():
+    if exists(place):
         return (Path(place) / CONFIG).is_file()
     try:
         return find_adapter_config_file(place, revision=revision) is not None
@@ -37,8 +39,8 @@ def adapter_folder(label: str) -> Path:
     """Return where an adapter lies, fetched from the hub if it is there."""
     from huggingface_hub import snapshot_download
 
-    folder = Path(label).expanduser()
-    if not folder.exists():
+    folder = in_home(label)
+    if not exists(folder):
         try:
             folder = Path(snapshot_download(label, allow_patterns=[CONFIG, *WEIGHTS]))
         except Exception as error:
@@ -60,7 +62,7 @@ def read_adapter_config(label: str, folder: Path) -> Any:
     import peft
 
     try:
-        said = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        said = parse_json(read_text(folder / CONFIG, _LARGEST_CONFIG))
         kind = said["peft_type"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -72,8 +74,8 @@ def read_adapter_config(label: str, folder: Path) -> Any:
             f"adapter {label!r} is {reason}, so it cannot be merged: give one that changes weights, such as LoRA"
         )
     newer = f"which the installed peft {peft.__version__} does not know: pip install -U peft"
-    if kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
-        raise UserError(f"adapter {label!r} is of type {kind!r}, {newer}")
+    if not isinstance(kind, str) or kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+        raise UserError(f"adapter {label!r} is of type {shown(kind)}, {newer}")
     with telling(label, "read the configuration of", "for this model"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = peft.PeftConfig.from_pretrained(str(folder))

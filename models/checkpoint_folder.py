@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from .. import json_text
 from ..errors import UserError, shown
 from .pickle_file import PickledFile
 from .remote_files import RemoteFile, read_whole
@@ -235,7 +235,7 @@ def parse_json(label: str, name: str, raw: bytes) -> dict[str, Any]:
     if raw.startswith(LFS_START):
         raise lfs_pointer(f"{label}/{name}", "JSON")
     try:
-        parsed = json.loads(raw, object_hook=_special_float)
+        parsed = json_text.parse_json(raw, _special_float)
     except ValueError as error:
         raise UserError(f"{name} of {label!r} is damaged ({error}): fetch it again") from error
     if not isinstance(parsed, dict):

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..tasks.prompt_set import TrainingSequence
 from .frozen_layers import FrozenLayers
 from .joint_loss import Apply
@@ -61,7 +61,7 @@ class LayerCausalLoss:
         ]
         if outside:
             raise UserError(
-                f"layer-causal finetuning trains decoder layers, and parameters {recipe.parameters!r} include "
+                f"layer-causal finetuning trains decoder layers, and parameters {shown(recipe.parameters)} include "
                 f"{outside[0]}: take attn_kv, or an expression that matches inside the layers"
             )
         self._model, self._trained, self._recipe, self._forward_size = model, trained, recipe, forward_size

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .depth import draw_layers
 from .layer_parts import absolute_layer, layers_with_attention
 from .live_adapter import plain_module, plain_names
 from .loading import LanguageModel
+from .name_pattern import found_in
 from .projections import Projection, projection_rows, stored_rows
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def select_parameters(
         slices = [TrainedSlice(name) for name in _names_matching(model, selection)]
     if not slices:
         raise UserError(
-            f"parameters {selection!r} select nothing in {model.name!r}, whose parameters are called "
+            f"parameters {shown(selection)} select nothing in {shown(model.name)}, whose parameters are called "
             f"{_some_names(model)}: take attn_kv, attn_v@LAYER, lora_qv, all, or an expression that matches some"
         )
     _check_trainable(model, slices)
@@ -181,14 +182,14 @@ def _layer(model: LanguageModel, selection: str, text: str) -> LayerParts:
     index = int(text)
     if not -model.n_layers <= index < model.n_layers:
         raise UserError(
-            f"parameters {selection!r} name a layer that {model.name!r} does not have: it has "
+            f"parameters {shown(selection)} name a layer that {shown(model.name)} does not have: it has "
             f"{model.n_layers}, so take 0 to {model.n_layers - 1}, or -1 for the last"
         )
     number = absolute_layer(model.parts, index)
     part = next((part for part in model.parts if part.index == number), None)
     if part is None:
         raise UserError(
-            f"parameters {selection!r} name a layer of {model.name!r} that has no attention: "
+            f"parameters {shown(selection)} name a layer of {shown(model.name)} that has no attention: "
             f"{layers_with_attention(model.parts)}"
         )
     return part
@@ -231,24 +232,16 @@ def _attention_slices(
 
 def _other_size(model: LanguageModel, name: str, found: int, expected: int) -> UserError:
     return UserError(
-        f"{name} of {model.name!r} has {found} rows and the row of family {model.family.name!r} expects {expected}: "
-        "correct it with iclprobe.register_family(...)"
+        f"{name} of {shown(model.name)} has {found} rows and the row of family {shown(model.family.name)} expects "
+        f"{expected}: correct it with iclprobe.register_family(...)"
     )
 
 
 def _names_matching(model: LanguageModel, selection: str) -> list[str]:
-    pattern = "" if selection == "all" else selection.removeprefix("regex:")
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UserError(
-            f"parameters {selection!r} are no regular expression ({error}): take attn_kv, attn_v@LAYER or all"
-        ) from error
     # A tied parameter can be asked for by any of its names; it is trained under its first.
     own = plain_names(model.module)
-    matching = {
-        id(model.module.get_parameter(name)) for name, plain in own.items() if expression.search(plain)
-    }
+    found = found_in(selection, own.values())
+    matching = {id(model.module.get_parameter(name)) for name, plain in own.items() if plain in found}
     return [
         name
         for name, parameter in model.module.named_parameters()
@@ -264,7 +257,7 @@ def _check_trainable(model: LanguageModel, slices: Sequence[TrainedSlice]) -> No
         parameter = module.get_parameter(piece.name)
         if parameter.is_meta:
             raise UserError(
-                f"{piece.name} of {model.name!r} is offloaded and cannot be trained: load the model on "
+                f"{piece.name} of {shown(model.name)} is offloaded and cannot be trained: load the model on "
                 "devices that hold it whole"
             )
         if parameter.dtype not in _TRAINABLE:
@@ -273,7 +266,7 @@ def _check_trainable(model: LanguageModel, slices: Sequence[TrainedSlice]) -> No
 
 def _quantised(model: LanguageModel, reason: str) -> UserError:
     return UserError(
-        f"model {model.name!r} has quantised weights ({reason}), which cannot be finetuned: load it "
+        f"model {shown(model.name)} has quantised weights ({reason}), which cannot be finetuned: load it "
         "unquantised, in float32, float16 or bfloat16"
     )
 

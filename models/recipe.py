@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..settings import LARGEST, BatchSize, Epochs, Positive, Settings, make_config
+from ..text_files import is_file
+from ..yaml_text import read_yaml
 from .clipping import CLIP_NAMES, ClipKind
-from .yaml_mapping import load_yaml
+from .name_pattern import NoPattern, name_pattern
 
 LossTokens = Literal["label", "all"]
 LossVocabulary = Literal["full", "labels"]
@@ -22,7 +24,7 @@ Schedule = Literal["joint", "layer_causal"]
 _SHEN: dict[str, Any] = {"loss_tokens": "label", "epochs": 200, "parameters": "all", "evaluation_epochs": 20}
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """How to finetune on the demonstrations.
 
     The loss of a step is the mean negative log-likelihood over the loss tokens of its batch, so with one
@@ -67,35 +69,33 @@ class Recipe(BaseModel):
         lora_alpha: Their update is scaled by alpha / rank.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = "custom"
     loss_tokens: LossTokens = "all"
     loss_vocabulary: LossVocabulary = "full"
     optimizer: OptimizerName = "sgd"
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto", "published"] = "auto"
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
-    parameters: str = Field(default="attn_kv", min_length=1)
+    learning_rate: Positive | Literal["auto", "published"] = "auto"
+    epochs: Epochs = 1
+    batch_size: BatchSize | None = None
+    parameters: str = Field(default="attn_kv", min_length=1, max_length=1000)
     include_bias: bool = True
     shuffle: bool = False
-    evaluation_epochs: int | None = Field(default=None, ge=1)
-    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    evaluation_epochs: Epochs | None = None
+    weight_decay: float = Field(default=0.0, ge=0, le=LARGEST)
     schedule: Schedule = "joint"
     layer_updates: Literal["simultaneous", "sequential"] = "simultaneous"
     layer_reduction: Literal["sum", "mean"] = "sum"
     clip: ClipKind | None = None
-    clip_value: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    lora_rank: int = Field(default=8, ge=1)
-    lora_alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
+    clip_value: Positive | None = None
+    lora_rank: int = Field(default=8, ge=1, le=65_536)
+    lora_alpha: Positive = 16.0
 
     @field_validator("parameters")
     @classmethod
     def _compiles(cls, selection: str) -> str:
         try:
-            re.compile(selection.removeprefix("regex:"))
-        except re.error as error:
-            raise ValueError(f"no regular expression ({error})") from error
+            name_pattern(selection)
+        except NoPattern as error:
+            raise ValueError(str(error)) from error
         return selection
 
     @model_validator(mode="after")
@@ -187,7 +187,7 @@ def preset(name: str) -> Recipe:
         UserError: If there is no preset of that name.
     """
     if name not in _PRESETS:
-        raise UserError(f"no recipe {name!r}: take {', '.join(_PRESETS)}, or give a YAML file")
+        raise UserError(f"no recipe {shown(name)}: take {', '.join(_PRESETS)}, or give a YAML file")
     return _PRESETS[name]
 
 
@@ -205,11 +205,11 @@ def load_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
         return _from_mapping(source, "the recipe")
     if isinstance(source, str) and source in _PRESETS:
         return _PRESETS[source]
-    if not Path(source).is_file():
+    if not is_file(source):
         raise UserError(
-            f"no recipe {str(source)!r}: take {', '.join(_PRESETS)}, or the path of a YAML file that exists"
+            f"no recipe {shown(source)}: take {', '.join(_PRESETS)}, or the path of a YAML file that exists"
         )
-    return _from_mapping(_read_yaml(Path(source)), f"recipe {str(source)!r}")
+    return _from_mapping(read_yaml(source, "recipe", "optimizer: sgd"), f"recipe {shown(source)}")
 
 
 def published_learning_rate(preset_name: str, task_name: str) -> float:
@@ -225,69 +225,30 @@ def published_learning_rate(preset_name: str, task_name: str) -> float:
     if preset_name in _PUBLISHED_GRIDS:
         grid = ", ".join(f"{rate:g}" for rate in _PUBLISHED_GRIDS[preset_name])
         raise UserError(
-            f"recipe {preset_name!r} has no published learning rate for task {task_name!r}, its paper tells "
-            f"only which were tried ({grid}): give one of them, or take auto"
+            f"recipe {shown(preset_name)} has no published learning rate for task {shown(task_name)}, its paper "
+            f"tells only which were tried ({grid}): give one of them, or take auto"
         )
     rates = _PUBLISHED_RATES.get(preset_name)
     if rates is None:
         raise UserError(
-            f"recipe {preset_name!r} has no published learning rates, only {' and '.join(_PUBLISHED_RATES)} "
+            f"recipe {shown(preset_name)} has no published learning rates, only {' and '.join(_PUBLISHED_RATES)} "
             "have: give a number, or take auto"
         )
     if task_name.lower() not in rates:
         raise UserError(
-            f"recipe {preset_name!r} has no published learning rate for task {task_name!r}, only for "
+            f"recipe {shown(preset_name)} has no published learning rate for task {shown(task_name)}, only for "
             f"{', '.join(rates)}: give a number, or take auto"
         )
     return rates[task_name.lower()]
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"cannot read recipe {str(path)!r}: {reason} (give a YAML file)") from error
-    if not isinstance(content, Mapping):
-        raise UserError(
-            f"recipe {str(path)!r} holds no keys and values: write lines such as 'optimizer: sgd', with any "
-            f"of {', '.join(_allowed_keys())}"
-        )
-    return content
+def _preset_named(name: object) -> Recipe:
+    return preset(name if isinstance(name, str) else shown(name))
 
 
 def _from_mapping(content: Mapping[str, Any], source: str) -> Recipe:
     changes = dict(content)
     base = {}
     if "preset" in changes:
-        base = preset(str(changes.pop("preset"))).model_dump(exclude_unset=True)
-    unknown = [str(key) for key in changes if key not in Recipe.model_fields]
-    if unknown:
-        raise UserError(
-            f"{source} has the unknown key {unknown[0]!r}: allowed are {', '.join(_allowed_keys())}"
-        )
-    try:
-        return Recipe.model_validate(base | changes)
-    except ValidationError as error:
-        raise UserError(f"{source} {_reasons(error)}") from error
-
-
-def _allowed_keys() -> tuple[str, ...]:
-    return ("preset", *Recipe.model_fields)
-
-
-def _reasons(error: ValidationError) -> str:
-    """Say what is wrong with the first field that is."""
-    errors = error.errors()
-    place = errors[0]["loc"]
-    if not place:
-        return f"cannot be followed: {_plain(errors[0]['msg'])}"
-    messages = [_plain(entry["msg"]) for entry in errors if entry["loc"][:1] == place[:1]]
-    return f"has {place[0]}: {errors[0]['input']!r}, which does not do: {', or '.join(messages)}"
-
-
-def _plain(message: str) -> str:
-    message = message.removeprefix("Value error, ").removeprefix("Input ")
-    return message[:1].lower() + message[1:]
+        base = _preset_named(changes.pop("preset")).model_dump(exclude_unset=True)
+    return make_config(Recipe, base | changes, source)

@@ -6,7 +6,6 @@ process until the file is closed; here each tensor is read by itself and is gone
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..json_text import parse_json
 from .tensor_source import StoredTensor
 
 # The limit of the format's own parser.
@@ -183,7 +183,7 @@ def _read_header(file: ByteFile) -> tuple[dict[str, Any], int]:
     raw = bytearray(length)
     file.read_into(8, memoryview(raw))
     try:
-        header = json.loads(raw)
+        header = parse_json(raw)
     except ValueError as error:
         raise _corrupt(file.label, "it is no JSON") from error
     if not isinstance(header, dict):

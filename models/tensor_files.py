@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..addresses import public
 from ..errors import UserError
+from ..text_files import exists, in_home
 from .checkpoint_folder import (
     INDEX_ENDING,
     LocalFolder,
@@ -62,8 +63,8 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
         _refuse_revision(name, revision)
         return _open_address(name)
     found, hub_revision = place_of(name, revision)
-    path = Path(found).expanduser()
-    if path.exists():
+    path = in_home(found)
+    if exists(path):
         _refuse_revision(name, hub_revision)
         label = f"{name}@{revision}" if revision else name
         return open_folder(LocalFolder(path, label)) if path.is_dir() else _open_path(path)

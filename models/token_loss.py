@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..tasks.prompt_set import TrainingSequence
 from .exclusive_use import exclusive
 from .live_module import running_eagerly
@@ -214,7 +214,7 @@ def check_sequences(model: LanguageModel, sequences: Sequence[TrainingSequence])
     longest = max(len(sequence.ids) for sequence in sequences)
     if model.context_length is not None and longest > model.context_length:
         raise UserError(
-            f"a training sequence has {longest} tokens and {model.name!r} takes {model.context_length}: "
+            f"a training sequence has {longest} tokens and {shown(model.name)} takes {model.context_length}: "
             "leave long records out (--max-record-tokens)"
         )
     require_known_tokens(

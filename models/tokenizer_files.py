@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..text_files import exists, is_folder
 from .loading_errors import told_in_one_sentence
 from .remote_code import needs_code, refusing_code
 
@@ -37,7 +38,7 @@ def load_tokenizer(
 
     with told_in_one_sentence("tokenizer", place, revision), refusing_code("tokenizer", place):
         own_code = _own_code(place, revision, trust_remote_code)
-    if Path(place).is_dir() and not own_code and not _holds_vocabulary(Path(place)):
+    if is_folder(place) and not own_code and not _holds_vocabulary(Path(place)):
         return None
     try:
         with told_in_one_sentence("tokenizer", place, revision), refusing_code("tokenizer", place):
@@ -90,7 +91,7 @@ def _is_empty_snapshot(place: str, revision: str | None) -> bool:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    if Path(place).exists():
+    if exists(place):
         return False
     try:
         found = try_to_load_from_cache(place, "config.json", revision=revision)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..text_files import is_folder
 from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
 from .tensor_source import TensorSource
@@ -93,7 +94,7 @@ def class_to_load(config: PretrainedConfig) -> Any:
 
 def local_folder(place: str, revision: str | None) -> LocalFolder | None:
     """Return where the files of a checkpoint lie on this machine, None if they do not."""
-    return LocalFolder(Path(place)) if Path(place).is_dir() else cached_folder(place, revision)
+    return LocalFolder(Path(place)) if is_folder(place) else cached_folder(place, revision)
 
 
 def refuse_gaps(label: str, names: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -122,7 +122,7 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         UserError: If the name does not end in ``.png``.
     """
     if Path(path).suffix.lower() != ".png":
-        raise UserError(f"a figure is saved as a picture of type PNG: end the name {str(path)!r} in .png")
+        raise UserError(f"a figure is saved as a picture of type PNG: end the name {shown(path)} in .png")
     Path(path).write_bytes(png_bytes(figure))
 
 

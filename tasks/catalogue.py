@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .delimited_files import Quoting
 from .entry import TaskEntry
 from .given_label_words import LabelWords, read_label_words, words_of_labels
@@ -43,7 +43,7 @@ def task_entry(name: str) -> TaskEntry:
     """
     if name not in _ENTRIES:
         raise UserError(
-            f"There is no task {name!r}: choose from {', '.join(task_names())}, register one with "
+            f"There is no task {shown(name)}: choose from {', '.join(task_names())}, register one with "
             "register_task, or give data, a template's text and label words."
         )
     return _ENTRIES[name]
@@ -57,7 +57,7 @@ def register_task(entry: TaskEntry, *, replace_existing: bool = False) -> None:
     """
     if entry.name in _ENTRIES and not replace_existing:
         raise UserError(
-            f"There is a task {entry.name!r} already: choose another name, or replace_existing=True."
+            f"There is a task {shown(entry.name)} already: choose another name, or replace_existing=True."
         )
     _ENTRIES[entry.name] = entry
 
@@ -99,7 +99,7 @@ def load_task(
     entry, in_order, counting = _labels(entry, words, own, data)
     chosen = _template(entry, template, in_order, separator)
     if columns and data is None and entry.records is not None:
-        raise UserError(f"Task {entry.name!r} makes its own records: map columns only with data.")
+        raise UserError(f"Task {shown(entry.name)} makes its own records: map columns only with data.")
     form = RecordFormat(chosen.fields, entry.label_names, columns or {}, entry.columns, quoting, counting)
     read = _records(entry, form, data)
     return Task(
@@ -118,7 +118,7 @@ def _labels(
         return entry, in_order, "from_zero" if all(map(is_number, words)) else "unsaid"
     if data is None:
         raise UserError(
-            f"Task {entry.name!r} has the labels {', '.join(entry.label_names)}, numbered from 0, and the label "
+            f"Task {shown(entry.name)} has the labels {', '.join(entry.label_names)}, numbered from 0, and the label "
             f"words are for {', '.join(words)}: name its labels."
         )
     # Of the user's own task, or the user's own values of a dataset that the catalogue knows by other ones.
@@ -145,7 +145,9 @@ def _records(entry: TaskEntry, form: RecordFormat, data: Any) -> RecordsRead:
         train, validation = entry.records()
         return RecordsRead(tuple(train), tuple(validation))
     if entry.hub_id is None:
-        raise UserError(f"Task {entry.name!r} has no data of its own: give it with data=PATH (--data PATH).")
+        raise UserError(
+            f"Task {shown(entry.name)} has no data of its own: give it with data=PATH (--data PATH)."
+        )
     train, validation = (
         read_records(read_hub_rows(entry.hub_id, entry.hub_config, split), form)
         for split in (entry.train_split, entry.evaluation_split)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..text_files import is_folder
 from .table_files import TABLE_SUFFIXES
 
 TRAIN = ("train",)
@@ -60,7 +61,7 @@ def find_parts(data: Any) -> DataParts | None:
     """
     if isinstance(data, Mapping):
         return _parts("The given data", {str(key): DataPart(repr(key), part) for key, part in data.items()})
-    if isinstance(data, str | Path) and Path(data).is_dir():
+    if isinstance(data, str | Path) and is_folder(data):
         found = {
             path.stem + path.suffix: DataPart(str(path), path)
             for suffix in TABLE_SUFFIXES

@@ -19,7 +19,9 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, NoReturn
 
-from ..errors import UserError
+from ..errors import UserError, reason_of, shown
+from ..text_files import LARGEST_TABLE, read_text
+from .column_names import MOST_COLUMNS, listed, named_twice
 from .label_values import is_number
 
 Quoting = Literal["auto", "none", "minimal"]
@@ -64,12 +66,11 @@ def read_delimited(path: Path, delimiter: str, quoting: Quoting) -> tuple[list[s
         UserError: When a record cannot be read or has other fields than the header names, and when both dialects
             are possible and differ.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        # Lines as csv ends them; str.splitlines would also break at characters of the text.
-        lines = list(io.StringIO(file.read(), newline=""))
+    # Lines as csv ends them; str.splitlines would also break at characters of the text.
+    lines = list(io.StringIO(read_text(path, LARGEST_TABLE), newline=""))
     reading = _reading(path, lines, delimiter, quoting)
     if reading.flaw is not None:
-        raise UserError(f"{path} {reading.flaw}.")
+        raise UserError(f"{shown(path)} {reading.flaw}.")
     return reading.header, reading.rows
 
 
@@ -103,9 +104,9 @@ def _reading(path: Path, lines: Sequence[str], delimiter: str, quoting: Quoting)
 
 def _ask(path: Path, line: int) -> NoReturn:
     raise UserError(
-        f"{path} line {line} has a field that begins with a quotation mark, which may enclose the field or be part "
-        "of the text: say which, with quoting='minimal' (it encloses, as pandas and spreadsheets write) or "
-        "quoting='none' (it is text, as in GLUE's files), on the command line --quoting."
+        f"{shown(path)} line {line} has a field that begins with a quotation mark: say with quoting='minimal' "
+        "(--quoting minimal) that it encloses the field, as spreadsheets write, or with quoting='none' "
+        "(--quoting none) that it is text, as in GLUE's files."
     )
 
 
@@ -134,8 +135,8 @@ def _quoted(lines: Sequence[str], delimiter: str) -> _Reading:
                 first = reader.line_num + 1
         except csv.Error as error:
             flaw = (
-                f"line {first} cannot be read ({error}): close every quotation mark that opens a field, or say "
-                "quoting='none' (--quoting none) where they are part of the text"
+                f"line {first} cannot be read ({reason_of(error, 60)}): close every quotation mark that opens a "
+                "field, or say quoting='none' (--quoting none) where they are part of the text"
             )
     return _checked(rows, flaw, delimiter)
 
@@ -143,14 +144,22 @@ def _quoted(lines: Sequence[str], delimiter: str) -> _Reading:
 def _checked(rows: list[DelimitedRow], flaw: str | None, delimiter: str) -> _Reading:
     """A reading whose first record is the header, with what is wrong with it first."""
     header = rows[0].values if rows else []
-    twice = next((name for place, name in enumerate(header) if name and name in header[:place]), None)
+    if len(header) > MOST_COLUMNS:
+        return _Reading(
+            [],
+            [],
+            f"line {rows[0].first} names {len(header):,} columns and at most {MOST_COLUMNS:,} are read",
+        )
+    twice = named_twice(filter(None, header))
     if twice is not None:
-        return _Reading(header, rows[1:], f"names the column {twice!r} twice: give every column its own name")
+        return _Reading(
+            header, rows[1:], f"names the column {shown(twice)} twice: give every column its own name"
+        )
     for row in rows[1:]:
         if len(row.values) != len(header):
             flaw = (
                 f"line {row.first} has {len(row.values)} fields and the header names {len(header)} "
-                f"({', '.join(header)}): quote fields that contain {delimiter!r}"
+                f"({listed(header)}): quote fields that contain {delimiter!r}"
             )
             break
     return _Reading(header, rows[1:], flaw)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..seeds import derive_seed
 from .task import Record, Task
 
@@ -38,7 +38,7 @@ def draw_demonstrations(
         )
     if shots > len(task.train):
         raise UserError(
-            f"Task {task.name!r} has {len(task.train)} training records and {shots} demonstrations were "
+            f"Task {shown(task.name)} has {len(task.train)} training records and {shots} demonstrations were "
             "asked for: ask for fewer, or give more records."
         )
     generator = _generator("demonstrations", task.name, seed)
@@ -61,11 +61,11 @@ def held_out_records(task: Task, used: Sequence[Record], count: int, seed: int) 
     """
     if count < 1:
         raise UserError(f"Cannot hold out {count} records: ask for at least 1.")
-    shown = {record.texts for record in used}
-    free = [record for record in task.train if record.texts not in shown]
+    used_texts = {record.texts for record in used}
+    free = [record for record in task.train if record.texts not in used_texts]
     if not free:
         raise UserError(
-            f"Task {task.name!r} has no training record besides its {len(used)} demonstrations to choose a "
+            f"Task {shown(task.name)} has no training record besides its {len(used)} demonstrations to choose a "
             "learning rate on: give more records, or name the learning rate."
         )
     places = _generator("held out", task.name, seed).permutation(len(free))[:count]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .task import END_OF_SEQUENCE
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def continuations(
         if longer[: len(ids)] != ids or len(longer) == len(ids):
             raise UserError(
                 f"The tokens of {shown_text(text)} are {_tokens(tokenizer, ids[-4:])} at its end, and with "
-                f"{more!r} after it they become {_tokens(tokenizer, longer[max(0, len(ids) - 4) :])}, so "
-                f"{more!r} has no tokens of its own: let the template end, or the label begin, where this "
+                f"{shown(more)} after it they become {_tokens(tokenizer, longer[max(0, len(ids) - 4) :])}, so "
+                f"{shown(more)} has no tokens of its own: let the template end, or the label begin, where this "
                 "tokenizer splits (usually at a space that belongs to the label)."
             )
         result.append(longer[len(ids) :])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .task import Record, Template
 
 RecordPools = tuple[Sequence[Record], Sequence[Record]]
@@ -46,9 +46,9 @@ class TaskEntry:
         object.__setattr__(self, "label_names", tuple(self.label_names))
         object.__setattr__(self, "templates", tuple(self.templates))
         if not self.templates:
-            raise UserError(f"The task entry {self.name!r} has no template: give at least one.")
+            raise UserError(f"The task entry {shown(self.name)} has no template: give at least one.")
         if len(set(self.variants)) < len(self.variants):
-            raise UserError(f"The task entry {self.name!r} names two templates alike: {self.variants}.")
+            raise UserError(f"The task entry {shown(self.name)} names two templates alike: {self.variants}.")
 
     @property
     def variants(self) -> tuple[str, ...]:
@@ -61,6 +61,6 @@ class TaskEntry:
             if variant in (None, template.name):
                 return template
         raise UserError(
-            f"Task {self.name!r} has no template {variant!r}: choose from {', '.join(self.variants)}, "
+            f"Task {shown(self.name)} has no template {shown(variant)}: choose from {', '.join(self.variants)}, "
             "or give the template's text with its fields in braces."
         )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .encoding import TokenIds, begin_of_sequence, encode, shown_text
 from .task import END_OF_SEQUENCE, ChatTemplate, Template
 
@@ -114,7 +114,9 @@ def frame_of(tokenizer: PreTrainedTokenizerBase, template: Template, text: str =
     """
     if template.chat_template not in get_args(ChatTemplate):
         known = ", ".join(get_args(ChatTemplate))
-        raise UserError(f"There is no chat template setting {template.chat_template!r}: choose from {known}.")
+        raise UserError(
+            f"There is no chat template setting {shown(template.chat_template)}: choose from {known}."
+        )
     bos = begin_of_sequence(tokenizer, text)
     return _user_turn(tokenizer, bos) if template.chat_template == "user_turn" else Frame(bos, len(bos))
 
@@ -137,7 +139,7 @@ def check_turns(tokenizer: PreTrainedTokenizerBase, frame: Frame, prompts: Seque
         held = next((token for token in frame.control if token in text), None)
         if held is not None:
             raise UserError(
-                f"A text holds {held!r}, which the chat template itself writes around turns: take it out of the "
+                f"A text holds {shown(held)}, which the chat template itself writes around turns: take it out of the "
                 f"data or the template, or {_LEAVE_OUT}."
             )
     for prompt, text, written in zip(prompts, texts, _render(tokenizer, texts), strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .label_values import label_meaning, spelled
 
 LabelWords = tuple[str, ...] | dict[str, str]
@@ -26,13 +26,15 @@ def read_label_words(given: str | Sequence[object] | Mapping[object, object]) ->
         if all(len(part) == 1 for part in parts):
             if all(":" in part[0].strip(": ") for part in parts):
                 raise UserError(
-                    f"The label words {given!r} have colons where a mapping has equals signs: write 0=bad,1=good, or "
+                    f"The label words {shown(given)} have colons where a mapping has equals signs: write "
+                    "0=bad,1=good, or "
                     "give words with colons as a list, from Python or in a --config file."
                 )
             return tuple(part[0].strip() for part in parts)
         if any(len(part) != 2 for part in parts):
             raise UserError(
-                f"The label words {given!r} are not of the form bad,good or 1=bad,5=good: give words with a comma "
+                f"The label words {shown(given)} are not of the form bad,good or 1=bad,5=good: give words with a "
+                "comma "
                 "or an equals sign in them as a list or mapping, from Python or in a --config file."
             )
         return _by_value([(value.strip(), word.strip()) for value, word in parts])
@@ -58,7 +60,7 @@ def words_of_labels(words: Mapping[str, str], label_names: Sequence[str]) -> tup
             return None
         if meaning.index in found:
             raise UserError(
-                f"The label {label_names[meaning.index]!r} has two label words: keep one of them."
+                f"The label {shown(label_names[meaning.index])} has two label words: keep one of them."
             )
         found[meaning.index] = words[value]
     missing = [repr(name) for index, name in enumerate(label_names) if index not in found]
@@ -75,10 +77,10 @@ def _by_value(pairs: Sequence[tuple[object, object]]) -> dict[str, str]:
         value = spelled(given)
         if not value:
             raise UserError(
-                f"The label words name the value {given!r}, which can be no label: name texts or numbers."
+                f"The label words name the value {shown(given)}, which can be no label: name texts or numbers."
             )
         if value in words:
-            raise UserError(f"The label words name the value {value!r} twice: keep one of them.")
+            raise UserError(f"The label words name the value {shown(value)} twice: keep one of them.")
         words[value] = _word(word)
     return words
 
@@ -88,6 +90,6 @@ def _word(word: object) -> str:
         return str(word)
     if not isinstance(word, str):
         raise UserError(
-            f"The label word {word!r} is no text: give texts, and quote yes, no, true and false in YAML."
+            f"The label word {shown(word)} is no text: give texts, and quote yes, no, true and false in YAML."
         )
     return word

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .column_names import one_name_each
 from .label_values import NamedClass
 
 _BEGINNING = "given records ("
@@ -81,7 +82,9 @@ def given_rows(source: Any) -> list[Mapping[str, Any]]:
     if pandas is not None and isinstance(source, pandas.DataFrame):
         return list(frame_rows(source, "The given data"))
     if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
-        raise UserError(f"Cannot read records from {source!r:.80}: give a path or an iterable of mappings.")
+        raise UserError(
+            f"Cannot read records from a {type(source).__name__}: give a path or an iterable of mappings."
+        )
     features = getattr(source, "features", None)
     classes = {}
     if isinstance(features, Mapping):
@@ -93,7 +96,7 @@ def given_rows(source: Any) -> list[Mapping[str, Any]]:
     for number, row in enumerate(source, start=1):
         if not isinstance(row, Mapping):
             raise UserError(
-                f"Record {number} of the given data is {row!r:.80}: give mappings like "
+                f"Record {number} of the given data is a {type(row).__name__}: give mappings like "
                 '{"text": "a fine film", "label": 1}.'
             )
         rows.append(with_class_names({str(column): value for column, value in row.items()}, classes))
@@ -112,18 +115,6 @@ def frame_rows(table: Any, name: str) -> Iterator[dict[str, Any]]:
     for values in table.itertuples(index=False, name=None):
         present = (None if pandas.isna(value) is True else value for value in values)
         yield dict(zip(columns, present, strict=True))
-
-
-def one_name_each(columns: Sequence[str], name: str) -> Sequence[str]:
-    """Return the columns of a table, and refuse two of one name.
-
-    Raises:
-        UserError: When there are.
-    """
-    twice = next((column for place, column in enumerate(columns) if column in columns[:place]), None)
-    if twice is not None:
-        raise UserError(f"{name} has the column {twice!r} twice: give every column its own name.")
-    return columns
 
 
 def with_class_names(

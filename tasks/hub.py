@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from ..errors import UserError
+from ..errors import UserError, reason_of, shown
 
 
 def read_hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[Mapping[str, Any]]:
@@ -31,9 +31,10 @@ def read_hub_rows(hub_id: str, config: str | None, split: str) -> Iterable[Mappi
         rows = datasets.load_dataset(hub_id, config, split=split)
     except (OSError, ValueError, RuntimeError) as error:
         name = f"{hub_id} ({config})" if config else hub_id
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason_of(error, 80)
         raise UserError(
-            f"The split {split!r} of {name} could not be read from the hub ({reason}): check the network and "
+            f"The split {shown(split)} of {shown(name)} could not be read from the hub ({reason}): "
+            "check the network and "
             "the name, or give a local copy with data=PATH."
         ) from error
     return cast("Iterable[Mapping[str, Any]]", rows)

@@ -17,8 +17,12 @@ from typing import Any
 
 import numpy
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from .column_names import listed
 
+# Longer texts of digits are texts: nobody numbers labels with them, and matching them takes its time.
+_LONGEST_NUMBER = 100
+_LONGEST_LABEL = 40
 _NUMBER = re.compile(r"(-?)0*([0-9]+?)(?:\.([0-9]*?)0*)?")
 
 
@@ -63,7 +67,7 @@ def label_index(value: object, label_names: Sequence[str], place: str) -> int:
     """
     meaning = label_meaning(value, label_names)
     if meaning is None:
-        raise UserError(f"{place} has the label {value!r}: use {label_choices(label_names)}.")
+        raise UserError(f"{place} has the label {shown_label(value)}: use {label_choices(label_names)}.")
     return meaning.index
 
 
@@ -81,7 +85,7 @@ def label_meaning(value: object, label_names: Sequence[str], *, counting: bool =
         return LabelMeaning(spellings[number], counted=False)
     if isinstance(value, NamedClass) and (alike := _named_alike(value.name, label_names)) is not None:
         return LabelMeaning(alike, counted=False)
-    countable = counting and number is not None and number.isascii() and number.isdecimal()
+    countable = counting and number is not None and number.isdecimal() and is_number(number)
     if number is None or not countable or any(map(is_number, spellings)):
         return None
     return LabelMeaning(int(number), counted=True) if int(number) < len(label_names) else None
@@ -89,7 +93,7 @@ def label_meaning(value: object, label_names: Sequence[str], *, counting: bool =
 
 def label_choices(label_names: Sequence[str]) -> str:
     """The values that mean a label, for a message."""
-    names = f"one of {', '.join(label_names)}"
+    names = f"one of {listed(label_names)}"
     if any(map(is_number, spelled_names(tuple(label_names)))):
         return names
     return f"0 to {len(label_names) - 1} or {names}"
@@ -107,7 +111,8 @@ def spelled_names(label_names: tuple[str, ...]) -> Mapping[str, int]:
         earlier = spellings.setdefault(spelled(name) or "", index)
         if earlier != index:
             raise UserError(
-                f"The labels {label_names[earlier]!r} and {name!r} are the same value: give every label a name "
+                f"The labels {shown(label_names[earlier])} and {shown(name)} are the same value: give every label "
+                "a name "
                 "of its own."
             )
     return spellings
@@ -118,7 +123,7 @@ def spelled(value: object) -> str | None:
     if isinstance(value, bool | numpy.bool_):
         return str(bool(value)).lower()
     if isinstance(value, int | numpy.integer):
-        return str(int(value))
+        return str(int(value)) if abs(int(value)) < 10**_LONGEST_NUMBER else None
     if isinstance(value, float | numpy.floating):
         if not math.isfinite(value):
             return None
@@ -126,7 +131,7 @@ def spelled(value: object) -> str | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    number = _NUMBER.fullmatch(text)
+    number = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
     if number:
         sign, whole, fraction = number.groups()
         digits = f"{whole}.{fraction}" if fraction else whole
@@ -136,7 +141,14 @@ def spelled(value: object) -> str | None:
 
 def is_number(spelling: str) -> bool:
     """Whether a spelling is that of a number."""
-    return _NUMBER.fullmatch(spelling) is not None
+    return len(spelling) <= _LONGEST_NUMBER and _NUMBER.fullmatch(spelling) is not None
+
+
+def shown_label(value: object) -> str:
+    """A value of the label's column for a message: short ones as they are, of a text of any length only how long."""
+    if isinstance(value, str) and len(value) > _LONGEST_LABEL:
+        return f"<text of {len(value):,} characters>"
+    return shown(value) if isinstance(value, str | int | float | None) else f"<{type(value).__name__}>"
 
 
 def is_missing(value: Any, label_names: Sequence[str]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 SCORINGS = ("mean", "sum", "first")
 """How an option is scored: log-probability per token, of the whole continuation, or of its first token."""
@@ -31,7 +31,7 @@ def check_label_words(
         UserError: When two options collide for some query.
     """
     if scoring not in SCORINGS:
-        raise UserError(f"There is no label scoring {scoring!r}: choose from {', '.join(SCORINGS)}.")
+        raise UserError(f"There is no label scoring {shown(scoring)}: choose from {', '.join(SCORINGS)}.")
     for options in {tuple(tuple(ids) for ids in options) for options in label_ids}:
         for first, second in combinations(range(len(options)), 2):
             _check_pair(options[first], options[second], scoring, _names(label_words, first, second))

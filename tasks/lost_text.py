@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .encoding import encode, is_unknown, vanishes
 from .prompt_set import Demonstration
 from .task import Template
@@ -32,7 +32,10 @@ class LostText:
 
 
 def lost_text(
-    tokenizer: PreTrainedTokenizerBase, template: Template, separator: str, shown: Sequence[Demonstration]
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    separator: str,
+    demonstrations: Sequence[Demonstration],
 ) -> LostText:
     """What of the template's own text, and of what follows each demonstration, the tokenizer does not show.
 
@@ -40,23 +43,24 @@ def lost_text(
         tokenizer: The model's own.
         template: How records become text.
         separator: What follows each demonstration, as text.
-        shown: The demonstrations.
+        demonstrations: Those in the context.
 
     Raises:
         UserError: When nothing is left of a separator that the user did not choose.
     """
-    unknown = any(is_unknown(tokenizer, each.separator_ids) for each in shown)
+    unknown = any(is_unknown(tokenizer, each.separator_ids) for each in demonstrations)
     warnings, notes = [], []
     if unknown:
         notes.append("the separator between demonstrations is an unknown token to this tokenizer")
         warnings.append(
-            f"The separator {separator!r} is (or holds) the unknown token of this tokenizer, so the "
+            f"The separator {shown(separator)} is (or holds) the unknown token of this tokenizer, so the "
             "model has never seen what stands between the demonstrations: choose another separator."
         )
-    if any(vanishes(tokenizer, separator, each.separator_ids) for each in shown):
+    if any(vanishes(tokenizer, separator, each.separator_ids) for each in demonstrations):
         if not template.separator_given:
             raise UserError(
-                f"The separator {separator!r} of the template {template.name!r} vanishes in this tokenizer, which "
+                f"The separator {shown(separator)} of the template {shown(template.name)} vanishes in this "
+                "tokenizer, which "
                 "folds white space, so nothing would stand between demonstrations: give another separator "
                 "(--separator ' ; '), or this one to go on without."
             )
@@ -64,7 +68,8 @@ def lost_text(
             f"the separator {separator!r} vanishes in this tokenizer: nothing stands between demonstrations"
         )
         warnings.append(
-            f"The separator {separator!r} vanishes in this tokenizer, which folds white space, so nothing stands "
+            f"The separator {shown(separator)} vanishes in this tokenizer, which folds white space, so nothing "
+            "stands "
             "between demonstrations: choose another separator."
         )
     lost = _line_breaks(tokenizer, template)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .entry import TaskEntry
 from .given_label_words import LabelWords
 from .task import END_OF_SEQUENCE, Template
@@ -42,7 +42,7 @@ def require_own(
         )
     if "{" not in template:
         raise UserError(
-            f"{subject} has no template called {template!r}: give its text with your columns in braces, as in "
+            f"{subject} has no template called {shown(template)}: give its text with your columns in braces, as in "
             "--template 'Review: {text} Sentiment:' (template=…)."
         )
     if words is None:

@@ -63,7 +63,7 @@ def questions_of(
     behind = frame.behind_head(tokenizer, prompts, whole)
     for index, (text, ids) in enumerate(zip(texts, behind, strict=True)):
         if not ids or (frame.is_turn and not text.strip()):
-            raise UserError(f"{name} {index} is {text!r}, which has no tokens: give it some text.")
+            raise UserError(f"{name} {index}, counted from 0, has no tokens: give it some text.")
     check_turns(tokenizer, frame, prompts)
     options = [
         continuations(tokenizer, prompts, whole, [frame.answer(template, label)] * len(prompts))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..seeds import derive_seed
 from .pocket_language import DRAW_RANGE, NEWLINE, TONES, TOPICS, compose, compose_mention
 from .task import Record
@@ -129,7 +129,7 @@ def pocket_records(name: str) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
         `TRAIN_RECORDS` train and `VALIDATION_RECORDS` validation records; no text occurs twice in both together.
     """
     if name not in POCKET_TASKS:
-        raise UserError(f"There is no pocket task {name!r}: use one of {', '.join(POCKET_TASKS)}.")
+        raise UserError(f"There is no pocket task {shown(name)}: use one of {', '.join(POCKET_TASKS)}.")
     task = POCKET_TASKS[name]
     generator = np.random.default_rng(derive_seed("pocket-records", name))
     wanted = TRAIN_RECORDS + VALIDATION_RECORDS

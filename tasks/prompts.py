@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .encoding import TokenIds
 from .frame import Frame, frame_of
 from .label_words import check_label_words
@@ -220,6 +220,7 @@ def _check_begin(
     if bos and any(ids[: len(bos)] == bos for ids in pieces):
         token = tokenizer.convert_ids_to_tokens(list(bos))[0]
         raise UserError(
-            f"A text of the template {template.query!r} begins with {token!r}, which this tokenizer puts in "
+            f"A text of the template {shown(template.query)} begins with {shown(token)}, which this tokenizer puts "
+            "in "
             "front by itself: leave it out."
         )

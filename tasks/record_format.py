@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from .column_names import listed
 from .delimited_files import Quoting
 from .label_values import LabelMeaning, label_meaning, spelled_names
 from .template_fields import LABEL_FIELD
@@ -46,8 +47,8 @@ class RecordFormat:
         for column, name in self.columns.items():
             if name not in (*self.fields, LABEL_FIELD):
                 raise UserError(
-                    f"The column {column!r} is mapped to {name!r}, which the template does not use: "
-                    f"map to one of {', '.join((*self.fields, LABEL_FIELD))}."
+                    f"The column {shown(column)} is mapped to {shown(name)}, which the template does not use: "
+                    f"map to one of {listed((*self.fields, LABEL_FIELD))}."
                 )
         spelled_names(tuple(self.label_names))
         self._refuse_the_label_as_a_field()
@@ -59,9 +60,9 @@ class RecordFormat:
             for column in (name, *(column for column, target in maps.items() if target == name)):
                 if column.casefold() in labels:
                     raise UserError(
-                        f"The field {{{name}}} of the template is the column {column!r}, which holds the label: the "
-                        "model would be shown the right answer; leave it out of the template, or rename it if it "
-                        "is a text."
+                        f"The field {{{name[:40]}}} of the template is the column {shown(column)}, which holds the "
+                        "label "
+                        "and would show the model the right answer: leave it out, or rename it if it is a text."
                     )
 
     def meaning(self, value: object) -> LabelMeaning | None:
@@ -80,13 +81,14 @@ class RecordFormat:
         found = [column for column in candidates if column in row]
         if len(found) > 1 and mapped:
             raise UserError(
-                f"{place} has the columns {' and '.join(map(repr, found))}, which are both mapped to {name!r}: "
+                f"{place} has the columns {' and '.join(map(shown, found[:2]))}, which are both mapped to "
+                f"{shown(name)}: "
                 "map one of them."
             )
         if found:
             return found[0]
-        wanted = " or ".join(repr(column) for column in candidates)
+        wanted = " or ".join(shown(column)[:40] for column in candidates[:2])
         raise UserError(
-            f"{place} has no column {wanted} (it has {', '.join(map(str, row)) or 'none'}): name the column that "
-            f"holds {name!r}, as columns={{column: {name!r}}} (--columns column={name})."
+            f"{place} has no column {wanted} (it has {listed(row)}): name the one that holds it with "
+            f"columns={{column: {name[:40]!r}}} (--columns column={name[:40]})."
         )

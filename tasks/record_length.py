@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .encoding import encode
 from .task import Record, Task
 
@@ -47,7 +47,7 @@ def _short_records(
     lengths = [len(ids) for ids in encode(tokenizer, [task.template.render(record) for record in records])]
     if min(lengths) > limit:
         raise UserError(
-            f"No {pool} record of task {task.name!r} has {limit} tokens or fewer: the shortest has "
+            f"No {pool} record of task {shown(task.name)} has {limit} tokens or fewer: the shortest has "
             f"{min(lengths)}; allow more."
         )
     return tuple(record for record, length in zip(records, lengths, strict=True) if length <= limit)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..seeds import derive_seed
+from .column_names import listed
 from .data_parts import DataPart, find_parts
 from .entry import RecordPools
 from .given_records import GivenRecords, given_rows
-from .label_values import is_missing, label_choices, label_index
+from .label_values import is_missing, label_choices, label_index, shown_label
 from .record_format import RecordFormat
 from .table_files import Row, read_rows
 from .task import Record
@@ -142,24 +143,30 @@ def _record(index: int, rows: Sequence[Row], form: RecordFormat) -> Record:
         column = form.column_of(name, place, row)
         value = row[column]
         if not isinstance(value, str):
-            raise UserError(f"{place} has {value!r} in the column {column!r}: text is needed there.")
+            raise UserError(
+                f"{place} has no text in the column {shown(column)} (a {type(value).__name__}): write text there."
+            )
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise UserError(f"{place} has {value!r} in the column {column!r}: that is half a character.")
+            raise UserError(
+                f"{place} has half a character in the column {shown(column)}: save the text as UTF-8."
+            )
         fields[name] = value
     value = row[form.column_of(LABEL_FIELD, place, row)]
     meaning = form.meaning(value)
     if meaning is None:
-        raise UserError(f"{place} has the label {value!r}{_other_labels(value, rows[index:], form)}")
+        raise UserError(
+            f"{place} has the label {shown_label(value)}{_other_labels(value, rows[index:], form)}"
+        )
     return Record(fields, meaning.index, index)
 
 
 def _other_labels(first: object, rows: Sequence[Row], form: RecordFormat) -> str:
     """What else in the rows is no label, and what would be one."""
-    found = [repr(value) for value in _label_values(rows, form) if form.meaning(value) is None]
-    others = [text for text in dict.fromkeys(found) if text != repr(first)]
-    more = f" (further on {', '.join(others[:5])}{' …' * (len(others) > 5)})" if others else ""
+    found = (shown_label(value) for value in _label_values(rows, form) if form.meaning(value) is None)
+    others = [text for text in dict.fromkeys(found) if text != shown_label(first)]
+    more = f" (further on {listed(others, 3)})" if others else ""
     if form.counting == "never":
-        return f"{more}, and the label words are for {', '.join(form.label_names)}: give it a word as well."
+        return f"{more}, and the label words are for {listed(form.label_names)}: give it a word as well."
     return (
         f"{more}: use {label_choices(form.label_names)}, or say which value has which word, as in "
         "label_words={1: 'bad', 5: 'good'} (--label-words '1=bad,5=good')."
@@ -177,7 +184,9 @@ def _label_values(rows: Sequence[Row], form: RecordFormat) -> Iterable[object]:
 def _refuse_unlabelled(rows: Sequence[Row], part: DataPart, form: RecordFormat) -> None:
     if all(is_missing(value, form.label_names) for value in _label_values(rows, form)):
         raise UserError(
-            f"There is no validation part, and the records of {part.name} have no labels: give a part called "
+            "There is no validation part, and the records of "
+            f"{shown(part.source) if isinstance(part.source, Path) else part.name} have no labels: give a part "
+            "called "
             "validation, or one part alone, which is split in two."
         )
 
@@ -191,8 +200,9 @@ def _refuse_uncertain_count(rows: Sequence[Row], form: RecordFormat, name: str) 
     ]
     counted = {meaning.index for meaning in meanings if meaning.counted}
     if counted and 0 not in {meaning.index for meaning in meanings}:
-        found = ", ".join(map(str, sorted(counted)))
-        example = ",".join(f"{number}={name}" for number, name in enumerate(form.label_names))
+        found = listed(sorted(counted))
+        example = ",".join(f"{number}={name[:20]}" for number, name in enumerate(form.label_names[:3]))
+        example += ",…" * (len(form.label_names) > 3)
         raise UserError(
             f"The labels of {name} are the numbers {found} and never 0, so that they may count from 0 or from 1: "
             f"say which number has which word, as in --label-words '{example}' (label_words={{0: …}})."

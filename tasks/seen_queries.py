@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .task import Task
 
 
@@ -26,7 +26,8 @@ def without_seen_queries(task: Task) -> UnseenQueries:
     kept = tuple(record for record in task.validation if task.template.render(record) not in seen)
     if not kept:
         raise UserError(
-            f"Every one of the {len(task.validation)} validation records of task {task.name!r} also stands in its "
+            f"Every one of the {len(task.validation)} validation records of task {shown(task.name)} also stands in "
+            "its "
             "training records: give other records to ask."
         )
     if len(kept) == len(task.validation):

@@ -10,7 +10,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Literal
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .label_leaks import says_the_label
 from .template_fields import template_fields
 
@@ -85,7 +85,7 @@ class Template:
             if not word.strip():
                 raise UserError(f"The label word of label {label} is empty: give a word for every label.")
         if not self.fields:
-            raise UserError(f"The template {self.query!r} names no field: write one, like {{text}}.")
+            raise UserError(f"The template {shown(self.query)} names no field: write one, like {{text}}.")
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
@@ -97,7 +97,7 @@ class Template:
         missing = [name for name in self.fields if name not in record.fields]
         if missing:
             raise UserError(
-                f"The template {self.query!r} needs the field {missing[0]!r}, and a record has "
+                f"The template {shown(self.query)} needs the field {shown(missing[0])}, and a record has "
                 f"{', '.join(sorted(record.fields)) or 'none'}: map the column to that name."
             )
 
@@ -145,21 +145,21 @@ class Task:
         object.__setattr__(self, "validation", _with_indices(self.validation))
         words, names = self.template.label_words, self.label_names
         if len(names) < 2:
-            raise UserError(f"Task {self.name!r} has {len(names)} label(s): a task needs at least two.")
+            raise UserError(f"Task {shown(self.name)} has {len(names)} label(s): a task needs at least two.")
         if len(words) != len(names):
             raise UserError(
-                f"Task {self.name!r} has {len(names)} labels ({', '.join(names)}) and {len(words)} label "
+                f"Task {shown(self.name)} has {len(names)} labels ({', '.join(names)}) and {len(words)} label "
                 f"words ({', '.join(words)}): give one word for each label, in that order."
             )
         for pool_name, pool in (("train", self.train), ("validation", self.validation)):
             if not pool:
                 raise UserError(
-                    f"Task {self.name!r} has no {pool_name} records (source: {self.source}): add some."
+                    f"Task {shown(self.name)} has no {pool_name} records (source: {self.source}): add some."
                 )
             highest = max(record.label for record in pool)
             if highest >= len(names):
                 raise UserError(
-                    f"Task {self.name!r} has a {pool_name} record with the label {highest}, and its labels "
+                    f"Task {shown(self.name)} has a {pool_name} record with the label {highest}, and its labels "
                     f"are 0 to {len(names) - 1} ({', '.join(names)}): correct the record or name the label."
                 )
             for record in pool:
@@ -168,8 +168,10 @@ class Task:
         for name in self.template.fields:
             if says_the_label([record.fields[name] for record in self.train], labels):
                 raise UserError(
-                    f"The field {{{name}}} of the template {self.template.query!r} has one value for each label in "
-                    f"the training records of task {self.name!r}, so it is the label under another name and would "
+                    f"The field {{{name}}} of the template {shown(self.template.query)} has one value for each "
+                    "label in "
+                    f"the training records of task {shown(self.name)}, so it is the label under another name and "
+                    "would "
                     "show the model the right answer: leave it out of the template."
                 )
 

@@ -23,6 +23,7 @@ _MAMBA2: dict[str, Any] = _MAMBA | {
     "mamba_n_groups": 1,
     "mamba_chunk_size": 8,
 }
+_MAMBA2_BESIDE: dict[str, Any] = _MAMBA2 | {"mamba_d_head": 8}
 _EXPERTS: dict[str, Any] = {"num_experts": 3, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _SHARED_EXPERT: dict[str, Any] = {"shared_expert_intermediate_size": 16}
 _LATENT: dict[str, Any] = {
@@ -54,13 +55,14 @@ def _hybrid(
     **changes: Any,
 ) -> Decoder:
     """Four layers, of which the second and the last have attention if nothing else is said."""
+    settings: dict[str, Any] = {"num_hidden_layers": 4} | changes
     return like_llama(
         model_type,
         features,
         paths={"attending": attending} | (paths or {}),
         windows=windows,
         shares_prefix=False,
-        **({"num_hidden_layers": 4} | changes),
+        **settings,
     )
 
 
@@ -132,7 +134,7 @@ HYBRID = by_name(
         attention_in_multiplier=0.8,
         attention_out_multiplier=0.7,
         mamba_d_ssm=32,
-        **(_MAMBA2 | {"mamba_d_head": 8}),
+        **_MAMBA2_BESIDE,
     ),
     _hybrid(
         "granitemoehybrid",

@@ -61,7 +61,7 @@ def test_the_config_file_of_a_comparison_serves(
     [
         (["--query", "999"], "query 999 is not among"),
         (["--chat-template", "user_turn"], "has no chat template"),
-        (["--chat-template", "assistant"], "chat_template 'assistant' is not possible"),
+        (["--chat-template", "assistant"], "--chat-template cannot be 'assistant'"),
         (["--model", "no/such/model"], "no/such/model"),
     ],
 )

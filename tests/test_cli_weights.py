@@ -48,7 +48,7 @@ def test_drift_runs_over_directories_a_glob_and_the_embedded_model(
     assert main(["drift", str(checkpoint), str(later), "--out", str(tmp_path / "run")]) == 0
     assert "mean |ΔW|" in capsys.readouterr().out and (tmp_path / "run" / "pairs.png").exists()
     assert main(["drift", "--glob", str(later.parent / "*"), "--json"]) == 2
-    assert "checkpoints" in capsys.readouterr().err
+    assert "CHECKPOINTS" in capsys.readouterr().err
     assert main(["drift", "--layers", "0", "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert len(results["checkpoints"]) >= 10 and results["checkpoints"][0]["model"] == "pocket"
@@ -76,7 +76,7 @@ def test_a_file_of_an_unknown_family_is_read_by_pattern(
         (["sparsity", "{model}", "--threshold", "tiny"], "tiny"),
         (["sparsity", "{model}", "--matrices", "q,x"], "'x'"),
         (["sparsity", "{model}", "--pattern", "q"], "--pattern"),
-        (["drift", "{model}"], "checkpoints"),
+        (["drift", "{model}"], "CHECKPOINTS"),
         (["drift", "{model}", "--repo", "a/b"], "--repo"),
         (["drift", "--repo", "a/b"], "--steps"),
         (["drift", "--glob", "/no/such/place-*"], "/no/such/place-*"),

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...probes.distributions import OverlapNorm, TopTokens, overlap_cosine_similarity, token_overlap
 from .outputs_measurement import OutputsRow
 
@@ -75,11 +75,11 @@ def compare_checkpoints(
         UserError: If nothing was kept of such checkpoints, or there is no such measure.
     """
     if measure not in ("token_overlap", "ocs"):
-        raise UserError(f"checkpoints are not compared by {measure!r}: take token_overlap or ocs")
+        raise UserError(f"checkpoints are not compared by {shown(measure)}: take token_overlap or ocs")
     of_arm = [row for row in rows if row.arm == arm and row.epoch is not None]
     if not of_arm:
         names = dict.fromkeys(row.arm for row in rows if row.epoch is not None)
-        raise UserError(f"no arm is called {arm!r}: there are {', '.join(names)}")
+        raise UserError(f"no arm is called {shown(arm)}: there are {', '.join(names)}")
     model = of_arm[0].model if model is None else model
     shots = max(row.shots for row in of_arm) if shots is None else shots
     seeds = (of_arm[0].seed,) if seeds is None else seeds
@@ -93,7 +93,7 @@ def compare_checkpoints(
     ]
     if not kept:
         raise UserError(
-            f"nothing was kept of arm {arm!r} of {model!r} with {shots} shots, seeds {seeds} and epochs "
+            f"nothing was kept of arm {shown(arm)} of {shown(model)} with {shots} shots, seeds {seeds} and epochs "
             f"{epochs or 'of any number'}: choose what was run and did not diverge"
         )
     tops = [row.top for row in kept if row.top is not None]

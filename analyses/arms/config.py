@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainValidator
 
+from ...errors import shown
 from ...models.recipe import Recipe, load_recipe
+from ...settings import LARGEST, BatchSize, Epochs, Records
 from ..configuration import Seeds, SubjectConfig, numbers
 
 ARM_NAMES: Mapping[str, str] = {
@@ -43,8 +44,8 @@ def rate_values(value: Any) -> Rates:
         rates = tuple(float(rate) for rate in ((value,) if isinstance(value, int | float) else value))
     except (TypeError, ValueError) as error:
         raise ValueError("give positive numbers such as 1e-3,1e-2, or auto") from error
-    if not rates or not all(0 < rate < math.inf for rate in rates) or len(set(rates)) < len(rates):
-        raise ValueError("give different positive numbers such as 1e-3,1e-2, or auto")
+    if not rates or not all(0 < rate <= LARGEST for rate in rates) or len(set(rates)) < len(rates):
+        raise ValueError(f"give different positive numbers such as 1e-3,1e-2, at most {LARGEST:g}, or auto")
     return rates
 
 
@@ -75,7 +76,7 @@ def named_arms(value: Any) -> Any:
     for source in value:
         name = arm_name(source)
         if name in arms:
-            raise ValueError(f"two arms are called {name!r}: give a mapping of names to recipes")
+            raise ValueError(f"two arms are called {shown(name)}: give a mapping of names to recipes")
         arms[name] = source
     return arms
 
@@ -90,8 +91,8 @@ def arm_name(source: RecipeSource) -> str:
     return ARM_NAMES.get(name, name)
 
 
-Arms = Annotated[dict[str, RecipeSource], BeforeValidator(named_arms), Field(min_length=1)]
-BatchSizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(numbers)]
+Arms = Annotated[dict[str, RecipeSource], BeforeValidator(named_arms), Field(min_length=1, max_length=100)]
+BatchSizes = Annotated[tuple[BatchSize, ...], BeforeValidator(numbers), Field(max_length=100)]
 
 
 def short_arms(presets: tuple[str, ...], epochs: int, evaluation_epochs: int) -> dict[str, RecipeSource]:
@@ -116,15 +117,15 @@ class ArmsConfig(SubjectConfig):
     """
 
     seeds: Seeds = (0, 1, 2)
-    limit: int | None = Field(default=64, ge=1)
+    limit: Records | None = 64
     models: tuple[str, ...] = ()
     arms: Arms
     learning_rates: Annotated[Rates | dict[str, Rates] | None, PlainValidator(study_rates)] = None
     candidates: Annotated[tuple[float, ...], PlainValidator(candidate_rates)] = STUDY_CANDIDATES
-    epochs: int | None = Field(default=None, ge=1)
-    evaluation_epochs: int | None = Field(default=None, ge=1)
+    epochs: Epochs | None = None
+    evaluation_epochs: Epochs | None = None
     batch_sizes: BatchSizes = ()
-    draw_layers: int = Field(default=4, ge=1)
+    draw_layers: int = Field(default=4, ge=1, le=1000)
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...hooks.repeated_queries import RepeatedQueries
 from ...models.depth import Depth, draw_layers
 from ...models.finetuning import FinetuningDiverged, finetune
@@ -209,7 +209,9 @@ def _check_rate_names(config: ArmsConfig, recipes: Mapping[str, Recipe]) -> None
     known = {*recipes, *config.arms}
     for name in config.learning_rates:
         if name not in known:
-            raise UserError(f"learning rates are given for {name!r}, and the arms are {', '.join(recipes)}")
+            raise UserError(
+                f"learning rates are given for {shown(name)}, and the arms are {', '.join(recipes)}"
+            )
 
 
 def _rates_given(config: ArmsConfig, name: str, recipe: Recipe) -> tuple[float, ...] | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...models.loading import LanguageModel
 from ...tasks.demonstrations import choose_queries, draw_demonstrations
 from ...tasks.label_words import check_label_words
@@ -52,7 +52,7 @@ def prepare_fitting_cell(config: SubjectConfig, model: LanguageModel, task: Task
     fits = limit is None or prompts.icl.longest + prompts.icl.bos_length < limit
     if config.strict_shots and not fits:
         raise UserError(
-            f"{config.shots} demonstrations do not fit the context of {limit} tokens of {model.name!r}: ask for "
+            f"{config.shots} demonstrations do not fit the context of {limit} tokens of {shown(model.name)}: ask for "
             "fewer, leave out long records with --max-record-tokens, or allow to go without ICL"
         )
     words = task.template.label_words

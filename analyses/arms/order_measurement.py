@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...hooks.next_token import NextToken, stream_next_token
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
@@ -55,10 +55,10 @@ class OrderConfig(ArmsConfig):
 
     arms: Arms = short_arms(_PRESETS, epochs=8, evaluation_epochs=2)
     batch_sizes: BatchSizes = (1, 2, 4)
-    orders: int = Field(default=10, ge=2)
+    orders: int = Field(default=10, ge=2, le=10_000)
     aggregate: SensitivityAggregate = "sum_std"
     ddof: Literal[0, 1] = 0
-    top_k: int | None = Field(default=None, ge=1)
+    top_k: int | None = Field(default=None, ge=1, le=10_000_000)
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class _Draw:
         if self._used < 2 <= settings.shots:
             raise UserError(
                 f"only {self._used} of {settings.shots} demonstrations fit the context window of "
-                f"{subject.model.name!r}, and one has no second order: leave out long records with "
+                f"{shown(subject.model.name)}, and one has no second order: leave out long records with "
                 "--max-record-tokens"
             )
         self._orders = distinct_orders(self._used, config.orders, cell.seed)

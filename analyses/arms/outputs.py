@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.loading import LanguageModel
+from ...settings import make_config
 from ...tasks.task import Task
-from ..configuration import make_config
 from ..prompt import PromptView
 from ..run_directory import run_directory
 from ..study_files import write_study

@@ -21,6 +21,7 @@ from ...probes.distributions import (
     token_overlap,
     top_tokens,
 )
+from ...settings import Shots
 from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
 from ..cell import Cell
@@ -60,12 +61,12 @@ class OutputsConfig(ArmsConfig):
     analysis: ClassVar[str] = "outputs"
 
     shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-        tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(numbers), Field(min_length=1)
+        tuple[Shots, ...], BeforeValidator(numbers), Field(min_length=1, max_length=100)
     ] = (1, 2, 4, 8)
     arms: Arms = short_arms(_PRESETS, epochs=60, evaluation_epochs=10)
-    top_k: int = Field(default=10, ge=1)
+    top_k: int = Field(default=10, ge=1, le=10_000_000)
     overlap_norm: OverlapNorm = "sqrt_k_minus_o"
-    icl_orders: int = Field(default=1, ge=1)
+    icl_orders: int = Field(default=1, ge=1, le=10_000)
 
 
 @dataclass(frozen=True)

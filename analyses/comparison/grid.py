@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...models.loading import LanguageModel
 from ...models.recipe import Recipe, load_recipe
+from ...settings import make_config
 from ...tasks.task import Task
-from ..configuration import CompareConfig, GridConfig, make_config
+from ..configuration import CompareConfig, GridConfig
 from ..run_directory import free_run_name, run_directory
 from ..study_files import write_study
 from .files import write_comparison
@@ -48,7 +49,7 @@ class ComparisonGrid:
         """Return the comparison of a recipe and a number of shots, such as ``grid["dai", 4]``."""
         if key not in self.comparisons:
             there = ", ".join(f"[{recipe!r}, {shots}]" for recipe, shots in self.comparisons)
-            raise KeyError(f"no comparison {key!r}: there are {there}")
+            raise KeyError(f"no comparison {shown(key)}: there are {there}")
         return self.comparisons[key]
 
     def to_pandas(self) -> DataFrame:
@@ -180,7 +181,7 @@ def _planned(config: GridConfig) -> dict[tuple[str, int], CompareConfig]:
         recipe = load_recipe(source)
         if recipe.name in recipes:
             raise UserError(
-                f"two recipes are called {recipe.name!r}: give one of them a name of its own (the key name of a "
+                f"two recipes are called {shown(recipe.name)}: give one of them a name of its own (the key name of a "
                 "mapping or YAML file)"
             )
         recipes[recipe.name] = recipe

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...hooks.self_check import self_check
 from ..cell import Cell, prepare_cell
 from ..configuration import CompareConfig
@@ -154,7 +154,9 @@ def _told_apart(configs: Sequence[CompareConfig], index: int, seed: int) -> Iter
             raise
         config = configs[index]
         name = comparison_recipe(config).name
-        raise UserError(f"with recipe {name!r}, {config.shots} shots and seed {seed}: {error}") from error
+        raise UserError(
+            f"with recipe {shown(name)}, {config.shots} shots and seed {seed}: {error}"
+        ) from error
 
 
 def _captures_folder(config: CompareConfig, folder: Path | None, seed: int) -> Path | None:

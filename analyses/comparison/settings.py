@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...hooks.capture import capture, stream
 from ...hooks.captured import Capture
 from ...models.loading import LanguageModel
@@ -107,10 +107,11 @@ def require_comparable(config: MeasuringConfig) -> None:
         )
     if not config.plan.single_position:
         raise UserError(
-            f"a comparison looks at one position a query, not {config.plan.positions!r}: use last_prompt_token "
+            f"a comparison looks at one position a query, not {shown(config.plan.positions)}: use last_prompt_token "
             "or first_label_token"
         )
     if config.plan.columns != "query":
         raise UserError(
-            f"a comparison looks at the query's columns, not {config.plan.columns!r}: leave columns out of its plan"
+            f"a comparison looks at the query's columns, not {shown(config.plan.columns)}: leave columns out of "
+            "its plan"
         )

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...models.loading import LanguageModel
+from ...settings import make_config
 from ...tasks.task import Task
-from ..configuration import CompareConfig, make_config
+from ..configuration import CompareConfig
 from ..run_directory import run_directory
 from .draw import Draw
 from .files import write_comparison

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ...settings import BatchSize, Positive, Seed, Settings
 from ..public_settings import without_secrets
 
 NO_DEMONSTRATIONS = (
@@ -20,12 +21,20 @@ def _numbers(value: Any) -> Any:
     return (value,) if isinstance(value, int | float) else value
 
 
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Positives = Annotated[tuple[_Positive, ...], BeforeValidator(_numbers), Field(min_length=1)]
-_Counts = Annotated[tuple[int, ...], BeforeValidator(_numbers), Field(min_length=1)]
+MOST_ENTRIES = 1_000_000_000
+"""Numbers of all demonstrations of one step, or of one comparison: 4 GB in float32."""
+
+_Positives = Annotated[tuple[Positive, ...], BeforeValidator(_numbers), Field(min_length=1, max_length=1000)]
+_Counts = Annotated[
+    tuple[Annotated[int, Field(le=100_000)], ...],
+    BeforeValidator(_numbers),
+    Field(min_length=1, max_length=1000),
+]
+_Size = Annotated[int, Field(ge=1, le=1000)]
+_Steps = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
-class ConstructionConfig(BaseModel):
+class ConstructionConfig(Settings):
     """One linear self-attention layer, trained for in-context regression and compared with gradient descent.
 
     The defaults are von Oswald et al.'s setting for one layer, as their public code has it, but for the cosine
@@ -57,28 +66,26 @@ class ConstructionConfig(BaseModel):
         revision: Branch, tag or commit of the model; for ``pocket`` a training step.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    n_x: int = Field(default=10, ge=1)
-    n_y: int = Field(default=1, ge=1)
-    demonstrations: int = 10
-    input_range: _Positive = 1.0
-    weight_scale: _Positive = 1.0
-    steps: int = Field(default=2500, ge=1)
-    batch_size: int = Field(default=2048, ge=1)
-    learning_rate: _Positive = 1e-3
+    n_x: _Size = 10
+    n_y: _Size = 1
+    demonstrations: int = Field(default=10, le=100_000)
+    input_range: Positive = 1.0
+    weight_scale: Positive = 1.0
+    steps: _Steps = 2500
+    batch_size: BatchSize = 2048
+    learning_rate: Positive = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
-    clip: _Positive = 1e-3
-    init_scale: _Positive = 2e-3
-    evaluate_every: int = Field(default=100, ge=1)
-    evaluation_tasks: int = Field(default=10_000, ge=1)
+    clip: Positive = 1e-3
+    init_scale: Positive = 2e-3
+    evaluate_every: _Steps = 100
+    evaluation_tasks: BatchSize = 10_000
     input_scales: _Positives = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
     weight_scales: _Positives = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0)
     demonstration_counts: _Counts = (1, 2, 5, 10, 20, 40, 80)
-    interpolation_points: int = Field(default=21, ge=2)
+    interpolation_points: int = Field(default=21, ge=2, le=10_000)
     ridge_penalties: _Positives = (0.1, 0.5, 1.0)
-    probe_queries: int = Field(default=64, ge=1)
-    seed: int = 0
+    probe_queries: int = Field(default=64, ge=1, le=100_000)
+    seed: Seed = 0
     model: str | None = "pocket"
     revision: str | None = None
 
@@ -109,6 +116,18 @@ class ConstructionConfig(BaseModel):
                 f"N_x weights and an intercept take {coefficients} queries: give that many or more"
             )
         return count
+
+    @model_validator(mode="after")
+    def _fits_into_memory(self) -> ConstructionConfig:
+        counts = max(self.demonstrations, *self.demonstration_counts) + 1
+        entries = max(self.batch_size * (self.demonstrations + 1), self.evaluation_tasks * counts)
+        entries *= self.n_x + self.n_y
+        if entries > MOST_ENTRIES:
+            raise ValueError(
+                f"the demonstrations of one step or comparison hold {entries:,} numbers and at most "
+                f"{MOST_ENTRIES:,} fit: lower batch_size, evaluation_tasks, n_x or the demonstrations"
+            )
+        return self
 
     @property
     def run_name(self) -> tuple[str, ...]:

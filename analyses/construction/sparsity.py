@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...probes.constructions import constructed_sparsity
 from ...probes.linear_attention import LinearSelfAttention
 from ...probes.weights import weight_statistics
@@ -111,13 +111,13 @@ def pretrained_curves(weights: Iterable[tuple[str, Tensor]], model: str) -> Pret
         statistics = weight_statistics(weight, THRESHOLDS, stable_rank=False)
         if statistics.undefined:
             raise UserError(
-                f"{statistics.undefined} entries of a {name} matrix of {model!r} are NaN or infinite: "
+                f"{statistics.undefined} entries of a {name} matrix of {shown(model)} are NaN or infinite: "
                 "the checkpoint is broken; give another model"
             )
         by_matrix.setdefault(name, []).append(SparsityCurve(statistics.below, statistics.below_relative))
         width = weight.shape[1]
     if not by_matrix:
-        raise UserError(f"{model!r} gave no attention weights: give another model")
+        raise UserError(f"{shown(model)} gave no attention weights: give another model")
     averaged = {
         name: SparsityCurve(
             torch.stack([curve.absolute for curve in layers]).mean(0),

@@ -15,7 +15,7 @@ from ...probes.constructions import von_oswald_construction
 from ...probes.function_agreement import FunctionAgreement
 from ...probes.linear_attention import LinearSelfAttention, product_distances
 from ...probes.linear_estimators import best_step_size
-from ..configuration import make_config
+from ...settings import make_config
 from ..provenance import surroundings
 from ..public_settings import without_secrets
 from ..run_directory import run_directory

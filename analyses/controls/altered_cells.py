@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...models.loading import LanguageModel
 from ...seeds import derive_seed
 from ...tasks.catalogue import load_task, task_entry, task_names
@@ -113,6 +113,7 @@ def next_task_without_network(task: Task) -> Task:
         if entry.records is not None and not set(entry.label_names) & set(task.label_names):
             return load_task(name)
     raise UserError(
-        f"no task of the catalogue that needs no network has other labels than {task.name!r}: name the other task "
+        f"no task of the catalogue that needs no network has other labels than {shown(task.name)}: name the other "
+        "task "
         "with other_task (--other-task)"
     )

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...hooks.self_check import self_check
 from ...models.loading import LanguageModel
 from ...models.recipe import load_recipe
+from ...settings import make_config
 from ...tasks.catalogue import load_task
 from ...tasks.task import Task
 from ..cell import prepare_cell
@@ -22,7 +23,6 @@ from ..comparison.measures import MeasureOverDraws
 from ..comparison.pretrained import ZeroShot
 from ..comparison.run import check_comparisons
 from ..comparison.study import Comparison
-from ..configuration import make_config
 from ..provenance import provenance
 from ..run_directory import run_directory
 from ..study_files import write_study
@@ -61,7 +61,7 @@ class ControlsStudy:
             if name == control:
                 config = self.config.comparison(recipe=self.config.recipe)
                 return Comparison(config, draws, self.provenance)
-        raise KeyError(f"no control {control!r}: there are {', '.join(self.draws)}")
+        raise KeyError(f"no control {shown(control)}: there are {', '.join(self.draws)}")
 
     def measures(self, control: str) -> tuple[MeasureOverDraws, ...]:
         """Return every number under a control, mean and standard deviation over draws."""
@@ -205,7 +205,7 @@ def _run(
             try:
                 draws[control].append(drawn.compare(control, other))
             except UserError as error:
-                raise UserError(f"under the control {control!r}, seed {cell.seed}: {error}") from error
+                raise UserError(f"under the control {shown(control)}, seed {cell.seed}: {error}") from error
         if "permuted_labels" in config.controls:
             labels_changed.append(changed_labels(cell, drawn.permuted))
         zero_shot = drawn.zero_shot
@@ -232,7 +232,7 @@ def _other_task(config: ControlsConfig, task: Task, given: str | Task | None) ->
         return next_task_without_network(task)
     if config.other_task == task.name:
         raise UserError(
-            f"the other task is {task.name!r} itself: name another with other_task (--other-task)"
+            f"the other task is {shown(task.name)} itself: name another with other_task (--other-task)"
         )
     return load_task(config.other_task, data=config.other_data)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from . import barnatan, shen2024
 from .declaration import PAPERS, Experiment
 
@@ -25,12 +25,14 @@ def find_experiments(paper: str | None = None, name: str | None = None) -> tuple
     if paper is None:
         return EXPERIMENTS
     if paper not in PAPERS:
-        raise UserError(f"no paper {paper!r}: there are {', '.join(PAPERS)}, and {CLAIMS!r} for both")
+        raise UserError(
+            f"no paper {shown(paper)}: there are {', '.join(PAPERS)}, and {shown(CLAIMS)} for both"
+        )
     found = tuple(experiment for experiment in EXPERIMENTS if experiment.paper == paper)
     if name is None:
         return found
     named = tuple(experiment for experiment in found if experiment.name == name)
     if not named:
         names = ", ".join(experiment.name for experiment in found)
-        raise UserError(f"paper {paper!r} has no experiment {name!r}: there are {names}")
+        raise UserError(f"paper {shown(paper)} has no experiment {shown(name)}: there are {names}")
     return named

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...unfinished import remove_leftovers, require_on_disk
 from ..plain_values import plain
 from ..public_settings import without_secrets
@@ -125,7 +125,7 @@ def reproduce_all(
     require_on_disk(out)
     target = Path(out)
     if target.exists() and not target.is_dir():
-        raise UserError(f"{str(target)!r} is a file: choose another --out")
+        raise UserError(f"{shown(target)} is a file: choose another --out")
     count = workers if workers is not None else (available_cores() if scale == "pocket" else 1)
     start = time.perf_counter()
     run = _Run(target, scale, dict(overrides or {}), overwrite, say)
@@ -192,7 +192,7 @@ class _Run:
             return False
         if not _is_written(folder, config):
             raise UserError(
-                f"{str(folder)!r} was run at another scale or with other settings: choose another --out, or "
+                f"{shown(folder)} was run at another scale or with other settings: choose another --out, or "
                 "replace it with --overwrite"
             )
         return True

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from ...errors import UserError
 from ...models.recipe import load_recipe
-from ..configuration import make_config
+from ...settings import make_config
 from ..plain_values import plain
 from .declaration import Kind
 

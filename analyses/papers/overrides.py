@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter
 
-from ...errors import UserError
+from ...errors import UserError, shown
+from ...text_files import Unreadable
+from ...yaml_text import parse_yaml
 from ..public_settings import without_secrets
 
 
@@ -24,17 +25,21 @@ def read_overrides(texts: Sequence[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UserError(f"--set {shown(text)} is not of the form KEY=VALUE, such as limit=32")
         try:
-            read = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {text!r}: {value!r} is no YAML value") from error
-        if not equals or not key:
-            raise UserError(f"--set {text!r} is not of the form KEY=VALUE, such as limit=32")
+            read = parse_yaml(value)
+        except Unreadable as error:
+            raise UserError(f"--set {shown(text)} has a value that is no YAML ({error}): quote it") from error
         *above, last = key.split(".")
         place = result
         for part in above:
             place = place.setdefault(part, {})
-        # YAML reads 1e-3 as text.
+            if not isinstance(place, dict):
+                raise UserError(
+                    f"--set {shown(text)} goes below a key that has a value already: leave one out"
+                )
+        # YAML takes 1e-3 for text.
         place[last] = _number(read) if isinstance(read, str) else read
     return result
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ..plain_values import plain
 from ..provenance import surroundings
 from ..public_settings import without_secrets
@@ -310,7 +310,7 @@ def require_scale(scale: str) -> None:
         UserError: It names those there are.
     """
     if scale not in SCALES:
-        raise UserError(f"no scale {scale!r}: there are {' and '.join(SCALES)}")
+        raise UserError(f"no scale {shown(scale)}: there are {' and '.join(SCALES)}")
 
 
 def _only(found: tuple[Experiment, ...]) -> Experiment:

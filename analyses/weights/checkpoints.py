@@ -5,11 +5,11 @@ from __future__ import annotations
 import glob
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ...addresses import public
-from ...errors import UserError
+from ...errors import UserError, shown
+from ...text_files import exists
 from .step_names import before_step, folder_of, is_final, natural_key, short_name, stages_of, step_of
 
 
@@ -83,7 +83,7 @@ def checkpoints_by_step(
     chosen = template or ("{step}" if repo in POCKET_MODELS else "step{step}")
     if "{step}" not in chosen:
         raise UserError(
-            f"the template of revisions {chosen!r} has no {{step}} in it: write step{{step}}, say"
+            f"the template of revisions {shown(chosen)} has no {{step}} in it: write step{{step}}, say"
         )
     return tuple(Checkpoint(repo, chosen.replace("{step}", str(step)), step) for step in sorted(set(steps)))
 
@@ -101,7 +101,9 @@ def checkpoints_matching(pattern: str) -> tuple[Checkpoint, ...]:
     """
     paths = glob.glob(pattern)  # noqa: PTH207 - an absolute pattern is no pattern for Path.glob
     if not paths:
-        raise UserError(f"no path matches {pattern!r}: quote the pattern and check where the checkpoints are")
+        raise UserError(
+            f"no path matches {shown(pattern)}: quote the pattern and check where the checkpoints are"
+        )
 
     def place(path: str) -> tuple[Any, ...]:
         step, stages = step_of(path), [natural_key(stage) for stage in stages_of(path)]
@@ -117,9 +119,9 @@ def _checkpoint(place: str) -> Checkpoint:
 
     model, at, revision = place.rpartition("@")
     # What stands before the @ of an address is a password.
-    if not at or "://" in place or Path(place).exists():
+    if not at or "://" in place or exists(place):
         return Checkpoint(place, None, step_of(public(place)))
-    if model in POCKET_MODELS and revision.isdigit():
+    if model in POCKET_MODELS and revision.isdecimal() and len(revision) <= 15:
         return Checkpoint(model, revision, int(revision))
     step = step_of(revision)
     return Checkpoint(model, revision, step_of(model) if step is None else step)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..configuration import make_config
+from ...settings import make_config
 from ..provenance import surroundings
 from ..public_settings import without_secrets
 from ..run_directory import run_directory

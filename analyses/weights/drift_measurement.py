@@ -14,11 +14,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...models.weights import Matrix, ProjectionFile, open_projections
 from ...probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
 from ...probes.weight_entries import undefined_entries
 from ...seeds import derive_seed
+from ...settings import Records, Shots
 from ..configuration import Seeds
 from ..given_data import Data
 from ..worker_threads import work_through
@@ -48,9 +49,9 @@ class DriftConfig(WeightsConfig):
 
     checkpoints: tuple[Checkpoint, ...] = Field(min_length=2)
     icl: tuple[str, ...] = ()
-    shots: int = Field(default=8, ge=1)
+    shots: Shots = 8
     seeds: Seeds = (0, 1, 2)
-    limit: int | None = Field(default=200, ge=1)
+    limit: Records | None = 200
     data: Data | None = None
     tokenizer: str | None = None
     trust_remote_code: bool = False
@@ -208,18 +209,20 @@ def _require_alike(config: DriftConfig, files: Sequence[ProjectionFile]) -> None
         first = config.checkpoints[0].place
         if file.family_name != files[0].family_name:
             raise UserError(
-                f"{first!r} is a {files[0].family_name} and {checkpoint.place!r} a {file.family_name}: a series "
+                f"{shown(first)} is a {files[0].family_name} and {shown(checkpoint.place)} a {file.family_name}: a "
+                "series "
                 "holds checkpoints of one model"
             )
         if file.keys != files[0].keys:
             raise UserError(
-                f"{first!r} has {len(files[0].keys)} matrices and {checkpoint.place!r} {len(file.keys)}: a series "
+                f"{shown(first)} has {len(files[0].keys)} matrices and {shown(checkpoint.place)} {len(file.keys)}: "
+                "a series "
                 "holds checkpoints of one model"
             )
         for layer, matrix in files[0].keys:
             ours, theirs = files[0].shape(layer, matrix), file.shape(layer, matrix)
             if ours != theirs:
                 raise UserError(
-                    f"the {matrix} weights of layer {layer} have shape {tuple(ours)} in {first!r} and "
-                    f"{tuple(theirs)} in {checkpoint.place!r}: a series holds checkpoints of one model"
+                    f"the {matrix} weights of layer {layer} have shape {tuple(ours)} in {shown(first)} and "
+                    f"{tuple(theirs)} in {shown(checkpoint.place)}: a series holds checkpoints of one model"
                 )

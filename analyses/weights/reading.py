@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from ...errors import UserError
+from ...errors import UserError, shown
 from ...models.weights import Matrix
+from ...settings import Layer, Settings
 from ..public_settings import without_secrets
 
 
-class WeightsConfig(BaseModel):
+class WeightsConfig(Settings):
     """Which attention weights are read, and what is done with undefined entries.
 
     Attributes:
@@ -24,10 +25,8 @@ class WeightsConfig(BaseModel):
         allow_undefined: Leave NaN and infinite entries out, and count them, instead of refusing the checkpoint.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     matrices: tuple[Matrix, ...] = Field(default=("query", "key", "value"), min_length=1)
-    layers: tuple[int, ...] | None = None
+    layers: tuple[Layer, ...] | None = None
     pattern: dict[Matrix, str] | None = None
     family: str | None = None
     endpoint: str | None = None
@@ -52,6 +51,6 @@ def require_defined(undefined: int, entries: int, name: str, place: str, allowed
     """
     if undefined and (not allowed or undefined == entries):
         raise UserError(
-            f"{undefined} of the {entries} entries of {name} in {place!r} are NaN or infinite: the checkpoint "
+            f"{undefined} of the {entries} entries of {name} in {shown(place)} are NaN or infinite: the checkpoint "
             "is broken or its training diverged; leave them out, counted, with --allow-undefined"
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...models.weights import AttentionProjection, Matrix, attention_projections
 from ...probes import THRESHOLDS, WeightStatistics, weight_statistics
-from ..configuration import make_config
+from ...settings import Positive, make_config
 from ..provenance import surroundings
 from ..public_settings import without_secrets
 from ..run_directory import run_directory
@@ -42,7 +42,7 @@ class SparsityConfig(WeightsConfig):
 
     model: str = "pocket"
     revision: str | None = None
-    thresholds: tuple[float, ...] = Field(default=THRESHOLDS, min_length=1)
+    thresholds: tuple[Positive, ...] = Field(default=THRESHOLDS, min_length=1, max_length=1000)
     stable_rank: bool = True
 
 

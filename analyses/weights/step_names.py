@@ -6,7 +6,7 @@ import re
 
 _FACTORS = {"": 1, "k": 1_000, "m": 1_000_000}
 # Not a number that goes on: of a size such as 7B, a version such as 1.5, a word.
-_AMOUNT = r"(?P<number>\d+(?:\.\d+(?=[km]))?)(?P<unit>[km]?)(?![a-z\d])(?![.,]\d)(?!_\d{3}(?!\d))"
+_AMOUNT = r"(?P<number>\d{1,15}(?:\.\d{1,15}(?=[km]))?)(?P<unit>[km]?)(?![a-z\d])(?![.,]\d)(?!_\d{3}(?!\d))"
 _STEPS = (
     re.compile(rf"(?<![a-z])(?:global[-_]?)?steps?[-_=]?{_AMOUNT}", re.IGNORECASE),
     re.compile(rf"(?<![a-z])iter(?:ation)?[-_=]{_AMOUNT}", re.IGNORECASE),
@@ -72,7 +72,8 @@ def short_name(name: str) -> str:
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Return what sorts names as people do: numbers in them by value, so that ``v2`` is before ``v10``."""
     return [
-        (0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in re.findall(r"\d+|\D+", name)
+        (0, int(piece), "") if piece.isdecimal() and len(piece) <= 1000 else (1, 0, piece)
+        for piece in re.findall(r"\d+|\D+", name)
     ]
 
 

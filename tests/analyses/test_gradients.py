@@ -105,9 +105,9 @@ def test_a_run_directory_is_written_whole(tmp_path: Path):
     [
         (["--accumulate"], "give parameters=layer_all with it"),
         (["--recipe", "dia"], "no recipe 'dia'"),
-        (["--lr", "1e38"], "diverged"),
+        (["--lr", "1e18"], "diverged"),
         (["--shots", "100000"], "ask for fewer"),
-        (["--parameters", "some"], "parameters 'some' is not possible"),
+        (["--parameters", "some"], "--parameters cannot be 'some'"),
     ],
 )
 def test_mistakes_are_one_sentence(options: list[str], message: str, capsys: pytest.CaptureFixture[str]):

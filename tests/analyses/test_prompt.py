@@ -15,7 +15,7 @@ from shared_material import real_model, shared
 import iclprobe
 from iclprobe import PromptView, UserError, load_model, load_task, show_prompt
 from iclprobe.analyses.cell import prepare_cell
-from iclprobe.analyses.configuration import CompareConfig, SubjectConfig, make_config
+from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
 from iclprobe.analyses.learning_rates import learning_rate_for
 from iclprobe.analyses.subject import load_subject
@@ -23,6 +23,7 @@ from iclprobe.hooks.text_prompts import as_prompt_set
 from iclprobe.models import learning_rate
 from iclprobe.models.recipe import load_recipe
 from iclprobe.reports.prompt_text import quoted
+from iclprobe.settings import make_config
 from iclprobe.tasks.task import Task
 
 
@@ -138,7 +139,7 @@ def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
 def test_yamls_off_is_off() -> None:
     for value in (False, "off"):
         assert make_config(CompareConfig, {"chat_template": value}, "test").chat_template == "off"
-    with pytest.raises(UserError, match="chat_template True is not possible"):
+    with pytest.raises(UserError, match="chat_template cannot be True"):
         make_config(CompareConfig, {"chat_template": True}, "test")
 
 

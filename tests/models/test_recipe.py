@@ -65,7 +65,7 @@ def test_a_recipe_survives_being_written_and_read():
 def test_an_unknown_key_is_named_with_those_allowed(tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text("optimiser: adam\n")
-    with pytest.raises(UserError, match=r"recipe\.yaml.*unknown key 'optimiser'.*optimizer.*epochs"):
+    with pytest.raises(UserError, match=r"recipe\.yaml.*unknown key 'optimiser'.*optimizer"):
         load_recipe(path)
     with pytest.raises(ValidationError):
         Recipe(optimiser="adam")  # type: ignore[call-arg]
@@ -90,7 +90,7 @@ def test_an_unknown_key_is_named_with_those_allowed(tmp_path: Path):
 def test_an_impossible_value_is_named_with_its_field(field: str, value: object):
     with pytest.raises(UserError) as caught:
         load_recipe({field: value})
-    assert f"{field}: {value!r}" in str(caught.value)
+    assert f"{field} cannot be {value!r}: " in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

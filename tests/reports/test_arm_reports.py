@@ -12,11 +12,11 @@ import torch
 from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy
 from iclprobe.analyses.arms.outputs import OutputsConfig, OutputsRow, OutputsStudy
 from iclprobe.analyses.arms.series import series_of
-from iclprobe.analyses.configuration import make_config
 from iclprobe.probes.distributions import top_tokens
 from iclprobe.reports.arm_style import ARM_COLOURS, arm_colour
 from iclprobe.reports.order_table import spread
 from iclprobe.reports.style import png_bytes
+from iclprobe.settings import make_config
 
 LOST = {"accuracy_labels": math.nan, "accuracy_vocabulary": math.nan}
 

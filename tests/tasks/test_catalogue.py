@@ -334,7 +334,7 @@ def test_the_hub_reader_takes_split_columns_and_labels(
     assert task.train == (Record({"text": "a"}, 0), Record({"text": "b"}, 1))
     assert task.validation == (Record({"text": "c"}, 0), Record({"text": "d"}, 1))
     register_task(TaskEntry(**{**vars(entry), "name": "wrong"}))
-    with pytest.raises(UserError, match=r"split 'validation' of .*copy could not be read.*data=PATH"):
+    with pytest.raises(UserError, match=r"split 'validation' of .*copy' could not be read.*data=PATH"):
         load_task("wrong")
 
 

@@ -207,7 +207,7 @@ def test_a_text_that_would_end_its_turn_is_refused() -> None:
 
 def test_an_empty_text_and_an_unknown_setting_are_refused() -> None:
     bare = replace(TEMPLATE, query="{text}")
-    with pytest.raises(UserError, match="Query 0 is ' ', which has no tokens"):
+    with pytest.raises(UserError, match="Query 0, counted from 0, has no tokens"):
         build_prompts(chat_tokenizer(WORDS), bare, (), records(" "), None)
     wrong: Any = "assistant_turn"
     with pytest.raises(

@@ -190,7 +190,7 @@ def test_an_end_token_that_the_tokenizer_adds_appears_nowhere() -> None:
 
 
 def test_a_query_without_tokens_is_refused() -> None:
-    with pytest.raises(UserError, match="Query 1 is '', which has no tokens"):
+    with pytest.raises(UserError, match="Query 1, counted from 0, has no tokens"):
         build_prompts(
             shared_tokenizer("gpt2-tokenizer"),
             Template("t", "{text}", (" a", " b"), "\n", ""),

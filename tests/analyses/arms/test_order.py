@@ -14,12 +14,12 @@ import torch
 
 import iclprobe
 from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy, order
-from iclprobe.analyses.configuration import make_config
 from iclprobe.analyses.run_directory import is_complete
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.hooks.repeated_queries import RepeatedQueries
 from iclprobe.models.loading import load_model
+from iclprobe.settings import make_config
 from iclprobe.tasks.orders import distinct_orders
 
 SHORT = {"epochs": 4, "evaluation_epochs": 2}
@@ -206,7 +206,7 @@ def test_the_defaults_are_the_papers_arms_and_public() -> None:
     [
         (["--arms", "nothing"], "no recipe 'nothing'"),
         (["--arms", "shen,shen"], "two arms are called 'GD'"),
-        (["--lr", "fast"], "learning_rates"),
+        (["--lr", "fast"], "--lr cannot"),
         (["--lr", "-1"], "positive"),
         (["--lr", "Adam=0.1", "--arms", "shen"], "'Adam'"),
         (["--lr", "Adam=0.1=2"], "--lr"),

@@ -235,7 +235,7 @@ def test_the_defaults_are_public_and_the_papers_arms() -> None:
         (["--top-k", "4000"], "top_k=4000"),
         (["--shots", "400"], "400 demonstrations"),
         (["--shots", "few"], "shots"),
-        (["--overlap-norm", "root"], "overlap_norm"),
+        (["--overlap-norm", "root"], "--overlap-norm"),
         (["--lr", "1e8", "--arms", "shen_sgd", "--shots", "4"], "diverged"),
     ],
 )
