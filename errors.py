@@ -25,7 +25,7 @@ class UserError(ValueError):
 def shown(value: object) -> str:
     """Return a value as messages quote it: escaped, on one line and at most 60 characters, however large it is."""
     try:
-        text = repr(_end_of(str(value))) if isinstance(value, PurePath) else _BRIEF.repr(value)
+        text = repr(_end_of(public(str(value)))) if isinstance(value, PurePath) else _BRIEF.repr(value)
     except ValueError:
         # Python writes no integers of more than 4,300 digits.
         text = f"<{type(value).__name__} of thousands of digits>"

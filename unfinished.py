@@ -16,7 +16,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -111,35 +111,51 @@ def remove_leftovers(target: Path) -> None:
     """
     for left in _leftovers(target):
         if left.machine != platform.node():
-            warnings.warn(
-                f"{str(left.place)!r} was begun by process {left.process} on {left.machine!r} and is not "
-                "finished: remove it if that run is over",
-                stacklevel=2,
-            )
+            _tell_unfinished(left)
             continue
-        with suppress(FileNotFoundError), left.lock.open("r+b") as file:
-            if _lock(file) != "ours":
-                continue
-            if os.name == "posix":
-                _clear(left, target)
-                continue
-        # Windows removes no file that is open, and its lock is gone with the process that held it.
-        if os.name != "posix" and left.lock.exists():
+        try:
+            with left.lock.open("r+b") as file:
+                if _lock(file) != "ours":
+                    continue
+                if os.name == "posix":
+                    _clear(left, target)
+                    continue
+            # Windows removes no file that is open, and its lock is gone with the process that held it.
             _clear(left, target)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # Another user's, for one.
+            _tell_unfinished(left)
+
+
+def _tell_unfinished(left: _Leftover) -> None:
+    warnings.warn(
+        f"{str(left.place)!r} was begun by process {left.process} on {left.machine!r} and is not finished: remove it "
+        "if that run is over",
+        stacklevel=3,
+    )
 
 
 def _clear(left: _Leftover, target: Path) -> None:
+    """Remove what a run left, and its lock's file last, which says whose it is."""
     replaced = replaced_place(left.place)
     if replaced.exists() and not target.exists():
         replaced.rename(target)
         warnings.warn(f"put {str(target)!r} back, which a killed run was replacing", stacklevel=3)
-    there = [path for path in (left.place, replaced) if path.exists() or path.is_symlink()]
+    there = [path for path in (left.place, replaced) if _is_there(path)]
     for path in there:
         _remove(path)
+        if _is_there(path):
+            raise PermissionError(str(path))
     left.lock.unlink(missing_ok=True)
     if there:
         names = " and ".join(repr(path.name) for path in there)
         warnings.warn(f"removed {names}, which a killed run left beside {str(target)!r}", stacklevel=3)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
 
 
 def _leftovers(target: Path) -> list[_Leftover]:

@@ -12,6 +12,7 @@ import warnings
 
 import typer
 
+from ..addresses import public
 from ..errors import UserError, lacks_memory, shown
 from .compare import compare
 from .construction import construction
@@ -112,5 +113,5 @@ def _usage_error(error: Exception) -> str | None:
         return None
     # click quotes values as long as they are.
     said = re.sub(r"'[^']{61,}'|\"[^\"]{61,}\"", lambda found: shown(found[0][1:-1]), show())
-    said = re.sub(r"\S{61,}", lambda found: f"{found[0][:59]}…", said)
+    said = re.sub(r"\S{61,}", lambda found: f"{found[0][:59]}…", public(said))
     return f"iclprobe: {UserError(f'{said} (see --help)')}"

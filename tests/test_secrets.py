@@ -239,7 +239,7 @@ def test_an_address_keeps_its_place_and_nothing_else(told: str, expected: str) -
 
 def test_a_value_is_quoted_without_secrets_even_where_it_is_cut() -> None:
     address = f"https://{USER}:{PASSWORD}@host/{'a' * 100}?{SIGNATURE}"
-    for value in (address, {"model": address}, [[address]]):
+    for value in (address, Path(address), {"model": address}, [[address]]):
         assert_nothing_told(shown(value))
     for longest in range(len(address)):
         assert PASSWORD[:4] not in public(address[:longest])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_what_another_machine_began_is_named_and_stays(
     with pytest.warns(UserWarning, match=r"begun by process 42 on 'elsewhere'.*remove it if"):
         remove_leftovers(tmp_path / "one")
     assert place.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.parametrize("kept", ["lock", "folder"])
+def test_what_may_not_be_removed_is_named_and_hinders_nobody(
+    kept: str, tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    place = begin(started, tmp_path / "one", "folder")
+    kill(started[0])
+    held = tmp_path / f"{place.name}.lock" if kept == "lock" else place
+    held.chmod(0o444 if kept == "lock" else 0o555)
+    told = pytest.warns(UserWarning, match=r"begun by process \d+ on .*remove it if")
+    with told, run_directory(tmp_path / "one") as folder:
+        write_manifest(folder, {})
+    assert is_complete(tmp_path / "one") and (place / "table.txt").exists()
+    held.chmod(0o755)
 
 
 @pytest.mark.parametrize("is_back", [False, True])
