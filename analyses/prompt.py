@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import Field
+
 from ..errors import UserError
 from ..models.loading import LanguageModel, PromptingModel, load_model, load_prompting_model
 from ..settings import make_config
@@ -31,7 +33,7 @@ class PromptConfig(SubjectConfig):
 
     analysis: ClassVar[str] = "prompt"
 
-    query: int | None = None
+    query: int | None = Field(default=None, ge=0, le=100_000_000)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def reproduce(
         list[str] | None, typer.Option("--set", help="A setting in place of the declared one: limit=32.")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes. [default: one a core; one at paper scale]", min=1)
+        int | None, typer.Option(help="Processes. [default: one a core; one at paper scale]", min=1, max=4096)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where to write: a run directory, or a directory of them.")

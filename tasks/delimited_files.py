@@ -92,7 +92,9 @@ def _reading(path: Path, lines: Sequence[str], delimiter: str, quoting: Quoting)
         doubtful = merged if few else swallowed
         return _ask(path, doubtful[0].first) if doubtful else quoted
     if quoted.flaw and unquoted.flaw:
-        return _Reading([], [], f"{unquoted.flaw}; with quoting='minimal' {quoted.flaw}")
+        return _Reading(
+            [], [], f"{unquoted.flaw}; quoting='minimal' (--quoting minimal) does not read it either"
+        )
     if quoted.flaw:
         return _ask(path, opening) if _encloses_doubled(unquoted) else unquoted
     if unquoted.flaw:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import UserError, shown
 from .label_values import label_meaning, spelled
@@ -40,6 +40,8 @@ def read_label_words(given: str | Sequence[object] | Mapping[object, object]) ->
         return _by_value([(value.strip(), word.strip()) for value, word in parts])
     if isinstance(given, Mapping):
         return _by_value(list(given.items()))
+    if not isinstance(given, Iterable):
+        raise UserError(f"Label words cannot be {shown(given)}: give a list or mapping of them.")
     return tuple(_word(word) for word in given)
 
 

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..errors import UserError, shown
+from .column_names import listed
 from .label_leaks import says_the_label
 from .template_fields import template_fields
 
@@ -98,7 +99,7 @@ class Template:
         if missing:
             raise UserError(
                 f"The template {shown(self.query)} needs the field {shown(missing[0])}, and a record has "
-                f"{', '.join(sorted(record.fields)) or 'none'}: map the column to that name."
+                f"{listed(sorted(record.fields))}: map the column to that name."
             )
 
     def render(self, record: Record) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Formatter
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 
 LABEL_FIELD = "label"
 """The field name under which a column map and a dataset know the label. No template may name it."""
@@ -22,7 +22,7 @@ def template_fields(query: str) -> tuple[str, ...]:
         parts = list(Formatter().parse(query))
     except ValueError as error:
         raise UserError(
-            f"The template {shown(query)} cannot be read ({error}): write fields as {{text}}, "
+            f"The template {shown(query)} cannot be read ({reason_of(error, 80)}): write fields as {{text}}, "
             "and literal braces twice."
         ) from error
     names = []
@@ -32,20 +32,18 @@ def template_fields(query: str) -> tuple[str, ...]:
         if form or conversion:
             written = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
             raise UserError(
-                f"The template {shown(query)} has {{{written}}}: a field stands in the prompt as it is in the "
-                "record, "
-                f"so write {{{name}}}."
+                f"The template {shown(query)} has {{{written[:40]}}}: a field stands in the prompt as it is in the "
+                f"record, so write {{{name[:40]}}}."
             )
         if not name.isidentifier():
             raise UserError(
-                f"The template {shown(query)} has the field {{{name}}}: write plain names, like {{text}}, and map "
+                f"The template {shown(query)} has the field {{{name[:40]}}}: write plain names, like {{text}}, and map "
                 "columns that go by other names with columns={column: field} (--columns column=field)."
             )
         if name.casefold() == LABEL_FIELD:
             raise UserError(
-                f"The template {shown(query)} names {{{name}}}, which would show the model the right answer: leave "
-                "it "
-                "out; the label word follows the text by itself."
+                f"The template {shown(query)} names {{{name[:40]}}}, which would show the model the right answer: leave "
+                "it out; the label word follows the text by itself."
             )
         names.append(name)
     return tuple(dict.fromkeys(names))

@@ -19,7 +19,12 @@ def pipe(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["compare", "--config"], ["prompt", "--data"], ["compare", "--recipe"]]
+    "arguments",
+    [
+        ["compare", "--config"],
+        ["compare", "--recipe"],
+        ["prompt", "--template", "{text}", "--label-words", "bad,good", "--data"],
+    ],
 )
 def test_a_pipe_is_refused_before_it_is_opened(
     arguments: list[str], pipe: str, capsys: pytest.CaptureFixture[str]

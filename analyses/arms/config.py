@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,8 +42,10 @@ def rate_values(value: Any) -> Rates:
     if isinstance(value, str):
         value = value.split(",")
     try:
-        rates = tuple(float(rate) for rate in ((value,) if isinstance(value, int | float) else value))
-    except (TypeError, ValueError) as error:
+        given = tuple((value,) if isinstance(value, int | float) else value)
+        # A truth value is no rate.
+        rates = tuple(math.nan if isinstance(rate, bool) else float(rate) for rate in given)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("give positive numbers such as 1e-3,1e-2, or auto") from error
     if not rates or not all(0 < rate <= LARGEST for rate in rates) or len(set(rates)) < len(rates):
         raise ValueError(f"give different positive numbers such as 1e-3,1e-2, at most {LARGEST:g}, or auto")
@@ -72,8 +75,12 @@ def named_arms(value: Any) -> Any:
         value = [part.strip() for part in value.split(",")]
     if isinstance(value, Recipe):
         value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError("give recipes, such as shen,shen_sgd")
     arms: dict[str, Any] = {}
     for source in value:
+        if not isinstance(source, str | Recipe | dict):
+            raise ValueError(f"{shown(source)} is no recipe: give a preset's name, a YAML file or a mapping")
         name = arm_name(source)
         if name in arms:
             raise ValueError(f"two arms are called {shown(name)}: give a mapping of names to recipes")

@@ -28,11 +28,11 @@ def test_names_are_found(selection: str, found: list[str]) -> None:
         "a{1000000000}",
         "((a{1,100}){1,100}){1,100}",
         "(" * 500 + ")" * 500,
-        r"(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)\8\7\6\5\4\3\2\1x$",
+        "(a|a)*(a|a)*(a|a)*(b|c)(?<=d)",
     ],
 )
 def test_what_would_not_end_is_refused_within_seconds(selection: str) -> None:
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"parameters .* (are|take)"):
+    with pytest.raises(UserError, match=r"parameters .*: (take|write)"):
         found_in(selection, NAMES)
     assert time.monotonic() - start < 20

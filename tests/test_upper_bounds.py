@@ -1,0 +1,126 @@
+"""Every number that a user can give has bounds, and what lies beyond ends in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from iclprobe import analyses
+from iclprobe.analyses.weights.checkpoints import Checkpoint
+from iclprobe.cli import app, main
+from iclprobe.errors import UserError
+from iclprobe.settings import Settings, make_config
+
+ABSURD = (
+    1e30,
+    -1e30,
+    10**20,
+    -(10**20),
+    10**5000,
+    math.nan,
+    math.inf,
+    -math.inf,
+    "1e30",
+    "nan",
+    "9" * 20,
+    True,
+)
+REQUIRED: dict[str, Any] = {"checkpoints": [Checkpoint("a"), Checkpoint("b")], "arms": "dai"}
+# Text that is read as numbers.
+NUMBERS_AS_TEXT = {
+    "lr",
+    "seeds",
+    "resamples",
+    "every",
+    "threshold",
+    "thresholds",
+    "batch_sizes",
+    "batch_size",
+}
+# Below zero they have a meaning of their own: a draw's name, or counted from the end.
+SIGNED = {"seeds", "seed", "order", "layers", "positions"}
+
+
+for module in pkgutil.walk_packages(analyses.__path__, f"{analyses.__name__}."):
+    importlib.import_module(module.name)
+
+
+def _configurations(base: type[Settings] = Settings) -> Iterator[type[Settings]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _configurations(kind)
+
+
+def _holds_numbers(annotation: Any) -> bool:
+    if get_origin(annotation) is dict:
+        return False
+    parts = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return _holds_numbers(parts[0])
+    return annotation in (int, float) or any(map(_holds_numbers, parts))
+
+
+def _is_tuple(annotation: Any) -> bool:
+    return get_origin(annotation) is tuple or any(map(_is_tuple, get_args(annotation)))
+
+
+FIELDS = [
+    pytest.param(kind, name, field, id=f"{kind.__name__}-{name}")
+    for kind in sorted(set(_configurations()), key=lambda kind: kind.__name__)
+    if kind.__module__.startswith("iclprobe")
+    for name, field in kind.model_fields.items()
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "field"), FIELDS)
+def test_a_configuration_takes_no_absurd_number(kind: type[Settings], name: str, field: FieldInfo) -> None:
+    numeric = _holds_numbers(field.annotation)
+    base = {key: REQUIRED[key] for key in kind.model_fields if key in REQUIRED}
+    absurd = [*ABSURD, *([] if name in SIGNED else [-1, -1.5])]
+    for value in absurd:
+        for given in (value, [value], {"a": value}):
+            try:
+                make_config(kind, {**base, name: given}, "the test")
+            except UserError as error:
+                assert len(str(error)) <= 300 and name in str(error)
+            else:
+                assert not numeric, f"{name} takes {str(given)[:60]}"
+
+
+def _options() -> Iterator[Any]:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        hints = get_type_hints(command.callback, include_extras=True)
+        for name, parameter in inspect.signature(command.callback).parameters.items():
+            option = next((part for part in get_args(hints[name])[1:] if hasattr(part, "param_decls")), None)
+            if option is None or parameter.default is inspect.Parameter.empty:
+                continue
+            if _holds_numbers(hints[name]) or name in NUMBERS_AS_TEXT:
+                declared = [text for text in option.param_decls or () if text.startswith("--")]
+                yield pytest.param(
+                    command.callback.__name__,
+                    declared[0] if declared else f"--{name.replace('_', '-')}",
+                    id=f"{command.callback.__name__}-{name}",
+                )
+
+
+@pytest.mark.parametrize(("command", "option"), _options())
+def test_a_command_takes_no_absurd_number(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"drift": ["a", "b"], "sparsity": ["pocket"], "check": ["pocket"]}.get(command, [])
+    for value in ("1e30", str(-(10**20)), "9" * 5000, "nan"):
+        assert main([command, *places, f"{option}={value}"]) == 2, value[:60]
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1 and len(said[0]) <= 300, said
+
+
+def test_all_commands_and_configurations_are_walked() -> None:
+    assert len(FIELDS) > 150 and len(list(_options())) > 40
