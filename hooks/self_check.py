@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +25,7 @@ from .capture import Prompts, capture
 from .captured import Capture
 from .check_prompts import check_prompts
 from .forward import computing_dtype, run_forward
+from .layout_check import foreign_rows, unchecked_rows, unlike_heads
 from .plan import CapturePlan, resolve_plan
 from .tap import Recorder, Recording
 from .text_prompts import as_prompt_set
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 # Relative to the largest entry of a row. Half precision keeps 11 (float16) or 8 (bfloat16) bits of scores.
 _TOLERANCES = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+OUTPUT_CHECK = "the output projection takes what attention gives, head by head"
+ROWS_CHECK = "rows of W_Q, W_K and W_V are those of their heads"
 _EVERYTHING = CapturePlan(sites=("attention_output", "scores", "pattern"), positions="all", columns="all")
 
 
@@ -133,6 +137,8 @@ def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
             tolerance,
             _prefix_note(prompt_set),
         ),
+        (OUTPUT_CHECK, partial(unlike_heads, tolerance=tolerance), tolerance, ""),
+        (ROWS_CHECK, partial(foreign_rows, tolerance=tolerance), tolerance, unchecked_rows(model)),
     ]
     given = [prompt_set] * len(measures)
     if drawn is not None and drawn.long is not None:
@@ -240,13 +246,13 @@ def _record_alone(
 ) -> tuple[Recording, float]:
     """Run one whole prompt; return what was recorded and how unlike the model's own attention calls it is."""
     recorder = Recorder(resolve_plan(plan, model))
-    calls: dict[int, AttentionCall] = {}
-    with recorder.attached(), watch_attention(model, calls):
+    with recorder.attached(), watch_attention(model) as watch:
         run_forward(model, *_alone(prompts, index), keep_logits=torch.tensor([0]))
     recording = recorder.take()
     patterns = recording["pattern"]
     worst = [
-        _unlike_call(patterns[0, place], calls.get(part.index)) for place, part in enumerate(model.parts)
+        _unlike_call(patterns[0, place], watch.calls.get(part.index))
+        for place, part in enumerate(model.parts)
     ]
     return recording, _worst(worst)
 

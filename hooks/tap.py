@@ -148,6 +148,14 @@ class Recorder:
                 f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward, "
                 "and a capture holds one: leave this layer out of the plan's layers"
             )
+        model, axis = self.resolved.model, -2 if name in ("scores", "pattern") else -1
+        wanted = model.geometry_of(part.index).heads if axis == -2 else model.width
+        if name != "visible" and tensor.shape[axis] != wanted:
+            raise UserError(
+                f"layer {part.index} of {model.name!r} gave {name} with {tensor.shape[axis]} "
+                f"{'heads' if axis == -2 else 'entries'}, and the row of family {model.family.name!r} says {wanted}: "
+                "correct it with iclprobe.register_family(...)"
+            )
         self._layers[name, part.index] = tensor
 
     def _keep_rows(self, part: LayerParts, rows: Rows) -> None:
