@@ -26,7 +26,7 @@ from .captured import Capture
 from .check_prompts import check_prompts
 from .forward import computing_dtype, run_forward
 from .layout_check import foreign_rows, unchecked_rows, unlike_heads
-from .plan import CapturePlan, resolve_plan
+from .plan import CapturePlan, Site, resolve_plan
 from .tap import Recorder, Recording
 from .text_prompts import as_prompt_set
 
@@ -177,9 +177,10 @@ def _alone(prompts: PromptSet, index: int = 0) -> tuple[Tensor, Tensor]:
 
 def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
     """Layers without a recording; a site that fires never or twice raises."""
-    got = capture(
-        model, _full_prompts(prompts), _EVERYTHING.model_copy(update={"positions": "last_prompt_token"})
-    )
+    sites: tuple[Site, ...] = (*_EVERYTHING.sites, "residual")
+    if all(part.mlp_output is not None for part in model.parts):
+        sites = (*sites, "mlp_output")
+    got = capture(model, _full_prompts(prompts), CapturePlan(sites=sites, columns="all"))
     assert got.attention_output is not None
     return float(len(model.parts) - got.attention_output.shape[1])
 
