@@ -70,11 +70,13 @@ class SelfCheck:
         model: Its name.
         dtype: Its dtype, which decides the tolerances.
         checks: The properties, in the order in which they were tried.
+        family: Its family, and whether that was derived.
     """
 
     model: str
     dtype: str
     checks: tuple[Check, ...]
+    family: str = ""
 
     @property
     def held(self) -> bool:
@@ -96,7 +98,13 @@ class SelfCheck:
             {**asdict(check), "measured": _number(check.measured), "held": check.held}
             for check in self.checks
         ]
-        return {"model": self.model, "dtype": self.dtype, "held": self.held, "checks": checks}
+        return {
+            "model": self.model,
+            "family": self.family,
+            "dtype": self.dtype,
+            "held": self.held,
+            "checks": checks,
+        }
 
 
 def self_check(model: LanguageModel | PreTrainedModel, prompts: Prompts | None = None) -> SelfCheck:
@@ -150,7 +158,7 @@ def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
             checks.append(Check(name, measure(model, these), limit, remark))
         except UserError as error:
             checks.append(Check(name, math.inf, limit, str(error)))
-    return SelfCheck(model.name, str(dtype).removeprefix("torch."), tuple(checks))
+    return SelfCheck(model.name, str(dtype).removeprefix("torch."), tuple(checks), model.family.label)
 
 
 def _number(value: float) -> float | None:

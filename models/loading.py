@@ -122,7 +122,7 @@ class LanguageModel:
     def __repr__(self) -> str:
         """Return one line that tells what was loaded and how it runs."""
         return (
-            f"LanguageModel({self.name!r}, family={self.family.name!r}, layers={self.n_layers}, "
+            f"LanguageModel({self.name!r}, family={self.family.label!r}, layers={self.n_layers}, "
             f"width={self.width}, dtype={self.dtype}, device={self.device}, "
             f"attention={self.attention_implementation!r})"
         )

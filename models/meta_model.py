@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .derived_family import candidate_families
+from .derived_family import Underivable, candidate_families
+from .families import model_type_of
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -26,6 +27,11 @@ def refuse_underivable(config: PretrainedConfig, trust_remote_code: bool = False
     Raises:
         Underivable: If no row can be derived.
     """
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    # A checkpoint's own code may bring a model of any type.
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not hasattr(config, "auto_map"):
+        raise Underivable(model_type_of(config), "transformers has no causal language model of this type")
     try:
         model = meta_model(config, trust_remote_code)
     except Exception:  # loading the model meets the same, and tells it

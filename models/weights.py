@@ -9,8 +9,9 @@ import torch
 
 from ..errors import UserError
 from .checkpoint_config import config_of, family_geometry, family_of, likely_geometry, refuse_quantised
-from .families import Family
-from .loading import choose_device
+from .families import Family, listed_family
+from .live_module import running_module
+from .loading import LanguageModel, choose_device, load_model
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
@@ -65,7 +66,8 @@ def open_projections(
     chosen_device = choose_device(device)
     source = open_tensors(place, revision=revision, endpoint=endpoint)
     try:
-        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device)
+        known = _live_family(place) if family is None and pattern is None else None
+        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device, known)
     except BaseException:
         source.close()
         raise
@@ -107,6 +109,17 @@ def attention_projections(
     return read_all()
 
 
+def _live_family(place: Place) -> Family | None:
+    """Return the family of a live model whose type has no row: a file of such a type has none."""
+    if isinstance(place, LanguageModel):
+        return place.family
+    if isinstance(place, torch.nn.Module):
+        module = running_module(place)
+        if hasattr(module, "config") and listed_family(module.config) is None:
+            return load_model(module).family
+    return None
+
+
 def _resolve(
     source: TensorSource,
     matrices: tuple[Matrix, ...],
@@ -114,11 +127,12 @@ def _resolve(
     pattern: Mapping[Matrix, str] | None,
     family_name: str | None,
     device: torch.device,
+    known: Family | None,
 ) -> ProjectionFile:
     config = config_of(source, family_name)
     label = source.label
     if pattern is None:
-        family = family_of(label, config, family_name)
+        family = known or family_of(label, config, family_name)
         names = names_by_family(source.names, family, label)
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
