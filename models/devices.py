@@ -1,4 +1,4 @@
-"""Which device a name means, and whether it is here."""
+"""Which device and dtype a name means, and whether the device is here."""
 
 from __future__ import annotations
 
@@ -36,3 +36,19 @@ def choose_device(device: str | torch.device) -> torch.device:
             ) from error
         return chosen
     raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda or cuda:0")
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
+    """Return the dtype of a name; ``auto`` is the checkpoint's own on a GPU and float32 on a CPU.
+
+    Raises:
+        UserError: If there is no such dtype.
+    """
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype == "auto":
+        return "auto" if device.type == "cuda" else torch.float32
+    names = {"float32", "float16", "bfloat16", "float64"}
+    if dtype not in names:
+        raise UserError(f"no dtype {shown(dtype)}: use auto, {', '.join(sorted(names))}")
+    return getattr(torch, dtype)

@@ -66,6 +66,7 @@ class Family:
         geometry: Head counts and widths from the configuration and the layer's number.
         output_bias: A bias of the output projection that the attention module holds as a parameter of its own.
         stream: Which of several residual streams, where layers hand on ``[streams, B, S, d]``, is the one they read.
+        derived: Whether the row was read off a model's modules, and held by a self-check of that model.
     """
 
     name: str
@@ -84,6 +85,12 @@ class Family:
     geometry: Callable[[PretrainedConfig, int], HeadGeometry] = head_geometry
     output_bias: str = ""
     stream: int | None = None
+    derived: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name, and that it was derived if it was."""
+        return f"{self.name} (derived)" if self.derived else self.name
 
     def layout_of(self, config: PretrainedConfig) -> Layout:
         """Return the row order of the weights under this configuration."""

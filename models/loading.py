@@ -16,12 +16,13 @@ from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
 from .checkpoint_config import family_geometry
 from .config_entries import refuse_impossible
-from .devices import choose_device
-from .families import Family, resolve_family
+from .devices import choose_device, choose_dtype
+from .families import Family, listed_family
 from .layer_parts import LayerParts, decoder_layers, layer_parts
 from .live_adapter import active_adapters
 from .live_module import running_module
 from .loading_errors import told_in_one_sentence
+from .meta_model import refuse_underivable
 from .plain_files import refuse_other_than_files
 from .projections import HeadGeometry
 from .remote_code import refusing_code
@@ -124,7 +125,7 @@ class LanguageModel:
     def __repr__(self) -> str:
         """Return one line that tells what was loaded and how it runs."""
         return (
-            f"LanguageModel({self.name!r}, family={self.family.name!r}, layers={self.n_layers}, "
+            f"LanguageModel({self.name!r}, family={self.family.label!r}, layers={self.n_layers}, "
             f"width={self.width}, dtype={self.dtype}, device={self.device}, "
             f"attention={self.attention_implementation!r})"
         )
@@ -144,6 +145,9 @@ def load_model(
 ) -> LanguageModel:
     """Load a causal language model and resolve its family.
 
+    A model type that the table of families does not list is laid out as its modules' names and shapes say, if the
+    self-check then holds on this very model; a warning says so, and so does the family (``derived``).
+
     Args:
         name_or_path_or_module: A hub id, a local directory, ``pocket`` (or another embedded model), or a module
             already in memory, which is used as it is: compiled, wrapped for several devices, or with PEFT adapters
@@ -158,7 +162,8 @@ def load_model(
         trust_remote_code: Whether to run code that comes with the checkpoint or its tokenizer.
 
     Raises:
-        UserError: If there is no such model, its family has no row, or a needed package is missing.
+        UserError: If there is no such model, its family has no row and none can be derived, or a needed package is
+            missing.
     """
     if isinstance(name_or_path_or_module, LanguageModel):
         return _changed(name_or_path_or_module, tokenizer, adapter, trust_remote_code)
@@ -170,13 +175,15 @@ def load_model(
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
     config = _load_config(place, place_revision, trust_remote_code)
-    family = resolve_family(config)
-    family_geometry(name, config.get_text_config(), family)
+    if (listed := listed_family(config)) is None:
+        refuse_underivable(config, trust_remote_code)
+    else:
+        family_geometry(name, config.get_text_config(), listed)
     module = _load_module(
         place,
         config,
         revision=place_revision,
-        dtype=_choose_dtype(dtype, chosen_device),
+        dtype=choose_dtype(dtype, chosen_device),
         device_map=device_map,
         trust_remote_code=trust_remote_code,
         # Or transformers puts an adapter that lies beside the model into it.
@@ -192,7 +199,7 @@ def load_model(
         tokenizer = load_tokenizer(place, revision=place_revision, trust_remote_code=trust_remote_code)
     return LanguageModel(
         module.eval(),
-        family,
+        _family_of(module, name),
         _given_tokenizer(tokenizer, trust_remote_code),
         name,
         revision,
@@ -223,11 +230,26 @@ def _wrap_module(
     adapters = str(adapter) if adapter else ", ".join(active_adapters(module)) or None
     return LanguageModel(
         module,
-        resolve_family(module.config),
+        _family_of(module, name),
         _given_tokenizer(tokenizer, trust_remote_code),
         name,
         adapter=adapters,
     )
+
+
+def _family_of(module: Any, name: str) -> Family:
+    """Return the row of a module's type, or else one that was derived from it and held by its self-check.
+
+    Raises:
+        UserError: If there is no row, and none that holds.
+    """
+    listed = listed_family(module.config)
+    if listed is not None:
+        return listed
+    # The one import that points to the right: whether a derived row is true, only running the model tells.
+    from ..hooks.derivation import derived_family
+
+    return derived_family(module, name)
 
 
 def _given_tokenizer(tokenizer: Any, trust_remote_code: bool) -> Any:
@@ -316,17 +338,6 @@ def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
         return str(pocket_path(name, None if revision is None else int(revision))), None
     refuse_other_than_files(Path(name))
     return name, revision
-
-
-def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        return "auto" if device.type == "cuda" else torch.float32
-    names = {"float32", "float16", "bfloat16", "float64"}
-    if dtype not in names:
-        raise UserError(f"no dtype {dtype!r}: use auto, {', '.join(sorted(names))}")
-    return getattr(torch, dtype)
 
 
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:

@@ -18,8 +18,10 @@ from .checkpoint_config import (
     refuse_quantised,
 )
 from .devices import choose_device
-from .families import Family
+from .families import Family, listed_family
 from .layer_parts import some_layers
+from .live_module import running_module
+from .loading import LanguageModel, load_model
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
@@ -74,7 +76,8 @@ def open_projections(
     chosen_device = choose_device(device)
     source = open_tensors(place, revision=revision, endpoint=endpoint)
     try:
-        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device)
+        known = _live_family(place) if family is None and pattern is None else None
+        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device, known)
     except BaseException:
         source.close()
         raise
@@ -116,6 +119,17 @@ def attention_projections(
     return read_all()
 
 
+def _live_family(place: Place) -> Family | None:
+    """Return the family of a live model whose type has no row: a file of such a type has none."""
+    if isinstance(place, LanguageModel):
+        return place.family
+    if isinstance(place, torch.nn.Module):
+        module = running_module(place)
+        if hasattr(module, "config") and listed_family(module.config) is None:
+            return load_model(module).family
+    return None
+
+
 def _resolve(
     source: TensorSource,
     matrices: tuple[Matrix, ...],
@@ -123,11 +137,12 @@ def _resolve(
     pattern: Mapping[Matrix, str] | None,
     family_name: str | None,
     device: torch.device,
+    known: Family | None,
 ) -> ProjectionFile:
     config = config_of(source, family_name)
     label = source.label
     if pattern is None:
-        family = family_of(label, config, family_name)
+        family = known or family_of(label, config, family_name)
         names = names_by_family(source.names, family, label, model_type_in(source))
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
