@@ -37,12 +37,14 @@ def template_fields(query: str) -> tuple[str, ...]:
             )
         if not name.isidentifier():
             raise UserError(
-                f"The template {shown(query)} has the field {{{name[:40]}}}: write plain names, like {{text}}, and map "
+                f"The template {shown(query)} has the field {{{name[:40]}}}: write plain names, like {{text}}, and "
+                "map "
                 "columns that go by other names with columns={column: field} (--columns column=field)."
             )
         if name.casefold() == LABEL_FIELD:
             raise UserError(
-                f"The template {shown(query)} names {{{name[:40]}}}, which would show the model the right answer: leave "
+                f"The template {shown(query)} names {{{name[:40]}}}, which would show the model the right answer: "
+                "leave "
                 "it out; the label word follows the text by itself."
             )
         names.append(name)
