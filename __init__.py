@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
+    from .hooks.family_outcomes import FamilyOutcome, family_outcomes
     from .hooks.next_token import NextToken, stream_next_token
     from .hooks.plan import CapturePlan
     from .hooks.repeated_queries import RepeatedQueries
@@ -64,6 +65,7 @@ _PLACES = {
     "Delta": "models.delta",
     "DriftStudy": "analyses.weights.drift",
     "Family": "models.families",
+    "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
     "GradientsConfig": "analyses.gradients",
     "GradientsStudy": "analyses.gradients",
@@ -98,6 +100,7 @@ _PLACES = {
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.weights.drift",
+    "family_outcomes": "hooks.family_outcomes",
     "finetune": "models.finetuning",
     "gradients": "analyses.gradients",
     "load_model": "models.loading",
@@ -133,6 +136,7 @@ __all__ = [
     "Delta",
     "DriftStudy",
     "Family",
+    "FamilyOutcome",
     "Finetuning",
     "GradientsConfig",
     "GradientsStudy",
@@ -167,6 +171,7 @@ __all__ = [
     "controls",
     "draw_demonstrations",
     "drift",
+    "family_outcomes",
     "finetune",
     "gradients",
     "load_model",

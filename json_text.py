@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from .text_files import Unreadable
@@ -14,8 +15,14 @@ LONGEST_NUMBER = 100
 """Characters of a number."""
 
 
-def parse_json(text: str | bytes | bytearray) -> Any:
+def parse_json(
+    text: str | bytes | bytearray, each_object: Callable[[dict[str, Any]], Any] | None = None
+) -> Any:
     """Return the value that a JSON text holds.
+
+    Args:
+        text: The text.
+        each_object: What takes the place of each object, innermost first.
 
     Raises:
         Unreadable: If it is no JSON, nests too deep, or holds a key twice or a number that is too long. The reason
@@ -25,7 +32,12 @@ def parse_json(text: str | bytes | bytearray) -> Any:
         if not isinstance(text, str):
             text = text.decode()
         _refuse_depth(text)
-        return json.loads(text, object_pairs_hook=_once_each, parse_int=_whole, parse_float=_fraction)
+
+        def finished(pairs: list[tuple[str, Any]]) -> Any:
+            values = _once_each(pairs)
+            return values if each_object is None else each_object(values)
+
+        return json.loads(text, object_pairs_hook=finished, parse_int=_whole, parse_float=_fraction)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if error.lineno > 1 else ""
         raise Unreadable(f"{error.msg} at {line}column {error.colno}") from error

@@ -46,7 +46,7 @@ def provenance(
             "name": model.name,
             "revision": model.revision,
             "adapter": model.adapter,
-            "family": model.family.name,
+            "family": model.family.label,
             "dtype": str(model.dtype).removeprefix("torch."),
             "attention_implementation": model.attention_implementation,
             "layers": model.n_layers,

@@ -1,7 +1,8 @@
 """Run directories: complete or not there at all.
 
 Everything is written into a hidden folder beside the target, which is renamed to the target at the end. A run that
-was killed leaves the hidden folder behind and never something that looks complete.
+was killed leaves the hidden folder behind, which the next run of that name removes, and never something that looks
+complete.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from ..addresses import public
 from ..errors import UserError, shown
 from ..text_files import in_home
+from ..unfinished import replaced_place, require_on_disk, unfinished_place
 
 MANIFEST = "manifest.json"
 """The file that marks a run directory as complete; it is written last."""
@@ -40,22 +42,24 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         A fresh folder beside `path`.
 
     Raises:
-        UserError: If `path` holds something that may not be replaced, or the disk is full or not writable.
+        UserError: If `path` is an address or holds something that may not be replaced, or the disk is full or not
+            writable.
     """
+    require_on_disk(path)
     target = in_home(path).absolute()
     target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)
-    with _explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        working = target.with_name(f"{_unfinished_prefix(target)}{uuid4().hex[:8]}")
-        working.mkdir()
-    try:
+    with ExitStack() as stack:
+        with _explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            working = stack.enter_context(unfinished_place(target))
+            # A target that a killed run was replacing is back now.
+            _require_free(target, overwrite)
+            working.mkdir()
         with _explained(target, within=working):
             yield working
             _require_free(target, overwrite)
             _move(working, target)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
 
 
 def is_complete(path: str | Path) -> bool:
@@ -84,15 +88,6 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
-def unfinished_folders(path: str | Path) -> tuple[Path, ...]:
-    """Return what killed runs, or others still at work, left beside a run directory."""
-    target = in_home(path).absolute()
-    prefix = _unfinished_prefix(target)
-    if not target.parent.is_dir():
-        return ()
-    return tuple(sorted(entry for entry in target.parent.iterdir() if entry.name.startswith(prefix)))
-
-
 def free_run_name(*parts: str, parent: str | Path = "runs") -> str:
     """Return a name for a run directory made of parts, with -2, -3 … where it is taken in `parent`.
 
@@ -100,7 +95,7 @@ def free_run_name(*parts: str, parent: str | Path = "runs") -> str:
         parts: What was run, such as ``compare``, the model and the task; a path gives its last name.
         parent: Where the run directory will be.
     """
-    names = [_safe(part.rstrip("/").rsplit("/", 1)[-1])[:_LONGEST_NAME] for part in parts]
+    names = [_safe(public(part).rstrip("/").rsplit("/", 1)[-1])[:_LONGEST_NAME] for part in parts]
     name = "-".join(part for part in names if part)
     copy, free = 2, name
     while (Path(parent) / free).exists():
@@ -110,10 +105,6 @@ def free_run_name(*parts: str, parent: str | Path = "runs") -> str:
 
 def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-.")
-
-
-def _unfinished_prefix(target: Path) -> str:
-    return f".{target.name}.unfinished-"
 
 
 def _require_free(target: Path, overwrite: bool) -> None:
@@ -143,7 +134,7 @@ def _move(working: Path, target: Path) -> None:
     if not target.exists():
         working.rename(target)
         return
-    replaced = working.with_name(working.name.replace(".unfinished-", ".replaced-"))
+    replaced = replaced_place(working)
     target.rename(replaced)
     try:
         working.rename(target)

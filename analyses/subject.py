@@ -12,6 +12,7 @@ from ..tasks.record_length import filter_long_records
 from ..tasks.seen_queries import without_seen_queries
 from ..tasks.task import Task
 from .configuration import SubjectConfig
+from .public_settings import without_secrets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -37,7 +38,8 @@ class Subject:
 
     def named(self, config: AnyConfig) -> AnyConfig:
         """Return a configuration that names what was loaded, for models and tasks that were in memory."""
-        return config.model_copy(update={"model": self.model.name, **named_task(self.task)})
+        named = config.model_copy(update={"model": self.model.name, **named_task(self.task)})
+        return without_secrets(named)
 
 
 def named_task(task: Task) -> dict[str, str]:

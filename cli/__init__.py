@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
+import threading
+import traceback
 import warnings
 
 import typer
 
-from ..errors import UserError, shown
+from ..addresses import public
+from ..errors import UserError, lacks_memory, shown
 from ..text_files import has_half_character
 from .compare import compare
 from .construction import construction
@@ -28,6 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+# The exit code after Ctrl-C.
+_INTERRUPTED = 130
+
 for command in (
     compare,
     controls,
@@ -53,17 +61,29 @@ def _root() -> None:
 
 def _quiet_libraries() -> None:
     """Let transformers speak of errors only, and warnings be one line each."""
-    import os
-
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
 
 
+def _end_imports_at_once() -> None:
+    """Let Ctrl-C end the process while torch is imported: its C++ side would abort, and nothing is begun yet."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(*_: object) -> None:
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if getattr(spec, "_initializing", False):
+        os._exit(_INTERRUPTED)
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 2 for what a user can mend, told in one sentence."""
     _quiet_libraries()
+    _end_imports_at_once()
     try:
         for text in sys.argv[1:] if arguments is None else arguments:
             if has_half_character(text):
@@ -73,13 +93,18 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)
+        if usage is None and lacks_memory(error):
+            usage = (
+                "iclprobe: there is not enough memory for this: take a smaller model, fewer queries at once "
+                "(--batch-size) or shorter prompts (--shots), or another device"
+            )
         if usage is None:
+            # A crash tells no secrets of addresses either.
+            sys.excepthook = lambda *crash: say("".join(traceback.format_exception(*crash)))
             raise
         say(usage)
         return 2
@@ -92,5 +117,5 @@ def _usage_error(error: Exception) -> str | None:
         return None
     # click quotes values as long as they are.
     said = re.sub(r"'[^']{61,}'|\"[^\"]{61,}\"", lambda found: shown(found[0][1:-1]), show())
-    said = re.sub(r"\S{61,}", lambda found: f"{found[0][:59]}…", said)
+    said = re.sub(r"\S{61,}", lambda found: f"{found[0][:59]}…", public(said))
     return f"iclprobe: {UserError(f'{said} (see --help)')}"

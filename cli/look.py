@@ -8,6 +8,12 @@ import typer
 
 from .options import DeviceOption, DtypeOption, TokenizerOption, TrustOption
 
+_OUTCOMES = {
+    "row": "the table of families lists it, or the type of its text model",
+    "derived": "its modules tell where attention lies; used if the self-check holds on the model itself",
+    "refused": "describe it with iclprobe.register_family",
+}
+
 
 def check(
     model: Annotated[str, typer.Argument(help="Hub id, directory, or pocket.")] = "pocket",
@@ -32,6 +38,7 @@ def check(
         trust_remote_code=trust_remote_code,
     )
     result = self_check(loaded)
+    typer.echo(f"family  {result.family}")
     for line in result.lines():
         typer.echo(line)
     if not result.held:
@@ -56,8 +63,22 @@ def tasks(
         typer.echo(f"{name:20} {len(entry.label_names)} labels; {variants:10} {entry.description}")
 
 
-def families() -> None:
-    """List the model families of the table."""
+def families(
+    every: Annotated[
+        bool, typer.Option("--all", help="Every causal model type of transformers, by what becomes of it.")
+    ] = False,
+) -> None:
+    """List the model families of the table, or every causal model type of the installed transformers."""
     from ..models.families import family_names
 
-    typer.echo("\n".join(family_names()))
+    if not every:
+        typer.echo("\n".join(family_names()))
+        return
+    from ..hooks.family_outcomes import family_outcomes
+
+    outcomes = family_outcomes()
+    for outcome, told in _OUTCOMES.items():
+        these = [each for each in outcomes if each.outcome == outcome]
+        typer.echo(f"{outcome} ({len(these)}): {told}")
+        for each in these:
+            typer.echo(f"  {each.model_type:28} {each.why}".rstrip())

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..addresses import public
 from ..errors import UserError, shown
 from ..settings import Kind, make_config
 from ..yaml_text import read_yaml
@@ -186,5 +187,5 @@ def settings_from(
 
 
 def say(line: str) -> None:
-    """Tell something beside the results."""
-    typer.echo(line, err=True)
+    """Tell something beside the results, without the secrets of addresses."""
+    typer.echo(public(line), err=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..tasks.prompts import PromptSet
+from ..unfinished import unfinished_place
 from .captured import Capture
 from .plan import ResolvedPlan
 from .storage import Shapes, allocate_in_file
@@ -69,12 +70,11 @@ def fill_file(
         batches: Indices of prompts and what was recorded of them.
         layers: The layers recorded.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
     if "label_logprobs" in shapes:
         shapes = {**shapes, "prediction": (shapes["label_logprobs"][0][:1], torch.int64)}
     first_indices, first = next(batches)
     header = {"layers": json.dumps(layers), "manifest": json.dumps(first.manifest)}
-    try:
+    with unfinished_place(path) as unfinished:
         arrays = allocate_in_file(unfinished, shapes, header)
         prediction = arrays.pop("prediction", None)
         filled = fill(arrays, chain([(first_indices, first)], batches), layers)
@@ -82,5 +82,3 @@ def fill_file(
             prediction[:] = filled.prediction
         unfinished.replace(path)
         return filled
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""What a model's own attention calls return, kept for the self-check."""
+"""What a model's own attention calls are given and return, kept for the self-check."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,55 +20,78 @@ _SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 
 @dataclass(frozen=True)
 class AttentionCall:
-    """What an attention call returned: its pattern, or its output with the values that went into it.
+    """One attention call: scores and pattern of a softmax, or queries, keys, values and the output they give.
 
     Attributes:
+        scores: The softmax's input, ``[H, S, K]``.
         pattern: The softmax's output, ``[H, S, K]``.
+        queries: ``[H, S, D]``.
+        keys: ``[Hkv, K, D]``.
         values: ``[Hkv, K, D]``.
         output: Before the output projection, ``[S, H, D]``.
     """
 
+    scores: Tensor | None = None
     pattern: Tensor | None = None
+    queries: Tensor | None = None
+    keys: Tensor | None = None
     values: Tensor | None = None
     output: Tensor | None = None
 
 
-@contextmanager
-def watch_attention(model: LanguageModel, calls: dict[int, AttentionCall]) -> Iterator[None]:
-    """Keep what a model's attention calls return while it runs one prompt.
+@dataclass
+class AttentionWatch:
+    """What is seen, and what is done, while a model's attention is watched.
 
-    Args:
-        model: The model.
-        calls: Filled with the call of each layer.
+    Attributes:
+        calls: The latest call of each layer.
+        silenced: A head whose part of the attention output is set to zero in every call; None leaves all as it is.
     """
+
+    calls: dict[int, AttentionCall] = field(default_factory=dict)
+    silenced: int | None = None
+
+
+@contextmanager
+def watch_attention(model: LanguageModel) -> Iterator[AttentionWatch]:
+    """Keep what a model's attention calls are given and return while it runs one prompt."""
+    watch = AttentionWatch()
     layers = {part.attention: part.index for part in model.parts}
     if model.family.route == "registry":
-        listeners = {module: _keeping_result(calls, layer) for module, layer in layers.items()}
+        listeners = {module: _keeping_call(watch, layer) for module, layer in layers.items()}
         with listen_to_attention(model.attention_implementation, listeners):
-            yield
+            yield watch
         return
-    watcher = _Watcher(calls)
+    watcher = _Watcher(watch)
     with ExitStack() as stack:
         for module, layer in layers.items():
             before = module.register_forward_pre_hook(watcher.entering(layer))
             stack.callback(before.remove)
             stack.callback(module.register_forward_hook(watcher.leave, always_call=True).remove)
-        yield
+        yield watch
 
 
-def _keeping_result(calls: dict[int, AttentionCall], layer: int) -> Listener:
-    def keep(value: Tensor, result: Any) -> None:
-        calls[layer] = AttentionCall(values=_kept(value[0]), output=_kept(result[0][0]))
+def _keeping_call(watch: AttentionWatch, layer: int) -> Listener:
+    def listen(module: torch.nn.Module, query: Tensor, key: Tensor, *_: Any) -> Callable[[Tensor, Any], None]:
+        def keep(value: Tensor, result: Any) -> None:
+            output = result[0]
+            watch.calls[layer] = AttentionCall(
+                queries=_kept(query[0]), keys=_kept(key[0]), values=_kept(value[0]), output=_kept(output[0])
+            )
+            if watch.silenced is not None:
+                output[:, :, watch.silenced] = 0.0
 
-    return lambda *_: keep
+        return keep
+
+    return listen
 
 
 class _Watcher(TorchFunctionMode):
-    """Keeps what the softmax, or the dot-product attention, of the running attention module returns."""
+    """Keeps what the softmax, or the dot-product attention, of the running attention module does."""
 
-    def __init__(self, calls: dict[int, AttentionCall]) -> None:
+    def __init__(self, watch: AttentionWatch) -> None:
         super().__init__()
-        self.calls = calls
+        self.watch = watch
         self.layer: int | None = None
 
     def entering(self, layer: int) -> Callable[..., None]:
@@ -90,14 +113,28 @@ class _Watcher(TorchFunctionMode):
         """Do what was asked for and keep the result of attention."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        if self.layer is not None and func in _SOFTMAXES:
+        if self.layer is None:
+            return result
+        silenced = self.watch.silenced
+        if func in _SOFTMAXES:
+            scores = args[0] if args else kwargs["input"]
             # One prompt runs, so XGLM's [B * H, S, K] is this prompt's [H, S, K].
-            self.calls[self.layer] = AttentionCall(pattern=_kept(result.reshape(-1, *result.shape[-2:])))
-        elif self.layer is not None and func is functional.scaled_dot_product_attention:
-            values = args[2] if len(args) > 2 else kwargs["value"]
-            self.calls[self.layer] = AttentionCall(
-                values=_kept(values[0]), output=_kept(result[0].transpose(0, 1))
+            self.watch.calls[self.layer] = AttentionCall(
+                scores=_kept(scores.reshape(-1, *scores.shape[-2:])),
+                pattern=_kept(result.reshape(-1, *result.shape[-2:])),
             )
+            if silenced is not None:
+                result.view(-1, *result.shape[-2:])[silenced] = 0.0
+        elif func is functional.scaled_dot_product_attention:
+            given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+            self.watch.calls[self.layer] = AttentionCall(
+                queries=_kept(given["query"][0]),
+                keys=_kept(given["key"][0]),
+                values=_kept(given["value"][0]),
+                output=_kept(result[0].transpose(0, 1)),
+            )
+            if silenced is not None:
+                result[:, silenced] = 0.0
         return result
 
 

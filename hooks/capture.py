@@ -175,7 +175,7 @@ def _manifest(run: PromptRun, plan: CapturePlan) -> dict[str, Any]:
     return {
         "model": model.name,
         "revision": model.revision,
-        "family": model.family.name,
+        "family": model.family.label,
         "attention_implementation": model.attention_implementation,
         "dtype": str(computing_dtype(model)).removeprefix("torch."),
         "device": str(model.device),

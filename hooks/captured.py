@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ..errors import UserError
+from ..unfinished import unfinished_place
 from .plan import ResolvedPlan
 
 # Arrays whose last axis is the columns: rows of different length are padded there.
@@ -104,12 +105,9 @@ class Capture:
         if self.prediction is not None:
             arrays["prediction"] = self.prediction
         header = {"layers": json.dumps(self.layers), "manifest": json.dumps(self.manifest)}
-        unfinished = path.with_name(path.name + ".unfinished")
-        try:
+        with unfinished_place(path) as unfinished:
             save_file(arrays, unfinished, metadata=header)
             unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Capture:

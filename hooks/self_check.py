@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,8 @@ from .capture import Prompts, capture
 from .captured import Capture
 from .check_prompts import check_prompts
 from .forward import computing_dtype, run_forward
-from .plan import CapturePlan, resolve_plan
+from .layout_check import foreign_rows, unchecked_rows, unlike_heads
+from .plan import CapturePlan, Site, resolve_plan
 from .tap import Recorder, Recording
 from .text_prompts import as_prompt_set
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 # Relative to the largest entry of a row. Half precision keeps 11 (float16) or 8 (bfloat16) bits of scores.
 _TOLERANCES = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
+OUTPUT_CHECK = "the output projection takes what attention gives, head by head"
+ROWS_CHECK = "rows of W_Q, W_K and W_V are those of their heads"
 _EVERYTHING = CapturePlan(sites=("attention_output", "scores", "pattern"), positions="all", columns="all")
 
 
@@ -66,11 +70,13 @@ class SelfCheck:
         model: Its name.
         dtype: Its dtype, which decides the tolerances.
         checks: The properties, in the order in which they were tried.
+        family: Its family, and whether that was derived.
     """
 
     model: str
     dtype: str
     checks: tuple[Check, ...]
+    family: str = ""
 
     @property
     def held(self) -> bool:
@@ -92,7 +98,13 @@ class SelfCheck:
             {**asdict(check), "measured": _number(check.measured), "held": check.held}
             for check in self.checks
         ]
-        return {"model": self.model, "dtype": self.dtype, "held": self.held, "checks": checks}
+        return {
+            "model": self.model,
+            "family": self.family,
+            "dtype": self.dtype,
+            "held": self.held,
+            "checks": checks,
+        }
 
 
 def self_check(model: LanguageModel | PreTrainedModel, prompts: Prompts | None = None) -> SelfCheck:
@@ -133,6 +145,8 @@ def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
             tolerance,
             _prefix_note(prompt_set),
         ),
+        (OUTPUT_CHECK, partial(unlike_heads, tolerance=tolerance), tolerance, ""),
+        (ROWS_CHECK, partial(foreign_rows, tolerance=tolerance), tolerance, unchecked_rows(model)),
     ]
     given = [prompt_set] * len(measures)
     if drawn is not None and drawn.long is not None:
@@ -144,7 +158,7 @@ def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
             checks.append(Check(name, measure(model, these), limit, remark))
         except UserError as error:
             checks.append(Check(name, math.inf, limit, str(error)))
-    return SelfCheck(model.name, str(dtype).removeprefix("torch."), tuple(checks))
+    return SelfCheck(model.name, str(dtype).removeprefix("torch."), tuple(checks), model.family.label)
 
 
 def _number(value: float) -> float | None:
@@ -171,9 +185,10 @@ def _alone(prompts: PromptSet, index: int = 0) -> tuple[Tensor, Tensor]:
 
 def _missing_layers(model: LanguageModel, prompts: PromptSet) -> float:
     """Layers without a recording; a site that fires never or twice raises."""
-    got = capture(
-        model, _full_prompts(prompts), _EVERYTHING.model_copy(update={"positions": "last_prompt_token"})
-    )
+    sites: tuple[Site, ...] = (*_EVERYTHING.sites, "residual")
+    if all(part.mlp_output is not None for part in model.parts):
+        sites = (*sites, "mlp_output")
+    got = capture(model, _full_prompts(prompts), CapturePlan(sites=sites, columns="all"))
     assert got.attention_output is not None
     return float(len(model.parts) - got.attention_output.shape[1])
 
@@ -240,13 +255,13 @@ def _record_alone(
 ) -> tuple[Recording, float]:
     """Run one whole prompt; return what was recorded and how unlike the model's own attention calls it is."""
     recorder = Recorder(resolve_plan(plan, model))
-    calls: dict[int, AttentionCall] = {}
-    with recorder.attached(), watch_attention(model, calls):
+    with recorder.attached(), watch_attention(model) as watch:
         run_forward(model, *_alone(prompts, index), keep_logits=torch.tensor([0]))
     recording = recorder.take()
     patterns = recording["pattern"]
     worst = [
-        _unlike_call(patterns[0, place], calls.get(part.index)) for place, part in enumerate(model.parts)
+        _unlike_call(patterns[0, place], watch.calls.get(part.index))
+        for place, part in enumerate(model.parts)
     ]
     return recording, _worst(worst)
 

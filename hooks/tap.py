@@ -148,7 +148,19 @@ class Recorder:
                 f"layer {part.index} of {self.resolved.model.name!r} recorded {name} twice in one forward, "
                 "and a capture holds one: leave this layer out of the plan's layers"
             )
+        model, axis = self.resolved.model, -2 if name in ("scores", "pattern") else -1
+        wanted = model.geometry_of(part.index).heads if axis == -2 else model.width
+        if name != "visible" and tensor.shape[axis] != wanted:
+            unit = "heads" if axis == -2 else "entries"
+            raise self._of_other_shape(part, name, f"of {tensor.shape[axis]} {unit} and not {wanted}")
         self._layers[name, part.index] = tensor
+
+    def _of_other_shape(self, part: LayerParts, name: str, found: str) -> UserError:
+        model = self.resolved.model
+        return UserError(
+            f"layer {part.index} of {model.name!r} gave {name} {found}, unlike the row of family "
+            f"{model.family.name!r}: correct it with iclprobe.register_family(...)"
+        )
 
     def _keep_rows(self, part: LayerParts, rows: Rows) -> None:
         assert self._wanted is not None
@@ -231,6 +243,8 @@ class Recorder:
                     tensor = tensor[stream]
                 # OPT's MLP sees all tokens of the batch in one axis.
                 tensor = tensor.view(len(wanted.rows), -1, tensor.shape[-1])
+                if tensor.shape[1] != wanted.tokens:
+                    raise self._of_other_shape(part, name, f"of {tensor.shape[1]} tokens")
                 if name == "attention_output" and part.output_bias is not None:
                     tensor = tensor + part.output_bias
                 self._keep(name, part, take_rows(tensor, wanted.rows))

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .adapter_folder import CONFIG, adapter_folder, open_adapter, read_adapter_config, some_names, telling
+from .adapter_folder import (
+    CONFIG,
+    adapter_folder,
+    open_adapter,
+    read_adapter_config,
+    require_numbers,
+    some_names,
+    telling,
+)
 from .live_adapter import acting_tensors, carries_adapter, plain_names
 from .live_module import running_eagerly
 
@@ -53,6 +61,7 @@ def merge_adapter(module: Any, adapter: str | Path) -> Any:
         )
     folder = adapter_folder(label)
     with open_adapter(label, folder) as source:
+        require_numbers(label, source)
         stored = source.names
     config = read_adapter_config(label, folder)
     tied = _tied_modules(module)

@@ -6,17 +6,22 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from ..json_text import parse_json
+from ..probes.weight_entries import undefined_entries
 from ..text_files import exists, in_home, read_text
 from .adapter_types import why_not_weights
+from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder
+from .plain_files import refuse_other_than_files
 from .tensor_source import TensorSource
 
 CONFIG = "adapter_config.json"
+_TYPES: dict[str, Any] = {"bool": bool, "int": (int, float), "float": (int, float)}
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _LARGEST_CONFIG = 16 << 20
@@ -28,6 +33,7 @@ def is_adapter(place: str, revision: str | None = None) -> bool:
     from transformers.utils.peft_utils import find_adapter_config_file
 
     if exists(place):
+        refuse_other_than_files(Path(place))
         return (Path(place) / CONFIG).is_file()
     try:
         return find_adapter_config_file(place, revision=revision) is not None
@@ -44,11 +50,12 @@ def adapter_folder(label: str) -> Path:
         try:
             folder = Path(snapshot_download(label, allow_patterns=[CONFIG, *WEIGHTS]))
         except Exception as error:
-            reason = " ".join(str(error).split("\n")[0].split())
+            reason = reason_of(error)
             raise UserError(
                 f"there is no adapter {label!r} ({reason.removesuffix('.')}): give a directory with {CONFIG}, or a "
                 "hub id"
             ) from error
+    refuse_other_than_files(folder)
     if not (folder / CONFIG).is_file():
         holds_model = " (it holds a whole model)" if (folder / "config.json").is_file() else ""
         raise UserError(
@@ -64,7 +71,8 @@ def read_adapter_config(label: str, folder: Path) -> Any:
     try:
         said = parse_json(read_text(folder / CONFIG, _LARGEST_CONFIG))
         kind = said["peft_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hash(kind)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{CONFIG} of {label!r} is damaged, or names no peft_type: fetch the adapter again"
         ) from error
@@ -74,8 +82,10 @@ def read_adapter_config(label: str, folder: Path) -> Any:
             f"adapter {label!r} is {reason}, so it cannot be merged: give one that changes weights, such as LoRA"
         )
     newer = f"which the installed peft {peft.__version__} does not know: pip install -U peft"
-    if not isinstance(kind, str) or kind not in peft.PEFT_TYPE_TO_CONFIG_MAPPING:
+    kinds: dict[Any, Any] = peft.PEFT_TYPE_TO_CONFIG_MAPPING
+    if not isinstance(kind, str) or kind not in kinds:
         raise UserError(f"adapter {label!r} is of type {shown(kind)}, {newer}")
+    _refuse_types(label, said, kinds[kind])
     with telling(label, "read the configuration of", "for this model"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         config = peft.PeftConfig.from_pretrained(str(folder))
@@ -85,6 +95,41 @@ def read_adapter_config(label: str, folder: Path) -> Any:
         raise UserError(f"{CONFIG} of {label!r} sets {', '.join(unknown)}, {newer}")
     config.inference_mode = True
     return config
+
+
+def _refuse_types(label: str, said: dict[str, Any], kind: Any) -> None:
+    """Refuse switches that are no true or false, and numbers that are none: PEFT takes whatever is there."""
+    for entry in fields(kind):
+        value = said.get(entry.name)
+        kinds = _TYPES.get(getattr(entry.type, "__name__", str(entry.type)))
+        if kinds is None or value is None:
+            continue
+        # Python counts true among the integers.
+        if isinstance(value, bool) != (kinds is bool) or not isinstance(value, kinds):
+            raise UserError(
+                f"{CONFIG} of {label!r} says {shown(value)} for {entry.name}, which is of another type: correct it, "
+                "or fetch the adapter again"
+            )
+
+
+def require_numbers(label: str, source: TensorSource) -> None:
+    """Refuse an adapter whose tensors are no plain floats, or have entries that are NaN or infinite.
+
+    Raises:
+        UserError: It names the tensor.
+    """
+    for name in source.names:
+        tensor = source.read(name)
+        if tensor.dtype not in PLAIN_DTYPES:
+            raise UserError(
+                f"{some_names([name])} of adapter {label!r} is {tensor.dtype}: give an unquantised adapter"
+            )
+        undefined = undefined_entries(tensor) if tensor.numel() else 0
+        if undefined:
+            raise UserError(
+                f"{undefined} of the {tensor.numel()} entries of {some_names([name])} in adapter {label!r} are NaN "
+                "or infinite: fetch the adapter again, or take one from before its training diverged"
+            )
 
 
 def open_adapter(label: str, folder: Path) -> TensorSource:
@@ -125,7 +170,7 @@ def telling(label: str, doing: str, where: str) -> Iterator[None]:
         if isinstance(error, KeyError):
             reason = f"it lacks {some_names([str(error.args[0])])}"
         else:
-            reason = " ".join(str(error).split()).split(". ")[0].removesuffix(".") or type(error).__name__
+            reason = reason_of(error, 120).split(". ")[0].removesuffix(".") or type(error).__name__
         raise UserError(
             f"PEFT cannot {doing} adapter {label!r} {where} ({reason}): give the model that it was made from, or the "
             "PeftModel itself, which runs unmerged"

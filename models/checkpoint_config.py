@@ -1,14 +1,15 @@
-"""What a checkpoint's configuration says about its attention weights: family, head counts, quantisation."""
+"""What a checkpoint's configuration says about its attention weights: family, layers, head counts, quantisation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..errors import UserError, reason_of
+from .config_entries import refuse_impossible
 from .families import Family, resolve_family
 from .projections import HeadGeometry, head_geometry
 from .tensor_source import TensorSource
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_WITHOUT_ATTENTION = ("linear_attention", "mamba", "recurrent", "conv", "moe", "mlp")
 _NO_GEOMETRY = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 
 
@@ -36,19 +38,26 @@ def config_of(source: TensorSource, family: str | None = None) -> PretrainedConf
         return source.config.get_text_config()
     if not isinstance(source.config, dict):
         return None
+    refuse_impossible(source.label, source.config)
     name = source.config.get("model_type") or family or ""
     kind: type[PretrainedConfig] = PreTrainedConfig
     try:
         if name in CONFIG_MAPPING:
             # Not .get(): this mapping is lazy, and .get() finds nothing in it.
             kind = CONFIG_MAPPING[name]
-        config = kind.from_dict(source.config | {"model_type": name})
+        return kind.from_dict(source.config | {"model_type": name}).get_text_config()
     except Exception as error:
         # Each configuration checks its entries in its own way, or computes with them unchecked.
         raise UserError(
             f"the config.json of {source.label!r} cannot be used ({reason_of(error)}): correct it"
         ) from error
-    return config.get_text_config()
+
+
+def model_type_in(source: TensorSource) -> str | None:
+    """Return the ``model_type`` of a checkpoint as a whole, which may be a wrapper around its language model."""
+    if isinstance(source.config, dict):
+        return source.config.get("model_type")
+    return getattr(source.config, "model_type", None)
 
 
 def family_of(label: str, config: PretrainedConfig | None, name: str | None) -> Family:
@@ -75,6 +84,25 @@ def family_of(label: str, config: PretrainedConfig | None, name: str | None) -> 
         return resolve_family(config)
     except UserError as error:
         raise UserError(f"{label!r}: {error}, or name its tensors with a pattern") from error
+
+
+def attending_layers(config: PretrainedConfig | None, stored: Collection[int]) -> list[int]:
+    """Return which layers of a model with layers of other kinds have attention, ascending.
+
+    A layer with attention by its configuration counts whether its weights are stored or not, for they may be lost.
+
+    Args:
+        config: The configuration.
+        stored: The layers that have weights under the names of attention's, as linear attention may have too.
+    """
+    kinds = getattr(config, "layer_types", None) or getattr(config, "layers_block_type", None) or ()
+    found = set(stored)
+    for layer, kind in enumerate(kinds):
+        if kind in _WITHOUT_ATTENTION:
+            found.discard(layer)
+        elif str(kind).endswith("attention"):
+            found.add(layer)
+    return sorted(found)
 
 
 def family_geometry(

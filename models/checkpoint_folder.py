@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from .. import json_text
-from ..errors import UserError
+from ..errors import UserError, reason_of, shown
 from .pickle_file import PickledFile
+from .plain_files import require_plain, unfinished_download
 from .remote_files import RemoteFile, read_whole
 from .safetensors_file import LFS_START, LocalFile, SafetensorsFile, lfs_pointer
 from .tensor_source import TensorFile, TensorSource
@@ -54,12 +55,22 @@ class LocalFolder:
     def read(self, name: str) -> bytes | None:
         """Return the content of a small file, or None if there is none."""
         path = self._path / name
-        return path.read_bytes() if path.is_file() else None
+        try:
+            require_plain(path)
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"cannot read {str(path)!r}: {error.strerror} (give a readable file)") from error
 
     def open(self, name: str) -> TensorFile:
         """Open a safetensors file or a pickle."""
         path = self._path / name
         return SafetensorsFile(LocalFile(path)) if path.suffix == ".safetensors" else PickledFile(path)
+
+    def unfinished(self) -> str | None:
+        """Return the name of a file whose download into the directory broke off."""
+        return unfinished_download(self._path)
 
     def weight_files(self) -> tuple[str, ...]:
         """Return the usual names, and an unusual one if it is the directory's only safetensors file."""
@@ -112,7 +123,7 @@ def hub_folder(repo: str, revision: str | None, endpoint: str | None) -> RemoteF
     try:
         hf_hub_url(repo, SAFETENSORS)
     except HFValidationError as error:
-        raise UserError(f"{repo!r} is neither a directory here nor a hub id: {error}") from error
+        raise UserError(f"{repo!r} is neither a directory here nor a hub id: {reason_of(error)}") from error
     label = f"{repo}@{revision}" if revision else repo
     endpoint = endpoint and endpoint.rstrip("/")
     return RemoteFolder(label, lambda name: hf_hub_url(repo, name, revision=revision, endpoint=endpoint))
@@ -126,7 +137,7 @@ def open_folder(folder: Folder) -> TensorSource:
     """
     config = read_config(folder)
     named = (config or {}).get("transformers_weights")
-    for name in (*([named] if isinstance(named, str) else []), *folder.weight_files()):
+    for name in (*([named] if isinstance(named, str) and _is_inside(named) else []), *folder.weight_files()):
         if name.endswith(INDEX_ENDING):
             index = folder.read(name)
             if index is not None:
@@ -137,6 +148,7 @@ def open_folder(folder: Folder) -> TensorSource:
         except FileNotFoundError:
             continue
         return TensorSource.of_file(folder.label, config, file)
+    _refuse_unfinished(folder, "no weights")
     remote = isinstance(folder, RemoteFolder)
     pickles = ", for pickles cannot be read from afar: download it and give its directory" if remote else ""
     raise UserError(
@@ -165,15 +177,36 @@ def open_shards(folder: Folder, name: str, index: bytes, config: dict[str, Any] 
             f"{name} of {folder.label!r} is damaged (it gives no file for {wrong}): fetch it again"
         )
 
+    outside = next((shard for shard in weight_map.values() if not _is_inside(shard)), None)
+    if outside is not None:
+        raise UserError(
+            f"{name} of {folder.label!r} names {shown(outside)}, which lies outside the checkpoint, and was not "
+            "read: fetch it from whom you trust"
+        )
+
     def open_shard(shard: str) -> TensorFile:
         try:
             return folder.open(shard)
         except FileNotFoundError as error:
+            _refuse_unfinished(folder, "only some of its shards")
             raise UserError(
                 f"{folder.label!r} lacks the shard {shard}, which {name} lists: fetch the checkpoint again"
             ) from error
 
     return TensorSource(folder.label, config, weight_map, open_shard)
+
+
+def _is_inside(name: str) -> bool:
+    """Return whether a file's name, wherever it is written down, stays in its folder on every system."""
+    parts = name.replace("\\", "/").split("/")
+    return ".." not in parts and parts[0] != "" and not parts[0].endswith(":")
+
+
+def _refuse_unfinished(folder: Folder, holds: str) -> None:
+    if isinstance(folder, LocalFolder) and (name := folder.unfinished()) is not None:
+        raise UserError(
+            f"{folder.label!r} holds {holds} beside {shown(name)}, a download that broke off: fetch it again"
+        )
 
 
 def read_config(folder: Folder) -> dict[str, Any] | None:
@@ -222,9 +255,15 @@ def parse_json(label: str, name: str, raw: bytes) -> dict[str, Any]:
     if raw.startswith(LFS_START):
         raise lfs_pointer(f"{label}/{name}", "JSON")
     try:
-        parsed = json_text.parse_json(raw)
+        parsed = json_text.parse_json(raw, _special_float)
     except ValueError as error:
-        raise UserError(f"{name} of {label!r} is damaged ({error}): fetch it again") from error
+        raise UserError(f"{name} of {label!r} is damaged ({reason_of(error)}): fetch it again") from error
     if not isinstance(parsed, dict):
         raise UserError(f"{name} of {label!r} is damaged (it is no JSON object): fetch it again")
     return parsed
+
+
+def _special_float(found: dict[str, Any]) -> Any:
+    """Return a number that JSON has no word for, which transformers writes as an object (infinity among them)."""
+    tag = found.get("__float__")
+    return float(tag) if len(found) == 1 and tag in ("Infinity", "-Infinity", "NaN") else found

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..unfinished import unfinished_place
 from .exclusive_use import exclusive
 from .live_adapter import acting_tensors, carries_adapter
 from .live_module import running_module
@@ -48,6 +49,10 @@ class Delta:
     def n_parameters(self) -> int:
         """How many numbers the tensors hold."""
         return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def __reduce__(self) -> tuple[type[Delta], tuple[dict[str, Tensor]]]:
+        """Pickle and copy through a plain dict; a read-only mapping cannot be pickled."""
+        return Delta, (dict(self.tensors),)
 
     @contextmanager
     def applied(self, model: LanguageModel | PreTrainedModel) -> Iterator[None]:
@@ -86,13 +91,12 @@ class Delta:
         from safetensors.torch import save_file
 
         path = Path(path)
-        partial = path.with_name(f"{path.name}.partial")
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()}
         try:
-            save_file(tensors, partial, metadata={"format": "pt"})
-            partial.replace(path)
+            with unfinished_place(path) as unfinished:
+                save_file(tensors, unfinished, metadata={"format": "pt"})
+                unfinished.replace(path)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise UserError(f"cannot write {str(path)!r}: {error} (choose another place)") from error
 
     @classmethod

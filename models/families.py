@@ -33,7 +33,8 @@ Route = Literal["registry", "functional"]
 ScoreSpace = Literal["softmax_input", "raw", "scaled", "softcapped"]
 
 # Where decoder layers lie in a model of text alone, and in the text decoder of one that also sees or hears.
-_LAYERS = ("model.layers", "model.language_model.layers", "language_model.model.layers")
+_MODELS = ("model", "model.language_model", "language_model.model", "model.text_model")
+_LAYERS = tuple(f"{model}.layers" for model in _MODELS)
 _DENSE_OR_EXPERTS = ("mlp.down_proj", "mlp")
 _REGISTRY_SPACES: frozenset[ScoreSpace] = frozenset({"raw", "scaled", "softcapped"})
 
@@ -65,6 +66,7 @@ class Family:
         geometry: Head counts and widths from the configuration and the layer's number.
         output_bias: A bias of the output projection that the attention module holds as a parameter of its own.
         stream: Which of several residual streams, where layers hand on ``[streams, B, S, d]``, is the one they read.
+        derived: Whether the row was read off a model's modules, and held by a self-check of that model.
     """
 
     name: str
@@ -83,6 +85,12 @@ class Family:
     geometry: Callable[[PretrainedConfig, int], HeadGeometry] = head_geometry
     output_bias: str = ""
     stream: int | None = None
+    derived: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name, and that it was derived if it was."""
+        return f"{self.name} (derived)" if self.derived else self.name
 
     def layout_of(self, config: PretrainedConfig) -> Layout:
         """Return the row order of the weights under this configuration."""
@@ -101,6 +109,7 @@ class Family:
 
 
 _LLAMA = Family("llama")
+_HYBRID = replace(_LLAMA, hybrid=True)
 _LATENT = replace(
     _LLAMA,
     projections=("q_proj|q_b_proj", "kv_b_proj", "kv_b_proj"),
@@ -122,7 +131,7 @@ _NEOX = Family(
 # OPT scales its queries before they reach the registry: the unscaled product is not to be had.
 _OPT = Family(
     "opt",
-    ("model.decoder.layers",),
+    ("model.decoder.layers", "language_model.model.decoder.layers"),
     output_projection="out_proj",
     mlp_output="fc2",
     score_spaces=frozenset({"scaled"}),
@@ -152,6 +161,10 @@ _SHAPES: dict[str, Family] = {
     " hunyuan_v1_dense hunyuan_v1_moe hy_v3 hyperclovax internlm3 iquestcoder jais2 kolibri1 laguna mellum"
     " minimax_m2 ministral ministral3 nanochat nemotron olmoe qwen2_moe solar_open vaultgemma afmoe beam bitnet"
     " phimoe": _LLAMA,
+    # The same in models that also see or hear; a text is rotated by all sections of their rotation alike.
+    "qwen2_vl_text qwen2_5_vl_text qwen2_5_omni_text qwen3_vl_text qwen3_vl_moe_text qwen3_omni_moe_text glm4v_text"
+    " glm4v_moe_text glm_ocr_text granite_docling_text paddleocr_vl_text muse_glimmer_text": _LLAMA,
+    "cosmos3_edge_text": replace(_LLAMA, mlp_output="mlp.fc2"),
     # Doge adds a bias to each key, and looks for its attention in a registry of its own.
     "doge": replace(_LLAMA, route="functional", score_spaces=frozenset()),
     "gemma4_text gemma4_unified_text": replace(_LLAMA, shares_keys=True, geometry=layered_geometry),
@@ -188,6 +201,19 @@ _SHAPES: dict[str, Family] = {
     ),
     # Latent attention.
     "deepseek_v2 deepseek_v3 axk1 glm4_moe_lite minicpm3 youtu": _LATENT,
+    # Between the attention layers lie layers of other kinds.
+    "qwen3_next qwen3_5_text qwen3_5_moe_text": replace(_HYBRID, layout="gated"),
+    "olmo_hybrid minimax": _HYBRID,
+    "kimi_linear bailing_hybrid": replace(_LATENT, hybrid=True),
+    "bamba jamba": replace(_HYBRID, mlp_output=("feed_forward.down_proj", "feed_forward")),
+    "falcon_h1": replace(_LLAMA, mlp_output="feed_forward"),
+    "granitemoehybrid": replace(_HYBRID, mlp_output=()),
+    "lfm2 lfm2_moe": replace(
+        _HYBRID, output_projection="out_proj", mlp_output=("feed_forward.w2", "feed_forward")
+    ),
+    "lfm3": replace(_HYBRID, mlp_output="feed_forward.w2"),
+    "nemotron_h": replace(_HYBRID, attention="mixer", mlp_output=()),
+    "recurrent_gemma": replace(_HYBRID, attention="temporal_block", mlp_output="mlp_block.down_proj"),
     # Laid out as OPT is, the decoders of models with an encoder among them.
     "opt": _OPT,
     "bart blenderbot blenderbot-small marian mbart pegasus plbart": replace(

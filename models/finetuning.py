@@ -21,10 +21,11 @@ from ..tasks.prompt_set import TrainingSequence
 from .clipping import clip_gradients
 from .delta import Delta, swapped
 from .exclusive_use import exclusive
-from .joint_loss import JointLoss, all_finite
+from .joint_loss import JointLoss
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
 from .lora import adapted
+from .loss_step import all_finite
 from .parameters import TrainedSlice, count_parameters, select_parameters, untrained_slices
 from .recipe import Recipe
 from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count

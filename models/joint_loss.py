@@ -12,6 +12,7 @@ from torch import Tensor
 from ..tasks.prompt_set import TrainingSequence
 from .frozen_layers import FrozenLayers
 from .loading import LanguageModel
+from .loss_step import LossStep, at_largest_scale, loss_scales
 from .parameters import TrainedSlice, lowest_layer
 from .recipe import Recipe
 from .token_loss import loss_token_count, nll_of_logits
@@ -19,9 +20,6 @@ from .trained_copies import TrainedCopies
 
 # Takes indices of slices, their gradients and the loss that they are of, and makes the step.
 Apply = Callable[[Sequence[int], Sequence[Tensor], float], None]
-
-# In fp16 a gradient vanishes below 6e-8 and overflows above 65504; where a scale overflows the next is taken.
-_FP16_LOSS_SCALES = (256.0, 16.0, 1.0)
 
 
 class JointLoss:
@@ -59,13 +57,10 @@ class JointLoss:
 
     def step(self, demonstrations: Sequence[TrainingSequence], apply: Apply) -> float:
         """Take one step and return the loss before it."""
-        loss, gradients = math.nan, []
-        for scale in self._scales:
-            loss, gradients = self._gradients(demonstrations, scale)
-            if scale == self._scales[-1] or not math.isfinite(loss) or all_finite(gradients):
-                break
-        apply(range(len(gradients)), gradients, loss)
-        return loss
+        done = at_largest_scale(self._scales, lambda scale: self._scaled_step(demonstrations, scale))
+        self.watched_gradients = done.watched
+        apply(range(len(done.gradients)), done.gradients, done.loss)
+        return done.loss
 
     def value(self, demonstrations: Sequence[TrainingSequence]) -> float:
         """Return the loss as the model now is."""
@@ -77,55 +72,27 @@ class JointLoss:
                 sums.append(nll_of_logits(logits, batch).sum().item())
         return math.fsum(sums) / self._n_tokens(demonstrations)
 
-    def _gradients(
-        self, demonstrations: Sequence[TrainingSequence], scale: float
-    ) -> tuple[float, list[Tensor]]:
+    def _scaled_step(self, demonstrations: Sequence[TrainingSequence], scale: float) -> LossStep:
         """Return the loss of a batch and the gradient of every trained slice, added up over forwards."""
         n_tokens = self._n_tokens(demonstrations)
-        loss = 0.0
-        sums: list[Tensor] = []
-        others: dict[str, Tensor] = {}
+        done = LossStep()
         parameters = [*self._trained.parameters, *self._watched_parameters]
         for batch in self._frozen.batches(demonstrations, self._forward_size):
             with self._frozen.running(batch):
                 logits = self._model.module(**batch.inputs).logits
-            part_loss = nll_of_logits(logits, batch).sum() / n_tokens
-            loss += part_loss.item()
-            gradients = torch.autograd.grad(
-                part_loss * scale, parameters, allow_unused=True, materialize_grads=True
-            )
+            loss = nll_of_logits(logits, batch).sum() / n_tokens
+            done.loss += loss.item()
+            gradients = torch.autograd.grad(loss * scale, parameters, materialize_grads=True)
             own = [
                 self._trained.read(index, gradient)
                 if scale == 1
                 else self._trained.read(index, gradient) / scale
                 for index, gradient in enumerate(gradients[: len(self._trained.slices)])
             ]
-            sums = [total + one for total, one in zip(sums, own, strict=True)] if sums else own
-            add_watched(others, self._watched, gradients[len(own) :], 1 / scale)
-        self.watched_gradients = others
-        return loss, sums
+            sums = done.gradients
+            done.gradients = [total + one for total, one in zip(sums, own, strict=True)] if sums else own
+            done.add_watched(self._watched, gradients[len(own) :], 1 / scale)
+        return done
 
     def _n_tokens(self, demonstrations: Sequence[TrainingSequence]) -> int:
         return sum(loss_token_count(sequence, self._recipe.loss_tokens) for sequence in demonstrations)
-
-
-def add_watched(
-    totals: dict[str, Tensor], watched: Mapping[str, TrainedSlice], gradients: Sequence[Tensor], factor: float
-) -> None:
-    """Add the watched part of each gradient, in fp32, to what there is of it."""
-    for (name, piece), gradient in zip(watched.items(), gradients, strict=True):
-        part = piece.read(gradient).float() * factor
-        totals[name] = totals[name] + part if name in totals else part
-
-
-def loss_scales(model: LanguageModel) -> tuple[float, ...]:
-    """Return the factors on the loss to try in turn, so that fp16 gradients neither vanish nor overflow."""
-    half = any(parameter.dtype == torch.float16 for parameter in model.module.parameters())
-    return _FP16_LOSS_SCALES if half else (1.0,)
-
-
-def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Return whether no tensor holds NaN or infinity."""
-    # One look at the largest absolute value of all of them: NaN comes through, and tiny tensors cost one call.
-    largest = torch.nn.utils.get_total_norm([t.detach() for t in tensors], norm_type=math.inf)
-    return bool(torch.isfinite(largest))

@@ -7,9 +7,8 @@ logits are in memory at a time.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
@@ -18,8 +17,9 @@ from torch import Tensor
 from ..errors import UserError, shown
 from ..tasks.prompt_set import TrainingSequence
 from .frozen_layers import FrozenLayers
-from .joint_loss import Apply, add_watched, all_finite, loss_scales
+from .joint_loss import Apply
 from .loading import LanguageModel
+from .loss_step import LossStep, at_largest_scale, loss_scales
 from .parameters import TrainedSlice, layers_of, lowest_layer
 from .partial_forward import LayerCall
 from .recipe import Recipe
@@ -34,16 +34,6 @@ class _Part:
     batch: LossBatch
     hidden: Tensor
     calls: list[LayerCall]
-
-
-@dataclass
-class _LayerStep:
-    """What one layer's loss gives."""
-
-    loss: float = 0.0
-    gradients: list[Tensor] = field(default_factory=list)
-    watched: dict[str, Tensor] = field(default_factory=dict)
-    outputs: list[Tensor] = field(default_factory=list)
 
 
 class LayerCausalLoss:
@@ -128,26 +118,23 @@ class LayerCausalLoss:
 
     def _layer_step(
         self, layer: int, parts: Sequence[_Part], indices: Sequence[int], n_tokens: int
-    ) -> _LayerStep:
+    ) -> LossStep:
         """Run a layer on every part; a trained one gives its loss and gradients."""
         if not indices:
             with torch.no_grad():
                 outputs = [
                     self._frozen.partial.run_layer(layer, part.hidden, part.calls[layer]) for part in parts
                 ]
-            return _LayerStep(outputs=outputs)
-        done = _LayerStep()
-        for scale in self._scales:
-            done = self._scaled_step(layer, parts, indices, n_tokens, scale)
-            if scale == self._scales[-1] or not math.isfinite(done.loss) or all_finite(done.gradients):
-                break
-        return done
+            return LossStep(outputs=outputs)
+        return at_largest_scale(
+            self._scales, lambda scale: self._scaled_step(layer, parts, indices, n_tokens, scale)
+        )
 
     def _scaled_step(
         self, layer: int, parts: Sequence[_Part], indices: Sequence[int], n_tokens: int, scale: float
-    ) -> _LayerStep:
+    ) -> LossStep:
         zeros = self._trained.zeros()
-        done = _LayerStep(gradients=[zeros[index] for index in indices])
+        done = LossStep(gradients=[zeros[index] for index in indices])
         others = self._watched.get(layer, {})
         parameters = [
             *(self._trained.parameters[index] for index in indices),
@@ -157,13 +144,11 @@ class LayerCausalLoss:
             output = self._frozen.partial.run_layer(layer, part.hidden.detach(), part.calls[layer])
             loss = self._loss(part, output, n_tokens)
             done.loss += loss.item()
-            gradients = torch.autograd.grad(
-                loss * scale, parameters, allow_unused=True, materialize_grads=True
-            )
+            gradients = torch.autograd.grad(loss * scale, parameters, materialize_grads=True)
             for place, index in enumerate(indices):
                 read = self._trained.read(index, gradients[place])
                 done.gradients[place].add_(read, alpha=1 / scale)
-            add_watched(done.watched, others, gradients[len(indices) :], 1 / scale)
+            done.add_watched(others, gradients[len(indices) :], 1 / scale)
             done.outputs.append(output.detach())
         return done
 

@@ -11,6 +11,7 @@ import torch
 from ..errors import UserError
 from .families import Family
 from .projections import Projection
+from .text_alone import refuse_other_readers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +64,8 @@ def layer_parts(model: PreTrainedModel, family: Family) -> tuple[LayerParts, ...
     """Find the modules of every decoder layer that has attention.
 
     Raises:
-        UserError: If a path of the family's row does not exist in this model.
+        UserError: If a path of the family's row does not exist in this model, or it does not read a text alone from
+            left to right.
     """
     parts = []
     for index, layer in enumerate(decoder_layers(model, family)):
@@ -74,6 +76,7 @@ def layer_parts(model: PreTrainedModel, family: Family) -> tuple[LayerParts, ...
         raise UserError(
             f"no layer of {type(model).__name__} has attention at {family.attention}: nothing can be captured"
         )
+    refuse_other_readers(model)
     return tuple(parts)
 
 
@@ -84,9 +87,13 @@ def absolute_layer(parts: Sequence[LayerParts], layer: int) -> int:
 
 def layers_with_attention(parts: Sequence[LayerParts]) -> str:
     """Return which layers there are to choose from, as messages say it."""
-    numbers = [str(part.index) for part in parts]
-    some = ", ".join(numbers if len(numbers) < 9 else [*numbers[:6], "…", numbers[-1]])
-    return f"those with attention are {some}"
+    return f"those with attention are {some_layers([part.index for part in parts])}"
+
+
+def some_layers(layers: Sequence[int]) -> str:
+    """Return the numbers of layers as messages say them, the middle left out of many."""
+    numbers = [str(layer) for layer in layers]
+    return ", ".join(numbers if len(numbers) < 9 else [*numbers[:6], "…", numbers[-1]])
 
 
 def _has_attention(layer: torch.nn.Module, family: Family) -> bool:

@@ -14,11 +14,16 @@ from ..errors import UserError
 from .adapter import merge_adapter, merged_copy
 from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
-from .families import Family, resolve_family
+from .checkpoint_config import family_geometry
+from .config_entries import refuse_impossible
+from .devices import choose_device, choose_dtype
+from .families import Family, listed_family
 from .layer_parts import LayerParts, decoder_layers, layer_parts
 from .live_adapter import active_adapters
 from .live_module import running_module
 from .loading_errors import told_in_one_sentence
+from .meta_model import refuse_underivable
+from .plain_files import refuse_other_than_files
 from .projections import HeadGeometry
 from .remote_code import refusing_code
 from .rotation import stretched_context
@@ -120,7 +125,7 @@ class LanguageModel:
     def __repr__(self) -> str:
         """Return one line that tells what was loaded and how it runs."""
         return (
-            f"LanguageModel({self.name!r}, family={self.family.name!r}, layers={self.n_layers}, "
+            f"LanguageModel({self.name!r}, family={self.family.label!r}, layers={self.n_layers}, "
             f"width={self.width}, dtype={self.dtype}, device={self.device}, "
             f"attention={self.attention_implementation!r})"
         )
@@ -140,12 +145,14 @@ def load_model(
 ) -> LanguageModel:
     """Load a causal language model and resolve its family.
 
+    A model type that the table of families does not list is laid out as its modules' names and shapes say, if the
+    self-check then holds on this very model; a warning says so, and so does the family (``derived``).
+
     Args:
         name_or_path_or_module: A hub id, a local directory, ``pocket`` (or another embedded model), or a module
             already in memory, which is used as it is: compiled, wrapped for several devices, or with PEFT adapters
             in it, which then act unmerged. What is compiled runs as it was written wherever something is recorded.
-        tokenizer: A tokenizer, or where to load it from; by default from the same place as the model. Where that
-            holds none, only token ids can be asked.
+        tokenizer: A tokenizer, or where to load it from; by default the model's place. Without one only token ids go.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
         dtype: ``auto`` is the checkpoint's own on a GPU and float32 on a CPU.
         device: ``auto`` is the GPU where there is one.
@@ -155,7 +162,8 @@ def load_model(
         trust_remote_code: Whether to run code that comes with the checkpoint or its tokenizer.
 
     Raises:
-        UserError: If there is no such model, its family has no row, or a needed package is missing.
+        UserError: If there is no such model, its family has no row and none can be derived, or a needed package is
+            missing.
     """
     if isinstance(name_or_path_or_module, LanguageModel):
         return _changed(name_or_path_or_module, tokenizer, adapter, trust_remote_code)
@@ -166,11 +174,16 @@ def load_model(
     chosen_device = choose_device(device)
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
-    family = resolve_family(_load_config(place, place_revision, trust_remote_code))
+    config = _load_config(place, place_revision, trust_remote_code)
+    if (listed := listed_family(config)) is None:
+        refuse_underivable(config, trust_remote_code)
+    else:
+        family_geometry(name, config.get_text_config(), listed)
     module = _load_module(
         place,
+        config,
         revision=place_revision,
-        dtype=_choose_dtype(dtype, chosen_device),
+        dtype=choose_dtype(dtype, chosen_device),
         device_map=device_map,
         trust_remote_code=trust_remote_code,
         # Or transformers puts an adapter that lies beside the model into it.
@@ -178,14 +191,15 @@ def load_model(
         **({"attn_implementation": attention} if attention else {}),
     )
     if device_map is None:
-        module = module.to(chosen_device)  # type: ignore[arg-type]
+        with told_in_one_sentence("model", place, place_revision):
+            module = module.to(chosen_device)
     if adapter is not None:
         module = merge_adapter(module, adapter)
     if tokenizer is None:
         tokenizer = load_tokenizer(place, revision=place_revision, trust_remote_code=trust_remote_code)
     return LanguageModel(
         module.eval(),
-        family,
+        _family_of(module, name),
         _given_tokenizer(tokenizer, trust_remote_code),
         name,
         revision,
@@ -216,11 +230,26 @@ def _wrap_module(
     adapters = str(adapter) if adapter else ", ".join(active_adapters(module)) or None
     return LanguageModel(
         module,
-        resolve_family(module.config),
+        _family_of(module, name),
         _given_tokenizer(tokenizer, trust_remote_code),
         name,
         adapter=adapters,
     )
+
+
+def _family_of(module: Any, name: str) -> Family:
+    """Return the row of a module's type, or else one that was derived from it and held by its self-check.
+
+    Raises:
+        UserError: If there is no row, and none that holds.
+    """
+    listed = listed_family(module.config)
+    if listed is not None:
+        return listed
+    # The one import that points to the right: whether a derived row is true, only running the model tells.
+    from ..hooks.derivation import derived_family
+
+    return derived_family(module, name)
 
 
 def _given_tokenizer(tokenizer: Any, trust_remote_code: bool) -> Any:
@@ -243,7 +272,7 @@ def context_length_of(config: Any) -> int | None:
     """Return how many tokens fit into a model of a configuration, or None where the architecture sets no limit."""
     config = config.get_text_config()
     lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-    return next((stretched_context(config, int(length)) for length in lengths if length), None)
+    return next((stretched_context(config, int(length)) for length in lengths if length is not None), None)
 
 
 @dataclass(frozen=True)
@@ -297,7 +326,7 @@ def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
     """Return where an embedded model lies, and any other name and revision as they are.
 
     Raises:
-        UserError: If there is no such embedded model or step.
+        UserError: If there is no such embedded model or step, or what lies there is no plain file.
     """
     from .pocket import POCKET_MODELS, pocket_path
 
@@ -307,44 +336,18 @@ def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
                 f"revision {revision!r} of {name!r} is no training step: give a number, see its card"
             )
         return str(pocket_path(name, None if revision is None else int(revision))), None
+    refuse_other_than_files(Path(name))
     return name, revision
 
 
-def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device of a name; ``auto`` is the GPU where there is one.
-
-    Raises:
-        UserError: If there is no such device here.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"no device {device!r}: use auto, cpu, cuda or cuda:0") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {str(device)!r} was asked for, but torch sees no GPU here: use --device cpu")
-    return chosen
-
-
-def _choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype == "auto":
-        return "auto" if device.type == "cuda" else torch.float32
-    names = {"float32", "float16", "bfloat16", "float64"}
-    if dtype not in names:
-        raise UserError(f"no dtype {dtype!r}: use auto, {', '.join(sorted(names))}")
-    return getattr(torch, dtype)
-
-
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
 
     with told_in_one_sentence("model", place, revision), refusing_code("model", place):
+        refuse_impossible(place, PretrainedConfig.get_config_dict(place, revision=revision)[0])
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)
 
 
-def _load_module(place: str, **options: Any) -> Any:
+def _load_module(place: str, config: Any, **options: Any) -> Any:
     with told_in_one_sentence("model", place, options.get("revision")), refusing_code("model", place):
-        return load_whole(place, **options)
+        return load_whole(place, config, **options)

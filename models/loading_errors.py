@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, Literal
 
-import torch
-
-from ..errors import UserError, reason_of
+from ..errors import UserError, lacks_memory, reason_of
 from .checkpoint_folder import INDEX_ENDING, LocalFolder, open_folder, parse_json, read_config
 from .safetensors_file import LFS_START, lfs_pointer
 from .whole_checkpoint import local_folder, refuse_gaps
@@ -90,7 +88,8 @@ def _sentence(
         _reason(what, error, folder),
         "correct its config.json or what was asked for, or fetch it again",
     )
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+    if lacks_memory(error):
+        reason = "there is not enough memory for it"
         step = "take a smaller dtype or model, or another device"
     elif isinstance(error, ImportError):
         step = "install what is missing"
@@ -109,6 +108,8 @@ def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
         known = version("tokenizers")
         return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 100)})"
     reason = reason_of(error)
+    if reason.startswith("Weights only load failed"):
+        return "its pickle holds more than weights"
     return reason if " " in reason else f"{type(error).__name__} {reason}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, reason_of
+from .plain_files import require_plain
 from .safetensors_file import LFS_START, lfs_pointer
-from .tensor_source import StoredTensor
+from .tensor_source import StoredTensor, told
 from .wrapper_prefixes import unwrapped
 
 # What training code calls the weights of the model it trains, among optimizers, counters and averages.
@@ -43,11 +45,16 @@ class PickledFile:
             FileNotFoundError: If there is none.
             UserError: If it is damaged, holds anything but weights, or holds the weights of several models.
         """
-        if not path.exists():
-            raise FileNotFoundError(path)
+        require_plain(path)
         self._tensors = _weights_of(_load(path), str(path))
         if not self._tensors:
             raise UserError(f"{str(path)!r} holds no tensors by name: give a state dict")
+        for name, tensor in self._tensors.items():
+            if tensor.is_meta or tensor.layout is not torch.strided:
+                form = "without its numbers" if tensor.is_meta else "sparse"
+                raise UserError(
+                    f"{told(name)} of {str(path)!r} is stored {form}: save the whole state dict, dense"
+                )
         self.stored: Mapping[str, StoredTensor] = MappingProxyType(
             {name: StoredTensor(tuple(tensor.shape), tensor.dtype) for name, tensor in self._tensors.items()}
         )
@@ -62,14 +69,19 @@ class PickledFile:
 
 
 def _load(path: Path) -> Any:
-    if path.is_file():
+    try:
         with path.open("rb") as file:
-            if file.read(len(LFS_START)) == LFS_START:
-                raise lfs_pointer(str(path))
+            pointer = file.read(len(LFS_START)) == LFS_START
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror} (give a readable file)") from error
+    if pointer:
+        raise lfs_pointer(str(path))
     try:
         # Files of torch before 1.6 are no archives and cannot be mapped.
         mapped = zipfile.is_zipfile(path)
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:
         # A damaged pickle is a damaged program: unpickling it can fail in any way.
         raise UserError(
@@ -83,9 +95,10 @@ def _reason(error: Exception) -> str:
     asked = re.search(r"GLOBAL (\S+)", text)
     if asked:
         return f"it asks for {asked[1]}"
-    if text.startswith("Weights only load failed"):
+    # What torch advises then is to let code in it run.
+    if "weights_only" in text or text.startswith("Weights only load failed"):
         return "it is no pickle of weights"
-    return reason_of(error, 100)
+    return reason_of(error, 100).split(". ")[0]
 
 
 def _weights_of(loaded: Any, label: str) -> dict[str, Tensor]:

@@ -91,6 +91,7 @@ class ProjectionFile:
         transposed: bool,
         device: torch.device,
         width: int | None,
+        plain: bool = False,
     ) -> None:
         """Check every shape; `open_projections` is what makes one of these.
 
@@ -104,6 +105,7 @@ class ProjectionFile:
             transposed: Whether weights are stored ``[in, out]``.
             device: Where tensors go.
             width: Width of the residual stream.
+            plain: Whether every projection reads or writes that stream itself.
 
         Raises:
             UserError: If a stored shape does not fit the family.
@@ -120,6 +122,7 @@ class ProjectionFile:
         self._transposed = transposed
         self._device = device
         self._width = width
+        self._plain = plain
         self._last_fused: tuple[str, Tensor, Tensor | None] | None = None
         for layer, matrix in self.keys:
             self._check_shape(layer, matrix)
@@ -199,13 +202,21 @@ class ProjectionFile:
         name = self._names[layer, matrix]
         rows = self._stored_shape(name)[0]
         own = self._layers[layer]
-        whole = matrix == "output" or rows == own.stored.get(matrix, rows)
+        whole = (matrix == "output" or rows == own.stored.get(matrix, rows)) and self._has_width(
+            layer, matrix
+        )
         if not whole or not (own.geometry is None or fits(own.geometry, matrix, self.shape(layer, matrix))):
             raise UserError(
                 f"{name} of {self.label!r} has shape {self._source.stored(name).shape}, which does not fit the "
                 f"row of family {self.family_name!r} and {own.geometry}: correct it with "
                 "iclprobe.register_family(...)"
             )
+
+    def _has_width(self, layer: int, matrix: Matrix) -> bool:
+        """Return whether a projection reads, or writes, a residual stream of the configuration's width."""
+        if self._width is None or not self._plain:
+            return True
+        return self.shape(layer, matrix)[matrix != "output"] == self._width
 
     def _own_rows(self, layer: int, matrix: Matrix) -> Tensor | None:
         return None if matrix == "output" else self._layers[layer].rows.get(matrix)

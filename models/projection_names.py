@@ -8,6 +8,7 @@ from typing import Literal
 
 from ..errors import UserError
 from .families import Family
+from .tensor_source import told
 from .wrapper_prefixes import unwrapped, unwrapped_names
 
 Matrix = Literal["query", "key", "value", "output"]
@@ -19,7 +20,9 @@ ProjectionNames = dict[tuple[int, Matrix], str]
 _QUANTISED_ENDINGS = (".qweight", ".weight_packed", ".weight_quantized", ".codes", ".blocks", ".W_q")
 
 
-def names_by_family(names: Iterable[str], family: Family, label: str) -> ProjectionNames:
+def names_by_family(
+    names: Iterable[str], family: Family, label: str, model_type: str | None = None
+) -> ProjectionNames:
     """Find the weights of all layers where a family's row says they are.
 
     In files the row's path to the layers may be without its first parts (a base model saved by itself) or
@@ -30,6 +33,7 @@ def names_by_family(names: Iterable[str], family: Family, label: str) -> Project
         names: The names of all tensors.
         family: The row.
         label: What messages call the checkpoint.
+        model_type: That of the whole checkpoint, where the row is that of its text decoder.
 
     Returns:
         The name of each layer's weights, the same one three times if fused.
@@ -38,10 +42,12 @@ def names_by_family(names: Iterable[str], family: Family, label: str) -> Project
         UserError: If there are none, the layers of two models match equally well, or a tensor is there twice.
     """
     names = tuple(names)
-    found = _matches_by_stem(unwrapped_names(names, label), family)
+    bare_names = unwrapped_names(names, label)
+    found = _well_placed(_matches_by_stem(bare_names, family), family)
+    if not found:
+        names_in_model = _names_in_the_model(bare_names, (model_type or family.name, family.name))
+        found = _well_placed(_matches_by_stem(names_in_model, family), family)
     ranks = {stem: _rank(stem, family.layers) for stem in found}
-    if len(found) > 1:
-        found = {stem: matches for stem, matches in found.items() if ranks[stem] is not None}
     if not found:
         looked = f"{family.layers[0]}.0.{family.attention}.{family.projection_names[0][0]}.weight"
         raise _nothing_found(names, label, f"at {looked}, where the row of family {family.name!r} looks")
@@ -104,6 +110,32 @@ def _rank(stem: str, paths: Sequence[str]) -> tuple[int, int] | None:
     return None
 
 
+def _well_placed(found: dict[str, ProjectionNames], family: Family) -> dict[str, ProjectionNames]:
+    """Leave out lists of layers that lie where the row does not look, if there are several."""
+    if len(found) < 2:
+        return found
+    return {stem: held for stem, held in found.items() if _rank(stem, family.layers) is not None}
+
+
+def _names_in_the_model(names: Mapping[str, str], model_types: Iterable[str]) -> dict[str, str]:
+    """Return each stored name with the name that transformers gives its tensor in the model."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming
+
+    renamings = [
+        change
+        for model_type in dict.fromkeys(model_types)
+        for change in get_checkpoint_conversion_mapping(model_type) or ()
+        if isinstance(change, WeightRenaming)
+    ]
+    found = {}
+    for name, bare in names.items():
+        for renaming in renamings:
+            bare = renaming.rename_source_key(bare)[0]
+        found[name] = bare
+    return found
+
+
 def _matches_by_stem(names: Mapping[str, str], family: Family) -> dict[str, ProjectionNames]:
     """Group stored names by the path to the list of layers that the name without wrappers has."""
     matrices: tuple[Matrix, ...] = ("query", "key", "value")
@@ -130,6 +162,6 @@ def _nothing_found(names: Sequence[str], label: str, where: str) -> UserError:
     some = [name for name in names if re.search(r"att|query|qkv|q_proj", name)] or list(names)
     return UserError(
         f"{label!r} has no attention weights {where}; its tensors are called "
-        f"{', '.join(some[:4]) or 'nothing, for it holds none'}: name them with a pattern such as "
-        "q=layers.{layer}.attn.q.weight, or describe the family with iclprobe.register_family(...)"
+        f"{', '.join(map(told, some[:1])) or 'nothing, for it holds none'}: give a pattern such as "
+        "q=layers.{layer}.q.weight, or a row with iclprobe.register_family(...)"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..addresses import public
 from ..errors import UserError, reason_of
 from .safetensors_file import truncated
 
@@ -16,6 +18,7 @@ from .safetensors_file import truncated
 _RETRIES = 3
 _FIRST_WAIT = 0.5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_TELLING = ("huggingface_hub.utils._http", "httpx", "httpx2", "httpcore.connection", "httpcore.http11")
 _HUB_REASONS = {
     "RepoNotFound": "there is no such model on the hub (nor such a directory here), or it is private: "
     "check the name, or log in",
@@ -31,7 +34,7 @@ class RemoteFile:
     its storage) is remembered, and the token never follows it to another host.
 
     Attributes:
-        label: Its address.
+        label: Its address, as messages may say it.
         size: Its length in bytes, known after the first read.
     """
 
@@ -43,10 +46,10 @@ class RemoteFile:
             token: Whether to send the hub's token; None sends the saved one if there is one.
         """
         _check_address(url)
-        self.label = url
+        self.label = public(url)
         self.size = 0
         self._token = token
-        self._address = url
+        self._asked = self._address = url
 
     def read_into(self, start: int, buffer: memoryview) -> None:
         """Fill the buffer with the bytes from ``start`` on.
@@ -80,9 +83,9 @@ class RemoteFile:
         }
         received = 0
         with _requesting(self._address, headers) as response:
-            if response.status_code in (400, 401, 403) and self._address != self.label:
+            if response.status_code in (400, 401, 403) and self._address != self._asked:
                 # The storage's signed address has run out: ask the hub for another.
-                self._address = self.label
+                self._address = self._asked
                 return 0
             self._check(response, start, len(buffer))
             try:
@@ -112,7 +115,7 @@ class RemoteFile:
         self._address = str(response.url)
 
     def _address_is_at_home(self) -> bool:
-        return urlsplit(self._address)[:2] == urlsplit(self.label)[:2]
+        return urlsplit(self._address)[:2] == urlsplit(self._asked)[:2]
 
 
 def read_whole(url: str, token: bool | None = None) -> bytes | None:
@@ -134,7 +137,7 @@ def read_whole(url: str, token: bool | None = None) -> bytes | None:
     except FileNotFoundError:
         return None
     except _client_errors() as error:
-        raise _unreachable(url, error) from error
+        raise _unreachable(url, error) from None
     return response.content
 
 
@@ -148,10 +151,22 @@ def _requesting(url: str, headers: dict[str, str]) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except _client_errors() as error:
-        raise _unreachable(url, error) from error
+        raise _unreachable(url, error) from None
+
+
+def _log_no_secrets() -> None:
+    """Keep secrets out of what the client's libraries log: warnings of huggingface_hub name the whole address."""
+    for name in _TELLING:
+        logging.getLogger(name).addFilter(_without_secrets)
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    record.msg, record.args = public(record.getMessage()), ()
+    return True
 
 
 def _check_address(url: str) -> None:
+    _log_no_secrets()
     try:
         parts = urlsplit(url)
         complete = bool(parts.hostname) and (parts.port is None or parts.port > 0)
@@ -202,5 +217,6 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 
 def _unreachable(url: str, error: Exception) -> UserError:
+    # Raised from None: a traceback would show the client's error, which names the whole address.
     reason = reason_of(error, 80)
     return UserError(f"cannot read {url!r}: {reason} (check the name and the connection)")

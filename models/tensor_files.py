@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..addresses import public
 from ..errors import UserError
 from ..text_files import exists, in_home
 from .checkpoint_folder import (
@@ -28,6 +29,7 @@ from .exclusive_use import exclusive
 from .live_adapter import acting_tensors
 from .live_module import running_module
 from .loading import LanguageModel, place_of
+from .plain_files import refuse_other_than_files
 from .tensor_source import StoredTensor, TensorSource
 
 __all__ = ["Place", "StoredTensor", "TensorSource", "open_tensors"]
@@ -64,6 +66,7 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
     found, hub_revision = place_of(name, revision)
     path = in_home(found)
     if exists(path):
+        refuse_other_than_files(path)
         _refuse_revision(name, hub_revision)
         label = f"{name}@{revision}" if revision else name
         return open_folder(LocalFolder(path, label)) if path.is_dir() else _open_path(path)
@@ -107,7 +110,7 @@ def _open_module(module: torch.nn.Module) -> TensorSource:
 def _open_path(path: Path) -> TensorSource:
     folder = LocalFolder(path.parent)
     if path.name.endswith(INDEX_ENDING):
-        return open_shards(folder, path.name, path.read_bytes(), read_config(folder))
+        return open_shards(folder, path.name, folder.read(path.name) or b"", read_config(folder))
     if not path.name.endswith(_FILE_ENDINGS):
         raise UserError(
             f"{str(path)!r} is no file of weights: give one that ends in {', '.join(_FILE_ENDINGS)}"
@@ -129,7 +132,7 @@ def _open_address(url: str) -> TensorSource:
     if not name.endswith((".safetensors", INDEX_ENDING)):
         base, name = path.rstrip("/"), ""
     token = None if url.startswith(f"{constants.ENDPOINT}/") else False
-    folder = RemoteFolder(url, lambda file: f"{base}/{file}{mark}{query}", token)
+    folder = RemoteFolder(public(url), lambda file: f"{base}/{file}{mark}{query}", token)
     if not name:
         return open_folder(folder)
     config = None if query else read_config(folder)
@@ -139,5 +142,5 @@ def _open_address(url: str) -> TensorSource:
             return open_shards(folder, name, index, config)
     else:
         with suppress(FileNotFoundError):
-            return TensorSource.of_file(url, config, folder.open(name))
+            return TensorSource.of_file(folder.label, config, folder.open(name))
     raise UserError(f"there is no file at {url!r}: check the address")

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+
+LONGEST_NAME = 80
+
+
+def told(name: str) -> str:
+    """Return a tensor's or a file's name as messages write it: as it is, unless it is empty or very long."""
+    return name if 0 < len(name) <= LONGEST_NAME else shown(name)
 
 
 @dataclass(frozen=True)
@@ -131,13 +139,14 @@ class TensorSource:
             )
             if elsewhere is not None:
                 raise UserError(
-                    f"{file_name} of {self.label!r} holds {elsewhere}, which its index finds in "
-                    f"{self._file_names[elsewhere]}: index and files are not of one checkpoint, so fetch it again"
+                    f"{told(file_name)} of {self.label!r} holds {told(elsewhere)}, which its index finds in "
+                    f"{told(self._file_names[elsewhere])}: index and files are not of one checkpoint, so fetch it "
+                    "again"
                 )
         file = self._files[file_name]
         if name not in file.stored:
             raise UserError(
-                f"the index of {self.label!r} says that {file_name} holds {name}, which it does not: "
+                f"the index of {self.label!r} says that {told(file_name)} holds {told(name)}, which it does not: "
                 "index and files are not of one checkpoint, so fetch it again"
             )
         return file

@@ -45,6 +45,8 @@ def load_tokenizer(
             loaded = AutoTokenizer.from_pretrained(
                 place, revision=revision, trust_remote_code=trust_remote_code
             )
+            # Some of what its files say is looked at when a text is first cut.
+            loaded("a")
     except UserError:
         if not own_code and _is_empty_snapshot(place, revision):
             return None

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import UserError
-from .checkpoint_config import config_of, family_geometry, family_of, likely_geometry, refuse_quantised
-from .families import Family
-from .loading import choose_device
+from .checkpoint_config import (
+    attending_layers,
+    config_of,
+    family_geometry,
+    family_of,
+    likely_geometry,
+    model_type_in,
+    refuse_quantised,
+)
+from .devices import choose_device
+from .families import Family, listed_family
+from .layer_parts import some_layers
+from .live_module import running_module
+from .loading import LanguageModel, load_model
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
 from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
@@ -65,7 +76,8 @@ def open_projections(
     chosen_device = choose_device(device)
     source = open_tensors(place, revision=revision, endpoint=endpoint)
     try:
-        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device)
+        known = _live_family(place) if family is None and pattern is None else None
+        return _resolve(source, tuple(matrices), layers, pattern, family, chosen_device, known)
     except BaseException:
         source.close()
         raise
@@ -107,6 +119,17 @@ def attention_projections(
     return read_all()
 
 
+def _live_family(place: Place) -> Family | None:
+    """Return the family of a live model whose type has no row: a file of such a type has none."""
+    if isinstance(place, LanguageModel):
+        return place.family
+    if isinstance(place, torch.nn.Module):
+        module = running_module(place)
+        if hasattr(module, "config") and listed_family(module.config) is None:
+            return load_model(module).family
+    return None
+
+
 def _resolve(
     source: TensorSource,
     matrices: tuple[Matrix, ...],
@@ -114,17 +137,21 @@ def _resolve(
     pattern: Mapping[Matrix, str] | None,
     family_name: str | None,
     device: torch.device,
+    known: Family | None,
 ) -> ProjectionFile:
     config = config_of(source, family_name)
     label = source.label
     if pattern is None:
-        family = family_of(label, config, family_name)
-        names = names_by_family(source.names, family, label)
+        family = known or family_of(label, config, family_name)
+        names = names_by_family(source.names, family, label, model_type_in(source))
         stored = max(layer for layer, _ in names) + 1
         n_layers = getattr(config, "num_hidden_layers", None) or stored
         _refuse_further_layers(label, n_layers, stored, config)
-        # Layers of another kind between have none of these weights.
-        every_layer = sorted({layer for layer, _ in names}) if family.hybrid else range(n_layers)
+        every_layer = list(range(n_layers))
+        if family.hybrid:
+            every_layer = attending_layers(config, {layer for layer, _ in names})
+            # Linear attention may have weights of the same names.
+            names = {key: name for key, name in names.items() if key[0] in every_layer}
     else:
         family = None if family_name is None else family_of(label, config, family_name)
         names = names_by_pattern(source.names, pattern, label)
@@ -133,7 +160,7 @@ def _resolve(
     lacking = _lacking(family, config, n_layers)
     keys: list[tuple[int, Matrix]] = [
         (layer, matrix)
-        for layer in (every_layer if layers is None else _select_layers(label, layers, n_layers))
+        for layer in (every_layer if layers is None else _select_layers(label, layers, every_layer, n_layers))
         for matrix in MATRICES
         if matrix in matrices and (layer, matrix) not in lacking
     ]
@@ -158,6 +185,7 @@ def _resolve(
         transposed=family is not None and family.transposed,
         device=device,
         width=getattr(config, "hidden_size", None),
+        plain=family is not None and family.layout != "latent",
     )
 
 
@@ -229,14 +257,21 @@ def _layer_rows(
     return found
 
 
-def _select_layers(label: str, layers: Iterable[int], count: int) -> list[int]:
+def _select_layers(label: str, layers: Iterable[int], every_layer: Sequence[int], count: int) -> list[int]:
+    """Return the numbers of layers asked for; a negative one counts from the end of those with attention."""
     chosen = set()
     for layer in layers:
-        if not -count <= layer < count:
+        if not -len(every_layer) <= layer < count:
             raise UserError(
                 f"layer {layer} was asked for, but {label!r} has {count}: take 0 to {count - 1}, or -1 for the last"
             )
-        chosen.add(layer % count)
+        number = every_layer[layer] if layer < 0 else layer
+        if number not in every_layer:
+            raise UserError(
+                f"layer {layer} of {label!r} has no attention weights: those with attention are "
+                f"{some_layers(every_layer)}"
+            )
+        chosen.add(number)
     return sorted(chosen)
 
 

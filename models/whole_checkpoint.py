@@ -12,14 +12,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..probes.weight_entries import undefined_entries
 from ..text_files import is_folder
-from .checkpoint_config import PLAIN_DTYPES
+from .checkpoint_config import PLAIN_DTYPES, config_of
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
-from .tensor_source import TensorSource
+from .config_entries import refuse_foreign_width
+from .tensor_source import TensorSource, told
 from .wrapper_prefixes import key_mapping, unwrapped_names
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 # What older versions of transformers (fairseq, for `version`) stored though it is computed, and a counter of
 # torch.optim.swa_utils.AveragedModel.
@@ -36,7 +41,7 @@ _BESIDE = re.compile(
 _EXPERT = re.compile(r"(?<=\.experts\.)[^.]+(?=\.)")
 
 
-def load_whole(place: str, **options: Any) -> Any:
+def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
     """Load a causal language model and make sure that its weights are the checkpoint's.
 
     What wrappers put in front of names (`wrapper_prefixes`) is taken out. Of what a checkpoint lacks, tied weights
@@ -44,21 +49,25 @@ def load_whole(place: str, **options: Any) -> Any:
 
     Args:
         place: A directory or hub id.
+        config: Its configuration.
         options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
 
     Raises:
-        UserError: If tensors are missing, have no place, have another shape or are there twice.
+        UserError: If tensors are missing, have no place, have another shape, are there twice, or are no numbers.
     """
-    from transformers import AutoModelForCausalLM
+    model_class = class_to_load(config)
 
     def load(**more: Any) -> tuple[Any, dict[str, Any]]:
         loaded: Any
         with _report_taken(place):
-            loaded = AutoModelForCausalLM.from_pretrained(
+            loaded = model_class.from_pretrained(
                 place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
             )
         return loaded
 
+    folder = local_folder(place, options.get("revision"))
+    if folder is not None:
+        _refuse_before(folder)
     module, report = load()
     mapping = key_mapping(report["unexpected_keys"], module.state_dict())
     if mapping:
@@ -66,11 +75,34 @@ def load_whole(place: str, **options: Any) -> Any:
         module, report = load(key_mapping=mapping)
         _forget(module, mapping)
     _refuse_disagreement(place, module, report)
-    folder = local_folder(place, options.get("revision"))
+    _refuse_undefined(place, module)
     if folder is not None and not _quantised(module):
         with open_folder(folder) as source:
             _refuse_doubtful_places(module, source, mapping)
     return module
+
+
+def class_to_load(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that loads a model: with all that it sees and hears where it has no other."""
+    from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM
+    from transformers.models.auto import modeling_auto
+
+    name, remote = config.model_type, getattr(config, "auto_map", None) or {}
+    wraps = (
+        name in modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES
+        and name not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    )
+    return (
+        AutoModelForMultimodalLM if wraps and "AutoModelForCausalLM" not in remote else AutoModelForCausalLM
+    )
+
+
+def _refuse_before(folder: LocalFolder) -> None:
+    """Refuse what must not be built: weights that are unreadable, or of another width than their configuration."""
+    with open_folder(folder) as source:
+        shapes = [source.stored(name).shape for name in source.names]
+        if isinstance(source.config, dict) and not source.config.get("quantization_config"):
+            refuse_foreign_width(source.label, config_of(source), shapes)
 
 
 def local_folder(place: str, revision: str | None) -> LocalFolder | None:
@@ -113,9 +145,10 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     )
     kind = f"those of its config.json ({type(module).__name__})"
     if missing >= own:
+        called = _few(report["unexpected_keys"], 4) or "nothing"
         raise UserError(
             f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are called "
-            f"{_few(report['unexpected_keys'], 4)}; save the state dict itself, under transformers' names"
+            f"{called}; save the state dict itself, under transformers' names"
         )
     shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1
     faults = []
@@ -141,6 +174,25 @@ def _passes(name: str, module: Any, own: set[str]) -> bool:
         return True
     beside = _BESIDE.match(name)
     return beside is not None and not any(f".{beside[1]}." in f".{each}" for each in own)
+
+
+def _refuse_undefined(place: str, module: Any) -> None:
+    """Refuse weights with entries that are NaN or infinite, of which every number would be one."""
+    found: dict[str, tuple[int, int]] = {}
+    for name, tensor in module.named_parameters():
+        if tensor.dtype in PLAIN_DTYPES and not tensor.is_meta and tensor.numel():
+            undefined = undefined_entries(tensor.detach())
+            if undefined:
+                found[name] = (undefined, tensor.numel())
+    if not found:
+        return
+    name, (undefined, entries) = next(iter(found.items()))
+    others = f", and {len(found) - 1} more tensors hold such" if len(found) > 1 else ""
+    raise UserError(
+        f"{undefined} of the {entries} entries of {name} in {place!r} are NaN or infinite as "
+        f"{str(module.dtype).removeprefix('torch.')}{others}: fetch the checkpoint again, "
+        "or load it with another dtype"
+    )
 
 
 def _refuse_doubtful_places(module: Any, source: TensorSource, mapping: Mapping[str, str]) -> None:
@@ -188,7 +240,7 @@ def _few(names: Iterable[str], shown: int = 2) -> str:
     ordered = sorted(
         names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
     )
-    return ", ".join(ordered[:shown]) + (", …" if len(ordered) > shown else "")
+    return ", ".join(told(name) for name in ordered[:shown]) + (", …" if len(ordered) > shown else "")
 
 
 def _forget(module: Any, mapping: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ Query and key weights are rescaled, layer by layer, until the softmax input has 
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
 
@@ -25,28 +26,30 @@ QUERY_KEY_NORM = re.compile(
 WIDE_ROWS = 2
 
 
-def draw_weights(model: PreTrainedModel, generator: torch.Generator, vocabulary: int) -> None:
-    """Draw every parameter of a model and spread its scores, in place."""
+def draw_weights(
+    model: PreTrainedModel, generator: torch.Generator, vocabulary: int, within: str = ""
+) -> None:
+    """Draw every parameter of a model, or of the part of it at some path, and spread its scores, in place."""
     with torch.no_grad():
-        _draw_everything(model, generator)
+        _draw_everything(model.get_submodule(within), generator)
+        model.tie_weights()
         twin = eager_oracle.eager_copy(model)
         _spread_scores(twin, generator, vocabulary)
         model.load_state_dict(twin.state_dict())
 
 
-def _draw_everything(model: PreTrainedModel, generator: torch.Generator) -> None:
+def _draw_everything(model: torch.nn.Module, generator: torch.Generator) -> None:
     for module in model.modules():
         for parameter_name, parameter in module.named_parameters(recurse=False):
             noise = torch.randn(parameter.shape, generator=generator)
-            if "Norm" in type(module).__name__ and parameter_name == "weight":
+            if isinstance(module, torch.nn.Embedding):
+                parameter.copy_(noise)
+            elif "Norm" in type(module).__name__ and parameter_name == "weight":
                 parameter.copy_(_norm_centre(module) + 0.3 * noise)
             elif parameter.dim() == 1 or parameter_name.endswith("bias"):
                 parameter.copy_(0.5 * noise)
-            elif isinstance(module, torch.nn.Embedding):
-                parameter.copy_(noise)
             else:
                 parameter.copy_(noise * min(parameter.shape[-2:]) ** -0.5)
-    model.tie_weights()
 
 
 def _norm_centre(module: Any) -> float:
@@ -55,11 +58,14 @@ def _norm_centre(module: Any) -> float:
         module.weight.clone(),
         torch.linspace(-1.0, 2.0, module.weight.numel()).view(module.weight.shape),
     )
+    # Some norms of linear attention multiply by a gate besides.
+    gated = "gate" in inspect.signature(module.forward).parameters
+    inputs = (given[None], torch.ones_like(given[None])) if gated else (given[None],)
     try:
         module.weight.fill_(2.0)
-        twice = module(given[None])
+        twice = module(*inputs)
         module.weight.fill_(0.0)
-        once = module(given[None])
+        once = module(*inputs)
     finally:
         module.weight.copy_(drawn)
     bias = getattr(module, "bias", None)

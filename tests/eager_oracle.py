@@ -87,7 +87,12 @@ class Witnessed(NamedTuple):
 
 def layout_of(model: torch.nn.Module) -> Layout:
     """The hand-written layout of the model's architecture (most are laid out as Llama is)."""
-    return LAYOUTS.get(_model_type(model), _LLAMA)
+    return layout_named(_model_type(model))
+
+
+def layout_named(model_type: str) -> Layout:
+    """The hand-written layout of a model type."""
+    return LAYOUTS.get(model_type, _LLAMA)
 
 
 def add_layout(model_type: str, layout: Layout) -> None:

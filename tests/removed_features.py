@@ -147,6 +147,10 @@ def _key_bias(subject: Subject) -> None:
         attention.A.zero_()
 
 
+def _key_multiplier(subject: Subject) -> None:
+    subject.set_where_known(1.0, "key_multiplier")
+
+
 def _sinks(subject: Subject) -> None:
     for attention in subject.attentions:
         if attention.sinks is not None:
@@ -170,6 +174,7 @@ REMOVE: dict[str, Callable[[Subject], None]] = {
     "temperature": _temperature,
     "clip": _clip,
     "key_bias": _key_bias,
+    "key_multiplier": _key_multiplier,
     "sinks": _sinks,
     "gqa": _grouping,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -230,3 +231,19 @@ def test_every_public_name_is_there() -> None:
     assert all(getattr(iclprobe, name) is not None for name in iclprobe.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = iclprobe.no_such_name
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_ctrl_c_while_torch_is_imported_ends_without_a_crash() -> None:
+    code = (
+        "import os, signal, sys, importlib.abc\n"
+        "class Interrupting(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'torch._ops': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from iclprobe.cli import main\n"
+        "try: print(main(['sparsity', 'pocket']))\n"
+        "finally: print('went on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

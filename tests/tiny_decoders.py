@@ -15,15 +15,20 @@ import torch
 from decoder import VOCABULARY, Decoder
 from decoders_encoder_decoder import ENCODER_DECODERS
 from decoders_experts import EXPERTS
+from decoders_hybrid import HYBRID
 from decoders_latent import LATENT
+from decoders_multimodal import MULTIMODAL
 from decoders_own_way import OWN_WAY
 from decoders_plain import PLAIN
 from decoders_windowed import WINDOWED
 from drawn_weights import draw_weights
 from tiny_families import random_ids
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-DECODERS: dict[str, Decoder] = PLAIN | WINDOWED | EXPERTS | OWN_WAY | LATENT | ENCODER_DECODERS
+DECODERS: dict[str, Decoder] = (
+    PLAIN | WINDOWED | EXPERTS | OWN_WAY | LATENT | HYBRID | ENCODER_DECODERS | MULTIMODAL
+)
 """One tiny configuration a name, which is the model type, or begins with it and names a variant."""
 
 for _decoder in DECODERS.values():
@@ -34,7 +39,10 @@ for _decoder in DECODERS.values():
 def build(name: str) -> PreTrainedModel:
     """The tiny model of a decoder: fp32, CPU, eval mode, its default attention; shared by all tests."""
     with torch.random.fork_rng(devices=[]):
-        model = AutoModelForCausalLM.from_config(DECODERS[name].config(), dtype=torch.float32).eval()
+        config = DECODERS[name].config()
+        text_alone = config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+        model_class: Any = AutoModelForCausalLM if text_alone else AutoModelForMultimodalLM
+        model = model_class.from_config(config, dtype=torch.float32).eval()
     seed = DECODERS[name].seed
     draw_weights(model, torch.Generator().manual_seed(seed * 1009 + sum(name.encode())), VOCABULARY)
     return model

@@ -54,8 +54,8 @@ def finetuning_drift(
 
 
 def _weights(model: LanguageModel, matrices: Sequence[Matrix]) -> dict[tuple[int, Matrix], Tensor]:
-    """Return copies of the attention projections in main memory."""
+    """Return the attention projections in main memory."""
     return {
-        (projection.layer, projection.matrix): projection.weight.detach().to("cpu", copy=True)
+        (projection.layer, projection.matrix): projection.weight.detach().to("cpu")
         for projection in attention_projections(model.module, matrices=tuple(matrices))
     }

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ...settings import BatchSize, Positive, Seed, Settings
+from ..public_settings import without_secrets
 
 NO_DEMONSTRATIONS = (
     "the construction divides by the number of demonstrations, so it needs at least one: give 1 or more"
@@ -87,6 +88,10 @@ class ConstructionConfig(Settings):
     seed: Seed = 0
     model: str | None = "pocket"
     revision: str | None = None
+
+    def __repr_args__(self) -> Any:
+        """Show no secret of an address."""
+        return [(name, without_secrets(value)) for name, value in super().__repr_args__()]
 
     @field_validator("demonstrations")
     @classmethod

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...addresses import public
 from ...models.weights import attention_projections
 from ...probes.constructions import von_oswald_construction
 from ...probes.function_agreement import FunctionAgreement
@@ -16,6 +17,7 @@ from ...probes.linear_attention import LinearSelfAttention, product_distances
 from ...probes.linear_estimators import best_step_size
 from ...settings import make_config
 from ..provenance import surroundings
+from ..public_settings import without_secrets
 from ..run_directory import run_directory
 from .config import ConstructionConfig
 from .files import write_construction
@@ -181,7 +183,7 @@ def _study(config: ConstructionConfig, say: Callable[[str], None]) -> Constructi
     tasks = evaluation_tasks(config, "evaluation")
     trained, training = train_layer(config, construction, tasks, say)
     return ConstructionStudy(
-        config=config,
+        config=without_secrets(config),
         step_size=step_size,
         construction=construction,
         trained=trained,
@@ -201,4 +203,6 @@ def _pretrained(config: ConstructionConfig) -> PretrainedCurves | None:
     if config.model is None:
         return None
     read = attention_projections(config.model, revision=config.revision)
-    return pretrained_curves(((projection.matrix, projection.weight) for projection in read), config.model)
+    return pretrained_curves(
+        ((projection.matrix, projection.weight) for projection in read), public(config.model)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from ...errors import UserError, shown
+from ...unfinished import remove_leftovers, require_on_disk
 from ..plain_values import plain
+from ..public_settings import without_secrets
 from ..run_directory import is_complete
 from .catalogue import CLAIMS
 from .claims import save_claims, study_claims
@@ -119,6 +122,7 @@ def reproduce_all(
     """
     require_scale(scale)
     say = say or (lambda line: None)
+    require_on_disk(out)
     target = Path(out)
     if target.exists() and not target.is_dir():
         raise UserError(f"{shown(target)} is a file: choose another --out")
@@ -141,12 +145,14 @@ def reproduce_all(
     used = needed if judged else {key: needed[key] for key in todo}
     requests = [request for parts in used.values() for _, request in parts.values()]
     requests.sort(key=lambda request: _LENGTHS.get(request.kind, 9))
-    for request_key, error in run.library.run_all(requests, count):
-        if error is not None:
-            run.failures[request_key] = str(error)
-        for key in list(todo):
-            if run.is_ready(needed[key]):
-                run.write(todo.pop(key), needed[key])
+    # Closed at once on Ctrl-C, or its processes would go on until the traceback is forgotten.
+    with closing(run.library.run_all(requests, count)) as studies:
+        for request_key, error in studies:
+            if error is not None:
+                run.failures[request_key] = str(error)
+            for key in list(todo):
+                if run.is_ready(needed[key]):
+                    run.write(todo.pop(key), needed[key])
     for key in list(todo):
         run.write(todo.pop(key), needed[key])
     rows = [run.rows.get(key) or run.kept_row(experiment) for key, experiment in wanted.items()]
@@ -180,6 +186,8 @@ class _Run:
     def keeps(self, key: str, config: Mapping[str, Any]) -> bool:
         """Return whether a folder is complete and stays; one that was run with other settings is refused."""
         folder = self.target / key
+        # Now, and not when a folder that is complete is replaced some day.
+        remove_leftovers(folder)
         if self.overwrite or not is_complete(folder):
             return False
         if not _is_written(folder, config):
@@ -228,8 +236,8 @@ class _Run:
         return Reproduction(
             experiment,
             self.scale,
-            self.overrides,
-            {label: resolved for label, (resolved, _) in parts.items()},
+            without_secrets(self.overrides),
+            {label: without_secrets(resolved) for label, (resolved, _) in parts.items()},
             {label: self.library.get(request) for label, (_, request) in parts.items()},
             0.0,
         )

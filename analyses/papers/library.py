@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copyreg
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from types import MappingProxyType
 from typing import Any
-
-import torch
 
 from ...errors import UserError
 from .declaration import Kind
 from .kinds import run_study, study_key
+from .worker import begin_worker, deaf_to_interrupts
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,9 @@ class StudyLibrary:
             self.studies[key] = run_study(request.kind, request.settings)
         return self.studies[key]
 
-    def run_all(self, requests: Sequence[Request], workers: int) -> Iterator[tuple[str, Exception | None]]:
+    def run_all(
+        self, requests: Sequence[Request], workers: int
+    ) -> Generator[tuple[str, Exception | None], None, None]:
         """Run every study that is not there yet, and tell of each when it is.
 
         Args:
@@ -66,23 +66,36 @@ class StudyLibrary:
                 yield key, self._keep(key, lambda request=request: run_study(request.kind, request.settings))
             return
         threads = max(1, available_cores() // workers)
-        with ProcessPoolExecutor(
+        spawn = get_context("spawn")
+        watched, held = spawn.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(
             max_workers=min(workers, len(missing)),
-            mp_context=get_context("spawn"),
-            initializer=_begin_worker,
-            initargs=(threads,),
-        ) as pool:
-            futures: dict[Future[Any], str] = {
-                pool.submit(_run_in_worker, request.kind, dict(request.settings)): key
-                for key, request in missing.items()
-            }
-            try:
-                for future in as_completed(futures):
-                    key = futures[future]
-                    yield key, self._keep(key, lambda future=future: _unwrap(future.result()))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            mp_context=spawn,
+            initializer=begin_worker,
+            initargs=(watched, threads),
+        )
+        try:
+            with deaf_to_interrupts():
+                futures: dict[Future[Any], str] = {
+                    pool.submit(_run_in_worker, request.kind, dict(request.settings)): key
+                    for key, request in missing.items()
+                }
+            for future in as_completed(futures):
+                key = futures[future]
+                yield key, self._keep(key, lambda future=future: _unwrap(future.result()))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
+                "fewer processes (--workers)"
+            ) from error
+        except BaseException:
+            # Ctrl-C, or an error: nobody waits for what is still running, which ends here.
+            held.close()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+            held.close()
+            watched.close()
 
     def _keep(self, key: str, result: Callable[[], Any]) -> Exception | None:
         try:
@@ -110,19 +123,3 @@ def _unwrap(outcome: tuple[Any, str | None]) -> Any:
     if reason is not None:
         raise UserError(reason)
     return study
-
-
-def _pickled_mapping(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return _read_only, (dict(mapping),)
-
-
-def _read_only(values: dict[Any, Any]) -> Mapping[Any, Any]:
-    return MappingProxyType(values)
-
-
-def _begin_worker(threads: int) -> None:
-    # Results hold read-only mappings, which pickle does not know by itself.
-    copyreg.pickle(MappingProxyType, _pickled_mapping)
-    torch.set_num_threads(threads)
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from ...errors import UserError, shown
 from ...text_files import Unreadable
 from ...yaml_text import parse_yaml
+from ..public_settings import without_secrets
 
 
 def read_overrides(texts: Sequence[str]) -> dict[str, Any]:
@@ -44,12 +45,12 @@ def read_overrides(texts: Sequence[str]) -> dict[str, Any]:
 
 
 def plain_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings as JSON and YAML can hold them.
+    """Return settings as JSON and YAML can hold them, without the secrets in their addresses.
 
     Args:
         overrides: Settings, which may hold checkpoints or recipes.
     """
-    return TypeAdapter(dict[str, Any]).dump_python(dict(overrides), mode="json")
+    return TypeAdapter(dict[str, Any]).dump_python(dict(without_secrets(overrides)), mode="json")
 
 
 def _number(text: str) -> Any:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from ...errors import UserError, shown
 from ..plain_values import plain
 from ..provenance import surroundings
+from ..public_settings import without_secrets
 from ..run_directory import run_directory
 from ..study_files import write_study
 from .catalogue import find_experiments
@@ -210,7 +211,7 @@ def resolved_config(
         kind=experiment.kind,
         overrides=plain_overrides(overrides),
         parts={
-            label: plain(configuration(experiment.kind, part.settings).model_dump())
+            label: plain(without_secrets(configuration(experiment.kind, part.settings)).model_dump())
             for label, part in resolved.items()
         },
     )
@@ -276,8 +277,8 @@ def reproduce(
     result = Reproduction(
         experiment,
         scale,
-        dict(overrides or {}),
-        {label: resolved for label, (resolved, _) in wanted.items()},
+        without_secrets(dict(overrides or {})),
+        {label: without_secrets(resolved) for label, (resolved, _) in wanted.items()},
         {label: library.get(request) for label, (_, request) in wanted.items()},
         time.perf_counter() - start,
     )

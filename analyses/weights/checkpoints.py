@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...addresses import public
 from ...errors import UserError, shown
 from ...text_files import exists
 from .step_names import before_step, folder_of, is_final, natural_key, short_name, stages_of, step_of
@@ -31,12 +32,17 @@ class Checkpoint:
         """A short name for tables and figures."""
         if self.step is not None:
             return str(self.step)
-        return self.revision or short_name(self.model)
+        return self.revision or short_name(public(self.model))
 
     @property
     def place(self) -> str:
         """The whole name, for messages."""
-        return self.model if self.revision is None else f"{self.model}@{self.revision}"
+        model = public(self.model)
+        return model if self.revision is None else f"{model}@{self.revision}"
+
+    def __repr__(self) -> str:
+        """Return the place without the secrets of an address."""
+        return f"Checkpoint({public(self.model)!r}, revision={self.revision!r}, step={self.step!r})"
 
 
 def checkpoints_at(places: Sequence[str]) -> tuple[Checkpoint, ...]:
@@ -112,8 +118,9 @@ def _checkpoint(place: str) -> Checkpoint:
     from ...models.pocket import POCKET_MODELS
 
     model, at, revision = place.rpartition("@")
-    if not at or exists(place):
-        return Checkpoint(place, None, step_of(place))
+    # What stands before the @ of an address is a password.
+    if not at or "://" in place or exists(place):
+        return Checkpoint(place, None, step_of(public(place)))
     if model in POCKET_MODELS and revision.isdecimal() and len(revision) <= 15:
         return Checkpoint(model, revision, int(revision))
     step = step_of(revision)
@@ -123,7 +130,7 @@ def _checkpoint(place: str) -> Checkpoint:
 def _name(checkpoint: Checkpoint) -> str:
     """Return the name that tells a checkpoint's step, if one does."""
     if checkpoint.revision is None:
-        return checkpoint.model
+        return public(checkpoint.model)
     told_by_model = step_of(checkpoint.revision) is None and step_of(checkpoint.model) is not None
     return checkpoint.model if told_by_model else checkpoint.revision
 
@@ -142,4 +149,4 @@ def _is_one_run(made: Sequence[Checkpoint]) -> bool:
 
 
 def _place(checkpoint: Checkpoint) -> str:
-    return folder_of(checkpoint.model) if checkpoint.revision is None else checkpoint.model
+    return folder_of(public(checkpoint.model)) if checkpoint.revision is None else checkpoint.model

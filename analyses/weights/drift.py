@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...settings import make_config
 from ..provenance import surroundings
+from ..public_settings import without_secrets
 from ..run_directory import run_directory
 from ..study_files import write_study
 from .checkpoints import Checkpoint, checkpoints_at
@@ -199,14 +200,14 @@ def drift(
             )
         )
         provenance = surroundings(settings.device, time.perf_counter() - start)
-        result = DriftStudy(settings, rows, pairwise, accuracies, provenance)
+        result = DriftStudy(without_secrets(settings), rows, pairwise, accuracies, provenance)
         if folder is not None:
             frames = {"drift": result.to_pandas()}
             if accuracies:
                 frames["accuracy"] = result.accuracies_to_pandas()
             write_study(
                 folder,
-                config=settings,
+                config=result.config,
                 results=result.results(),
                 table=result.table(),
                 frames=frames,

@@ -9,6 +9,7 @@ from pydantic import Field
 from ...errors import UserError, shown
 from ...models.weights import Matrix
 from ...settings import Layer, Settings
+from ..public_settings import without_secrets
 
 
 class WeightsConfig(Settings):
@@ -31,6 +32,10 @@ class WeightsConfig(Settings):
     endpoint: str | None = None
     device: str = "cpu"
     allow_undefined: bool = False
+
+    def __repr_args__(self) -> Any:
+        """Show no secret of an address."""
+        return [(name, without_secrets(value)) for name, value in super().__repr_args__()]
 
     @property
     def reading(self) -> dict[str, Any]:

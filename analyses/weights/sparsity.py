@@ -17,6 +17,7 @@ from ...models.weights import AttentionProjection, Matrix, attention_projections
 from ...probes import THRESHOLDS, WeightStatistics, weight_statistics
 from ...settings import Positive, make_config
 from ..provenance import surroundings
+from ..public_settings import without_secrets
 from ..run_directory import run_directory
 from ..study_files import write_study
 from ..worker_threads import work_through
@@ -243,14 +244,15 @@ def sparsity(
         )
         rows = tuple(row for row, _ in measured)
         width = max((width for _, width in measured), default=0)
-        result = Sparsity(settings, rows, width, surroundings(settings.device, time.perf_counter() - start))
+        kept = without_secrets(settings)
+        result = Sparsity(kept, rows, width, surroundings(settings.device, time.perf_counter() - start))
         if folder is not None:
             figures = {"thresholds": result.plot(), "layers": result.plot_layers()}
             if all(row.statistics.head_below is not None for row in rows):
                 figures["heads"] = result.plot_heads()
             write_study(
                 folder,
-                config=settings,
+                config=kept,
                 results=result.results(),
                 table=result.table(),
                 frames={"layers": result.to_pandas(), "heads": result.heads_to_pandas()},

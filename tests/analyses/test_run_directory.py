@@ -17,7 +17,6 @@ from iclprobe.analyses.run_directory import (
     free_run_name,
     is_complete,
     run_directory,
-    unfinished_folders,
     write_manifest,
 )
 from iclprobe.errors import UserError
@@ -175,15 +174,6 @@ def test_a_refused_permission_inside_the_run_directory_is_one_sentence(tmp_path:
         raise PermissionError(errno.EACCES, "no", str(folder / "a.csv"))
     with pytest.raises(PermissionError), run_directory(tmp_path / "one"):
         raise PermissionError(errno.EACCES, "no", "/somewhere/else")
-
-
-def test_what_a_killed_run_left_is_found_and_not_in_the_way(tmp_path: Path) -> None:
-    stale = tmp_path / ".one.unfinished-abc"
-    stale.mkdir()
-    assert unfinished_folders(tmp_path / "one") == (stale,)
-    finished(tmp_path / "one")
-    assert stale.exists()
-    assert unfinished_folders(tmp_path / "absent" / "one") == ()
 
 
 def test_the_default_name_says_what_was_run_and_is_free(tmp_path: Path) -> None:

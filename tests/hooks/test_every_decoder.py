@@ -15,7 +15,10 @@ from expected_rows import EXACT, SITES, Expected, errors, expected_of
 from removed_features import without
 from tiny_decoders import DECODERS
 from tiny_families import FAMILIES
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+)
 
 import iclprobe.hooks.rows
 import iclprobe.hooks.tap
@@ -106,7 +109,7 @@ def test_at_least_ninety_types_with_sixty_attention_classes_are_tested() -> None
     """Counted over every model whose capture is compared with the oracle, here and in `test_captured_rows`."""
     decoders, families = list(DECODERS.values()), [FAMILIES[name]() for name in FAMILIES]
     types = {decoder.model_type for decoder in decoders} | {config.model_type for config in families}
-    assert types <= set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
+    assert types <= {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, *MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES}
     models = [tiny_decoders.build(name) for name in DECODERS]
     models += [tiny_families.build(name) for name in FAMILIES]
     classes = {

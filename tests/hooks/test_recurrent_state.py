@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from transformers.cache_utils import DYNAMIC_LAYER_TYPE_MAPPING, DynamicLayer, D
 import iclprobe
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.hooks.prefix import can_fork, encode_prefix
-from iclprobe.models import families
 from iclprobe.models.loading import load_model
 from iclprobe.tasks.prompts import PromptSet
 
@@ -44,9 +42,8 @@ _SIZES: dict[str, Any] = {
 
 
 @pytest.fixture
-def model() -> Iterator[Any]:
-    """A Falcon-H1, whose layers have attention and a state-space mixer side by side, registered as users do."""
-    iclprobe.register_family(iclprobe.Family("falcon_h1", mlp_output="feed_forward.down_proj"))
+def model() -> Any:
+    """A Falcon-H1, whose layers have attention and a state-space mixer side by side."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = FalconH1ForCausalLM(FalconH1Config(**_SIZES)).eval()
@@ -54,8 +51,7 @@ def model() -> Iterator[Any]:
         for parameter in module.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8)
-    yield module
-    del families._FAMILIES["falcon_h1"]
+    return module
 
 
 def logprobs(model: Any, text: tuple[int, ...]) -> torch.Tensor:

@@ -21,7 +21,7 @@ from iclprobe.hooks.rows import Rows
 from iclprobe.hooks.self_check import Check, SelfCheck, self_check
 from iclprobe.models.loading import load_model
 
-FIRED, SAME_LOGITS, ATTENTION, BATCHES, PREFIX = range(5)
+FIRED, SAME_LOGITS, ATTENTION, BATCHES, PREFIX, OUTPUT, ROWS = range(7)
 
 
 def held(model: Any) -> list[bool]:
@@ -75,7 +75,7 @@ def test_a_distant_window_is_exceeded_by_two_prompts_of_their_own(monkeypatch: p
         return original(None, wanted, keys, None, device)
 
     monkeypatch.setattr(iclprobe.hooks.rows, "visible_keys", causal)
-    assert held(model) == [True, True, True, True, True, False]
+    assert held(model) == [True] * 7 + [False]
 
 
 @pytest.mark.real
@@ -166,7 +166,7 @@ def test_a_prefix_that_is_not_the_demonstrations_is_noticed(monkeypatch: pytest.
     monkeypatch.setattr(
         iclprobe.hooks.prompt_run, "encode_prefix", lambda model, ids: original(model, ids[::-1])
     )
-    assert held(tiny_families.build("gpt2")) == [True, True, True, True, False]
+    assert held(tiny_families.build("gpt2")) == [True] * 4 + [False, True, True]
 
 
 def test_a_layer_that_does_not_run_is_said_and_nothing_else_is_claimed() -> None:

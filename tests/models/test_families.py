@@ -159,9 +159,13 @@ def test_rows_of_small_layouts_by_hand() -> None:
 def test_an_unknown_family_is_named_with_the_way_out(own_table: None) -> None:
     model: Any = tiny_families.fresh("llama")
     model.config.model_type = "ours"
-    with pytest.raises(UserError, match=r"'ours' has no row .*register_family"):
+    for layer in model.model.layers:
+        layer.self_attn.back_into_the_stream = layer.self_attn.o_proj
+        del layer.self_attn.o_proj
+    with pytest.raises(UserError, match=r"'ours' has no row .*holds no output projection.*register_family"):
         load_model(model)
-    register_family(replace(resolve_family(tiny_families.build("llama").config), name="ours"))
+    row = resolve_family(tiny_families.build("llama").config)
+    register_family(replace(row, name="ours", output_projection="back_into_the_stream"))
     assert "ours" in family_names()
     assert load_model(model).family.name == "ours"
     assert load_model(model).n_layers == 3

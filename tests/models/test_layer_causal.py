@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tiny_decoders
 import tiny_families
 import torch
 from model_snapshot import assert_as_it_was, fresh, same_bits, sequences, snapshot
@@ -156,12 +157,11 @@ def test_the_final_loss_is_the_first_loss_of_the_trained_model():
 
 
 def test_what_lies_outside_the_layers_is_refused():
+    model = load_model(fresh("llama"))
     with pytest.raises(
-        UserError, match="layer-causal finetuning trains decoder layers, and parameters 'all'"
+        UserError, match=r"layer-causal finetuning trains decoder layers, and parameters 'all' .*embed_tokens"
     ):
-        finetune(
-            load_model(fresh("llama")), sequences(2), _recipe(parameters="all"), learning_rate=RATE, seed=0
-        )
+        finetune(model, sequences(2), _recipe(parameters="all"), learning_rate=RATE, seed=0)
 
 
 def test_every_gradient_that_is_observed_is_of_the_layers_own_loss():
@@ -219,3 +219,49 @@ def test_what_is_observed_in_half_precision_has_the_size_it_has_in_full():
     assert half.keys() == full.keys()
     for name, gradient in full.items():
         assert float(half[name].float().norm()) == pytest.approx(float(gradient.norm()), rel=0.05), name
+
+
+def test_fp16_gradients_that_overflow_with_one_loss_scale_are_those_of_fp32_with_the_next():
+    seen: dict[torch.dtype, dict[str, torch.Tensor]] = {}
+    for dtype in (torch.float32, torch.float16):
+        model = load_model(fresh("llama", dtype))
+        with torch.no_grad():
+            model.module.get_parameter("model.norm.weight").mul_(64)
+            model.module.get_parameter("lm_head.weight").mul_(8)
+        gradients = seen.setdefault(dtype, {})
+        finetune(
+            model,
+            sequences(1),
+            _recipe(loss_tokens="label"),
+            learning_rate=1e-6,
+            seed=0,
+            observe=lambda step, observed, tokens, into=gradients: into.update(observed),
+        )
+    full, half = (seen[dtype] for dtype in (torch.float32, torch.float16))
+    assert len(full) == len(half) == 6
+    # Of every layer's matrices at least this one does not fit into fp16 when it is scaled by 256.
+    for layer in range(3):
+        largest = float(full[f"model.layers.{layer}.self_attn.v_proj.weight"].abs().max())
+        assert 256 * largest > torch.finfo(torch.float16).max > 16 * largest
+    for name, gradient in full.items():
+        torch.testing.assert_close(
+            half[name].float(), gradient, rtol=0.05, atol=0.05 * float(gradient.abs().max())
+        )
+
+
+def test_parameters_that_a_layer_does_not_use_have_no_gradient():
+    """Ernie's experts are chosen by a bias that no gradient reaches."""
+    unused = "model.layers.1.mlp.gate.moe_statics.e_score_correction_bias"
+    for method in ("layer_causal", "joint"):
+        seen: dict[str, torch.Tensor] = {}
+        finetune(
+            load_model(tiny_decoders.fresh("ernie4_5_moe")),
+            sequences(1),
+            _recipe() if method == "layer_causal" else Recipe(parameters="attn_kv", optimizer="gd"),
+            learning_rate=1e-3,
+            seed=0,
+            watch="layers",
+            observe=lambda step, gradients, tokens, into=seen: into.update(gradients),
+        )
+        assert not seen[unused].any(), method
+        assert seen["model.layers.1.self_attn.q_proj.weight"].any(), method

@@ -243,3 +243,16 @@ def test_a_file_that_the_configuration_names_is_the_one_that_is_read(
     assert torch.equal(load_model(folder).module.state_dict()[name], half[name])
     (first, *_) = iclprobe.attention_projections(folder)
     assert torch.equal(first.weight, half[name])
+
+
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "./missing", "no/such/place", "a" * 200])
+def test_no_words_about_repositories_reach_who_mistyped_a_directory(name: str, checkpoint: Path) -> None:
+    for load in (
+        lambda: load_model(name),
+        lambda: load_model(checkpoint, tokenizer=name),
+        lambda: load_model(checkpoint, adapter=name),
+        lambda: iclprobe.sparsity(name),
+    ):
+        with pytest.raises(UserError) as caught:
+            load()
+        assert "Repo id" not in str(caught.value) and "repo_type" not in str(caught.value)

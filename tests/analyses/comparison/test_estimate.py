@@ -13,13 +13,16 @@ from model_snapshot import sequences
 from shared_material import real_model, shared
 
 from iclprobe.analyses.cell import prepare_cell
+from iclprobe.analyses.comparison import estimate, pace
 from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons
 from iclprobe.analyses.comparison.pace import Pace, measure_pace
 from iclprobe.analyses.configuration import CompareConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.models.finetuning_memory import delta_bytes, finetuning_bytes
 from iclprobe.models.loading import LanguageModel, load_model
+from iclprobe.models.parameters import count_parameters, select_parameters
 from iclprobe.models.recipe import Recipe, load_recipe, preset
+from iclprobe.models.token_loss import loss_token_count
 
 
 def model(dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -75,10 +78,10 @@ def test_the_search_is_told_where_there_is_one() -> None:
 
 
 def test_the_line_says_what_takes_most() -> None:
-    estimate = Estimate(10**9, 10**8, 2 * 10**8, 3 * 10**9, 20.0, 0.0, 1)
-    assert estimate.describe() == ("estimate: 4.10 GB (1.00 model, 0.10 kept, 3.00 finetuning), about 20 s")
-    assert "0.20 work" in replace(estimate, finetuning_bytes=0).describe()
-    several = replace(estimate, draws=3, search_seconds=10.0).describe()
+    said = Estimate(10**9, 10**8, 2 * 10**8, 3 * 10**9, 20.0, 0.0, 1)
+    assert said.describe() == ("estimate: 4.10 GB (1.00 model, 0.10 kept, 3.00 finetuning), about 20 s")
+    assert "0.20 work" in replace(said, finetuning_bytes=0).describe()
+    several = replace(said, draws=3, search_seconds=10.0).describe()
     assert several.endswith("about 30 s a draw, 10 s of them to choose a learning rate")
 
 
@@ -94,6 +97,58 @@ def test_a_pace_adds_up() -> None:
     measured = measure_pace(model())
     assert min(measured.forward, measured.token, measured.logits) >= 0
     assert measured.seconds(1, 1, 1) > 0
+
+
+def test_a_pace_is_what_timed_forwards_have_in_common(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = Pace(0.5, 0.01, 0.02)
+
+    def timed(_: LanguageModel, shape: tuple[int, int], kept: int) -> float:
+        return truth.seconds(1, shape[0] * shape[1], shape[0] * kept)
+
+    monkeypatch.setattr(pace, "_timed", timed)
+    measured = measure_pace(model())
+    # One position of each row has logits in the short forwards: their time counts among that of the tokens.
+    assert measured.logits == pytest.approx(truth.logits)
+    for forwards, tokens, logits in ((1, 16, 1), (1, 128, 4), (1, 128, 128)):
+        assert measured.seconds(forwards, tokens, logits) == pytest.approx(
+            truth.seconds(forwards, tokens, logits), rel=0.1
+        )
+
+
+@pytest.mark.parametrize("unit", [Pace(1, 0, 0), Pace(0, 1, 0), Pace(0, 0, 1)], ids=str)
+def test_the_seconds_are_those_of_the_forwards_that_are_made(
+    unit: Pace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One epoch of demonstrations one by one, its loss before and after, and three settings of eight queries."""
+    monkeypatch.setattr(estimate, "measure_pace", lambda _: unit)
+    recipe = load_recipe({"preset": "dai", "epochs": 1, "batch_size": 1})
+    config = CompareConfig(limit=8, learning_rate=0.1, batch_size=4, recipe=recipe.model_dump())
+    subject = load_subject(config, None, None)
+    prompts = prepare_cell(config, subject.model, subject.task, 0).prompts
+    queries = [len(ids) for ids in prompts.zero_shot.query_ids]
+    shown = [len(sequence.ids) for sequence in prompts.training]
+    answered = [loss_token_count(sequence, recipe.loss_tokens) for sequence in prompts.training]
+    forwards = unit.seconds(2, sum(queries), 8 * 4)
+    prefix = unit.seconds(1, len(prompts.icl.prefix_ids), 1)
+    step = unit.seconds(len(shown), sum(shown), sum(answered))
+    padded = len(shown) * max(shown)
+    ends = 2 * unit.seconds(1, padded, padded / sum(shown) * sum(answered))
+    trained = count_parameters(
+        subject.model, select_parameters(subject.model, recipe.parameters, recipe.include_bias)
+    )
+    updates = len(shown) * trained * 2e-9
+    said = planned(config).seconds
+    assert said == pytest.approx(3 * 1.2 * forwards + prefix + 3 * step + ends + updates)
+
+
+def test_the_work_is_that_of_the_largest_comparison() -> None:
+    """Of two numbers of shots the larger is counted, whichever stands first."""
+    few, many = (CompareConfig(limit=8, learning_rate=0.1, shots=shots, batch_size=8) for shots in (1, 4))
+    subject = load_subject(few, None, None)
+    cells = [(prepare_cell(config, subject.model, subject.task, 0), [config]) for config in (few, many)]
+    both = [estimate_comparisons(subject.model, order) for order in (cells, cells[::-1])]
+    alone = estimate_comparisons(subject.model, cells[1:])
+    assert both[0].working_bytes == both[1].working_bytes == alone.working_bytes
 
 
 @pytest.mark.real

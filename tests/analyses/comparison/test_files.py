@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from made_draws import made_draw
@@ -58,6 +59,14 @@ def test_every_file_is_written_and_the_manifest_lists_the_others(tmp_path: Path)
     with (tmp_path / "examples.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["text"] for row in rows] == list(draw.queries)
+    for name, frame in (("layers", layers_frame([draw], INTERVALS)), ("heads", heads_frame([draw]))):
+        assert list(pd.read_csv(tmp_path / f"{name}.csv").columns) == list(frame.columns)
+
+
+def test_the_configuration_is_written_as_people_write_it(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"label_words": ("schlecht", "größer")})
+    write_comparison(tmp_path, config, [made_draw(n=4)], {"captures": {}})
+    assert "größer" in (tmp_path / "config.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

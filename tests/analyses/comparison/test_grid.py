@@ -130,6 +130,20 @@ def test_the_figure_has_a_line_for_each_recipe(grid: ComparisonGrid) -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4"]
 
 
+def test_the_figure_names_the_last_part_of_the_model_and_the_task_in_memory(
+    grid: ComparisonGrid, model: LanguageModel, records: Path
+) -> None:
+    options = settings(records)
+    of_task = ("template", "label_words", "data", "separator")
+    task = iclprobe.load_task(options.pop("task"), **{name: options.pop(name) for name in of_task})
+    made = iclprobe.compare_grid(model=model, task=task, shots=(2,), recipes=("dai",), **options)
+    assert made.config.task == "tone"
+    at = ComparisonGrid(
+        made.config.model_copy(update={"model": "owner/of/it/"}), made.comparisons, made.provenance
+    )
+    assert at.plot(["SimAOU"]).get_suptitle() == "it on tone"
+
+
 def test_the_run_directory_holds_every_comparison_and_runs_again(
     grid: ComparisonGrid, checkpoint: Path, records: Path, tmp_path: Path
 ) -> None:

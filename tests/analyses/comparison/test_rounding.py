@@ -18,6 +18,7 @@ from iclprobe.analyses.configuration import CompareConfig
 from iclprobe.hooks.captured import Capture
 from iclprobe.models.loading import LanguageModel
 from iclprobe.probes import sim_am, sim_aou
+from iclprobe.probes.rounding import Floors
 from iclprobe.tasks.prompt_set import PromptSet
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -131,6 +132,8 @@ def test_finetuning_moves_no_token_so_its_floor_does_not_grow_with_the_prefix() 
     _, _, near = two_settings(model, 32, queries(tiny_families.VOCABULARY))
     _, _, far = two_settings(model, 1_000, queries(tiny_families.VOCABULARY))
     assert near.outputs.ft == far.outputs.ft < near.outputs.icl < far.outputs.icl
+    longest = max(map(len, queries(tiny_families.VOCABULARY)))
+    assert near.outputs == Floors.of(torch.float32, 32 + longest)
     zero_shot, _, same = two_settings(model, 0, queries(tiny_families.VOCABULARY))
     assert same.outputs.icl == same.outputs.ft == near.outputs.ft
     assert zero_shot.manifest["dtype"] == "float32"
@@ -157,6 +160,19 @@ def test_what_repeating_the_run_changes_is_the_floor_where_it_is_more() -> None:
     assert floors.outputs.icl.tolist() == pytest.approx([alone.outputs.icl, 9.0, alone.outputs.icl])
     assert floors.scores.icl[:, 2].tolist() == [9.0] * 3
     assert torch.equal(floors.scores.icl[:, :2], alone.scores.icl[:, :2])
+
+
+def test_the_run_is_repeated_on_the_first_queries_though_others_are_longer() -> None:
+    model = long_context("llama", torch.bfloat16)
+    asked = queries(tiny_families.VOCABULARY, count=32)
+    alone, among = (
+        repeat_zero_shot(CompareConfig(), model, PromptSet((), these), capture)
+        for these in (asked, (*asked, tuple(range(5, 60))))
+        for capture in [iclprobe.capture(model, PromptSet((), these), PLAN, batch_size=1)]
+    )
+    assert alone is not None and among is not None
+    # Both ran one by one: repeating changes nothing, however wide the longest query makes the scores.
+    assert not alone.scores.any() and not among.scores.any() and not among.outputs.any()
 
 
 def test_a_comparison_leaves_layer_0_out_and_says_so() -> None:

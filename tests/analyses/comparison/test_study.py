@@ -185,6 +185,21 @@ def test_evaluations_along_the_way_end_with_what_the_finetuned_setting_answers(
     assert shorter.finetuned.evaluations[-1].gold_logprob == pytest.approx(first.gold_logprob, abs=1e-5)
 
 
+def test_a_chosen_rate_is_evaluated_along_the_way_as_a_given_one_is(checkpoint: Path, records: Path) -> None:
+    recipe = {"preset": "dai", "epochs": 2, "evaluation_epochs": 1}
+    searched = run(checkpoint, records, recipe=recipe, learning_rate="auto", held_out=2).draws[0].finetuned
+    assert searched.choice is not None and searched.finetuning is not None
+    given = run(checkpoint, records, recipe=recipe, learning_rate=searched.finetuning.learning_rate)
+    assert len(searched.evaluations) == 2
+    assert searched.evaluations == given.draws[0].finetuned.evaluations
+
+
+def test_the_provenance_says_how_captures_were_made(checkpoint: Path, records: Path) -> None:
+    captures = run(checkpoint, records).provenance["captures"]
+    assert captures["score_space"] == iclprobe.CompareConfig().plan.score_space
+    assert captures["dtype"] == "float32"
+
+
 def test_batches_change_nothing(checkpoint: Path, records: Path) -> None:
     one, five = (run(checkpoint, records, batch_size=size) for size in (1, 5))
     assert torch.allclose(one.draws[0].sim_aou.values, five.draws[0].sim_aou.values, atol=1e-3)

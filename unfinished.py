@@ -1,0 +1,210 @@
+"""Places for what is not finished yet: beside what it will be, and gone when its run is over, however it ended.
+
+A run writes into a hidden place beside its target, and holds the lock of a small file beside that, which the system
+lets go of when the process ends, a killed one included. So the next run of the same target knows which places nobody
+writes into any more. Locks do not reach every other machine, so places of another machine are told and left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+from uuid import uuid4
+
+from .addresses import is_address
+from .errors import UserError
+
+_MAKER = "iclprobe"
+_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
+# Behind what the lock's file says: Windows lets nobody read a locked byte.
+_LOCKED_BYTE = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Leftover:
+    """What a run left beside its target.
+
+    Attributes:
+        place: What it wrote into.
+        lock: The lock's file.
+        process: The process that made it.
+        machine: Where that ran.
+    """
+
+    place: Path
+    lock: Path
+    process: int
+    machine: str
+
+
+def require_on_disk(path: str | Path) -> None:
+    """Refuse an address where a place on a disk is meant; a folder of that name would tell its password.
+
+    Raises:
+        UserError: If it is one.
+    """
+    if is_address(path):
+        raise UserError(
+            f"{str(path)!r} is an address, and results are written on this machine: choose a folder or file (--out)"
+        )
+
+
+@contextmanager
+def unfinished_place(target: Path) -> Iterator[Path]:
+    """Give a path beside a target to write into, a folder or a file; whatever is there at the end is removed.
+
+    What killed runs of the same target left is told in a warning and removed first. A target that was being replaced
+    when its run was killed is put back.
+
+    Args:
+        target: What is to be there in the end: the caller renames the path to it.
+
+    Yields:
+        A path where nothing is yet.
+
+    Raises:
+        UserError: If the target is an address.
+    """
+    require_on_disk(target)
+    remove_leftovers(target)
+    place = target.with_name(f"{_beginning(target)}{uuid4().hex[:8]}")
+    lock = _lock_of(place)
+    try:
+        with lock.open("xb") as file:
+            # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
+            _lock(file)
+            made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
+            file.write(json.dumps(made_by).encode())
+            file.flush()
+            try:
+                yield place
+            finally:
+                _remove(place)
+                if os.name == "posix":
+                    lock.unlink(missing_ok=True)
+    finally:
+        # Windows removes no file that is open.
+        lock.unlink(missing_ok=True)
+
+
+def replaced_place(place: Path) -> Path:
+    """Return where an old target waits while what is in an unfinished place takes its name."""
+    return place.with_name(place.name.replace(".unfinished-", ".replaced-"))
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed runs left beside a target, and say so; what a run is writing now stays, unsaid.
+
+    Args:
+        target: A run directory or a file.
+    """
+    for left in _leftovers(target):
+        if left.machine != platform.node():
+            _tell_unfinished(left)
+            continue
+        try:
+            with left.lock.open("r+b") as file:
+                if _lock(file) != "ours":
+                    continue
+                if os.name == "posix":
+                    _clear(left, target)
+                    continue
+            # Windows removes no file that is open, and its lock is gone with the process that held it.
+            _clear(left, target)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # Another user's, for one.
+            _tell_unfinished(left)
+
+
+def _tell_unfinished(left: _Leftover) -> None:
+    warnings.warn(
+        f"{str(left.place)!r} was begun by process {left.process} on {left.machine!r} and is not finished: remove it "
+        "if that run is over",
+        stacklevel=3,
+    )
+
+
+def _clear(left: _Leftover, target: Path) -> None:
+    """Remove what a run left, and its lock's file last, which says whose it is."""
+    replaced = replaced_place(left.place)
+    if replaced.exists() and not target.exists():
+        replaced.rename(target)
+        warnings.warn(f"put {str(target)!r} back, which a killed run was replacing", stacklevel=3)
+    there = [path for path in (left.place, replaced) if _is_there(path)]
+    for path in there:
+        _remove(path)
+        if _is_there(path):
+            raise PermissionError(str(path))
+    left.lock.unlink(missing_ok=True)
+    if there:
+        names = " and ".join(repr(path.name) for path in there)
+        warnings.warn(f"removed {names}, which a killed run left beside {str(target)!r}", stacklevel=3)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _leftovers(target: Path) -> list[_Leftover]:
+    """Return what lies beside a target with a lock's file that says that it is ours."""
+    form = re.compile(rf"{re.escape(_beginning(target))}[0-9a-f]{{8}}\.lock")
+    try:
+        locks = sorted(path for path in target.parent.iterdir() if form.fullmatch(path.name))
+    except OSError:
+        return []
+    found = []
+    for lock in locks:
+        try:
+            said = json.loads(lock.read_bytes())
+            if said["made_by"] == _MAKER:
+                place = lock.with_name(lock.name.removesuffix(".lock"))
+                found.append(_Leftover(place, lock, int(said["process"]), str(said["machine"])))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+    return found
+
+
+def _lock(file: BinaryIO) -> Literal["ours", "held", "unknown"]:
+    """Lock a file until it is closed, and say whether somebody else holds the lock, or nobody can know."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_LOCKED_BYTE)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            file.seek(0)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return "held" if error.errno in _LOCKED else "unknown"
+    return "ours"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _lock_of(place: Path) -> Path:
+    return place.with_name(f"{place.name}.lock")
+
+
+def _beginning(target: Path) -> str:
+    return f".{target.name}.unfinished-"
