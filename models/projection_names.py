@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .families import Family
 from .tensor_source import told
 from .wrapper_prefixes import unwrapped, unwrapped_names
@@ -50,7 +50,7 @@ def names_by_family(
     ranks = {stem: _rank(stem, family.layers) for stem in found}
     if not found:
         looked = f"{family.layers[0]}.0.{family.attention}.{family.projection_names[0][0]}.weight"
-        raise _nothing_found(names, label, f"at {looked}, where the row of family {family.name!r} looks")
+        raise _nothing_found(names, label, f"at {looked} (the row of {family.name!r})")
     best = min(ranks[stem] or _WORST for stem in found)
     stems = [stem for stem in found if (ranks[stem] or _WORST) == best]
     if len(stems) > 1:
@@ -157,11 +157,11 @@ def _nothing_found(names: Sequence[str], label: str, where: str) -> UserError:
     quantised = next((name for name in names if name.endswith(_QUANTISED_ENDINGS)), None)
     if quantised is not None:
         return UserError(
-            f"{label!r} holds quantised weights (such as {quantised}): give the unquantised checkpoint"
+            f"{shown(label)} holds quantised weights (such as {told(quantised)}): give the unquantised checkpoint"
         )
     some = [name for name in names if re.search(r"att|query|qkv|q_proj", name)] or list(names)
     return UserError(
-        f"{label!r} has no attention weights {where}; its tensors are called "
-        f"{', '.join(map(told, some[:1])) or 'nothing, for it holds none'}: give a pattern such as "
-        "q=layers.{layer}.q.weight, or a row with iclprobe.register_family(...)"
+        f"{shown(label)} has no attention weights {where}; its tensors are called "
+        f"{shown(some[0])[1:-1] if some else 'nothing, for it holds none'}: give a pattern such as "
+        "q=layers.{layer}.q.weight, or register a row"
     )
