@@ -47,7 +47,8 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
     """
     require_on_disk(path)
     target = in_home(path).absolute()
-    target = target.resolve() if target.is_symlink() else target
+    with _explained(target):
+        target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)
     with ExitStack() as stack:
         with _explained(target):

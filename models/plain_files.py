@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from ..errors import UserError, shown
+from ..text_files import exists, is_folder
 
 # What libraries open by its name, in a model's folder or an adapter's.
 _ENDINGS = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".model", ".txt", ".jinja", ".tiktoken")
@@ -23,11 +24,11 @@ def refuse_other_than_files(place: Path) -> None:
     Raises:
         UserError: If there is a directory, a pipe, a device or a link to nothing.
     """
-    if place.is_dir():
+    if is_folder(place):
         for path in sorted(place.iterdir()):
             if path.name.endswith(_ENDINGS):
                 require_plain(path)
-    elif place.exists():
+    elif exists(place):
         require_plain(place)
 
 

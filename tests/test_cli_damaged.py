@@ -91,6 +91,7 @@ SMALL = {
     "construction": ["--steps", "1", "--evaluate-every", "0"],
     "reproduce": ["shen", "nothing-of-this-name"],
 }
+EVERYDAY = ("prompt", "construction")
 SETTINGS = (
     "shots: 2\nseeds: [0, 1]\nlimit: 3\n"
     "label_words: {0: bad, 1: good}\nplan: {layers: '0:1'}\nrecipe: {preset: dai}\n"
@@ -120,7 +121,10 @@ def _ends_well(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
         assert last.startswith("iclprobe") and len(last) <= 320, f"{arguments!r:.200}: {last}"
 
 
-@pytest.mark.parametrize("command", OPTIONS)
+@pytest.mark.parametrize(
+    "command",
+    [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in OPTIONS],
+)
 def test_no_option_ends_in_a_traceback(command: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option in OPTIONS[command]:
         for value in ODD:
@@ -129,7 +133,7 @@ def test_no_option_ends_in_a_traceback(command: str, here: Path, capsys: pytest.
     assert all(here / "runs" in path.parents for path in left), left
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=pytest.mark.slow) for block in (1, 2, 3))])
 def test_no_file_ends_in_a_traceback(block: int, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = ["--template", "Review: {text}\nSentiment:", "--label-words", "bad,good", "--shots", "2"]
     for seed in range(25 * block, 25 * block + 25):

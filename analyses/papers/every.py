@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from ...errors import UserError, shown
+from ...text_files import exists, is_folder
 from ...unfinished import remove_leftovers, require_on_disk
 from ..plain_values import plain
 from ..public_settings import without_secrets
@@ -124,7 +125,7 @@ def reproduce_all(
     say = say or (lambda line: None)
     require_on_disk(out)
     target = Path(out)
-    if target.exists() and not target.is_dir():
+    if exists(target) and not is_folder(target):
         raise UserError(f"{shown(target)} is a file: choose another --out")
     count = workers if workers is not None else (available_cores() if scale == "pocket" else 1)
     start = time.perf_counter()
