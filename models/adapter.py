@@ -138,7 +138,7 @@ def _refuse_keys(label: str, wrapped: Any, result: Any, stored: Iterable[str]) -
     if unexpected:
         raise UserError(
             f"{some_names(unexpected)} of adapter {label!r} fit nothing in this "
-            f"{type(wrapped.get_base_model()).__name__}: give the model that the adapter was made from"
+            f"{type(wrapped.get_base_model()).__name__}: give the model that it was made for"
         )
     missing = list(result.missing_keys)
     if wrapped.peft_config["default"].to_dict().get("bias", "none") != "none":
@@ -150,8 +150,8 @@ def _refuse_keys(label: str, wrapped: Any, result: Any, stored: Iterable[str]) -
         ]
     if missing:
         raise UserError(
-            f"adapter {label!r} lacks {some_names(missing)}, which its {CONFIG} asks for in this model: fetch the "
-            "adapter again, or give the model that it was made from"
+            f"adapter {label!r} lacks {some_names(missing)}, which its {CONFIG} asks for here: "
+            "fetch it again, or give the model that it was made for"
         )
 
 

@@ -96,7 +96,7 @@ def _sentence(
     elif folder is None:
         step = "give a local directory or a hub id"
     elif what == "tokenizer":
-        step = "upgrade tokenizers and transformers, or give another with tokenizer=… (--tokenizer DIR)"
+        step = "upgrade transformers, or give another with tokenizer=… (--tokenizer)"
     return f"cannot load {what} {place!r}{at}: {reason} ({step})"
 
 
@@ -106,8 +106,8 @@ def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
     if what == "tokenizer" and type(error) is Exception:
         # What the tokenizers library raises on a file that it cannot parse.
         known = version("tokenizers")
-        return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 100)})"
-    reason = reason_of(error)
+        return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 60)})"
+    reason = reason_of(error, 120)
     if reason.startswith("Weights only load failed"):
         return "its pickle holds more than weights"
     return reason if " " in reason else f"{type(error).__name__} {reason}"

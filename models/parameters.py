@@ -274,4 +274,4 @@ def _quantised(model: LanguageModel, reason: str) -> UserError:
 def _some_names(model: LanguageModel) -> str:
     names = list(plain_names(model.module).values())
     middle = len(names) // 2
-    return ", ".join(dict.fromkeys([*names[:2], *names[middle : middle + 3], names[-1]]))
+    return ", ".join(dict.fromkeys(name[:60] for name in (names[0], names[middle])))

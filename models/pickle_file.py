@@ -85,8 +85,8 @@ def _load(path: Path) -> Any:
     except Exception as error:
         # A damaged pickle is a damaged program: unpickling it can fail in any way.
         raise UserError(
-            f"cannot read {str(path)!r} as pickled weights ({_reason(error)}): it is damaged, truncated or holds "
-            "more than weights, so fetch it again or save its state dict with safetensors"
+            f"cannot read {str(path)!r} as pickled weights ({_reason(error)}): it is damaged or holds "
+            "more than weights: fetch it again, or save it with safetensors"
         ) from error
 
 
@@ -98,7 +98,7 @@ def _reason(error: Exception) -> str:
     # What torch advises then is to let code in it run.
     if "weights_only" in text or text.startswith("Weights only load failed"):
         return "it is no pickle of weights"
-    return reason_of(error, 100).split(". ")[0]
+    return reason_of(error, 70).split(". ")[0]
 
 
 def _weights_of(loaded: Any, label: str) -> dict[str, Tensor]:

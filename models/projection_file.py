@@ -207,9 +207,9 @@ class ProjectionFile:
         )
         if not whole or not (own.geometry is None or fits(own.geometry, matrix, self.shape(layer, matrix))):
             raise UserError(
-                f"{name} of {self.label!r} has shape {self._source.stored(name).shape}, which does not fit the "
-                f"row of family {self.family_name!r} and {own.geometry}: correct it with "
-                "iclprobe.register_family(...)"
+                f"{name} of {self.label!r} has shape {self._source.stored(name).shape}, which does not fit "
+                f"{own.geometry.heads if own.geometry else 'any'} heads in the row of family {self.family_name!r}: "
+                "correct it with iclprobe.register_family(...)"
             )
 
     def _has_width(self, layer: int, matrix: Matrix) -> bool:

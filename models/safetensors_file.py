@@ -109,15 +109,13 @@ class LocalFile:
 def lfs_pointer(label: str, what: str = "weights") -> UserError:
     """Return the error for a file whose content is elsewhere."""
     return UserError(
-        f"{shown(label)} is a Git LFS pointer and no {what}: fetch what it points to with git lfs pull"
+        f"{label!r} is a Git LFS pointer and no {what}: fetch what it points to with git lfs pull"
     )
 
 
 def truncated(label: str, size: int, needed: int) -> UserError:
     """Return the error for a file that ends too early."""
-    return UserError(
-        f"{shown(label)} is truncated: it ends after {size} of {needed} bytes, so fetch it again"
-    )
+    return UserError(f"{label!r} is truncated: it ends after {size} of {needed} bytes, so fetch it again")
 
 
 class SafetensorsFile:
@@ -156,7 +154,7 @@ class SafetensorsFile:
         dtype, shape = self.stored[name].dtype, self.stored[name].shape
         if isinstance(dtype, str):
             raise UserError(
-                f"{shown(name)} of {shown(self._file.label)} is stored as {dtype[:20]}, which torch does not have: "
+                f"{shown(name)} of {self._file.label!r} is stored as {dtype[:20]}, which torch does not have: "
                 "give an unquantised checkpoint"
             )
         start, stop = self._offsets[name]
@@ -226,4 +224,4 @@ def _whole(number: Any) -> int:
 
 
 def _corrupt(label: str, reason: str) -> UserError:
-    return UserError(f"{shown(label)} has a damaged safetensors header ({reason}): fetch the file again")
+    return UserError(f"{label!r} has a damaged safetensors header ({reason}): fetch the file again")

@@ -150,20 +150,19 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
             f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are called "
             f"{called}; save the state dict itself, under transformers' names"
         )
-    shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing, shown)})")
+        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing, 1)})")
     if surplus:
-        faults.append(f"{len(surplus)} without a place ({_few(surplus, shown)})")
+        faults.append(f"{len(surplus)} without a place ({_few(surplus, 1)})")
     if shapes:
         name, stored, wanted = shapes[0]
         others = f" and {len(shapes) - 1} more of another shape" if len(shapes) > 1 else ""
         faults.append(f"{name} {list(stored)} in place of {list(wanted)}{others}")
     if faults:
         raise UserError(
-            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct config.json, or fetch the "
-            "checkpoint again"
+            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct it, or fetch "
+            "the checkpoint again"
         )
 
 
