@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import UserError, reason_of, shown
+from ..errors import UserError, reason_of
 from ..json_text import parse_json
 from .plain_files import require_plain
 from .tensor_source import StoredTensor, told
@@ -154,7 +154,7 @@ class SafetensorsFile:
         dtype, shape = self.stored[name].dtype, self.stored[name].shape
         if isinstance(dtype, str):
             raise UserError(
-                f"{shown(name)} of {self._file.label!r} is stored as {dtype[:20]}, which torch does not have: "
+                f"{told(name)} of {self._file.label!r} is stored as {dtype[:20]}, which torch does not have: "
                 "give an unquantised checkpoint"
             )
         start, stop = self._offsets[name]

@@ -161,8 +161,7 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
         faults.append(f"{name} {list(stored)} in place of {list(wanted)}{others}")
     if faults:
         raise UserError(
-            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct it, or fetch "
-            "the checkpoint again"
+            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct it or fetch it again"
         )
 
 
