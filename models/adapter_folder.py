@@ -18,7 +18,7 @@ from .adapter_types import why_not_weights
 from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder
 from .plain_files import refuse_other_than_files
-from .tensor_source import TensorSource
+from .tensor_source import LONGEST_NAME, TensorSource
 
 CONFIG = "adapter_config.json"
 _TYPES: dict[str, Any] = {"bool": bool, "int": (int, float), "float": (int, float)}
@@ -178,6 +178,8 @@ def telling(label: str, doing: str, where: str) -> Iterator[None]:
 
 
 def some_names(names: Sequence[str]) -> str:
-    """Return the first names of a list, as the model's modules are called, and how many others there are."""
-    shown = ", ".join(name.removeprefix("base_model.model.").replace(".default", "") for name in names[:2])
-    return f"{shown} and {len(names) - 2} others" if len(names) > 2 else shown
+    """Return the first name or two of a list, as the model's modules are called, and how many others there are."""
+    own = [name.removeprefix("base_model.model.").replace(".default", "") for name in names[:2]]
+    said = own if len(", ".join(own)) <= LONGEST_NAME else own[:1]
+    others = len(names) - len(said)
+    return ", ".join(said) + (f" and {others} {'others' if others > 1 else 'other'}" if others else "")

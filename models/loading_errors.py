@@ -106,7 +106,7 @@ def _reason(what: What, error: Exception, folder: LocalFolder | None) -> str:
     if what == "tokenizer" and type(error) is Exception:
         # What the tokenizers library raises on a file that it cannot parse.
         known = version("tokenizers")
-        return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 60)})"
+        return f"its tokenizer.json is of a format unknown to tokenizers {known} ({reason_of(error, 50)})"
     reason = reason_of(error, 120)
     if reason.startswith("Weights only load failed"):
         return "its pickle holds more than weights"

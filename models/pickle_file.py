@@ -85,8 +85,8 @@ def _load(path: Path) -> Any:
     except Exception as error:
         # A damaged pickle is a damaged program: unpickling it can fail in any way.
         raise UserError(
-            f"cannot read {str(path)!r} as pickled weights ({_reason(error)}): it is damaged, truncated or holds "
-            "more than weights: fetch it again, or save it with safetensors"
+            f"cannot read {str(path)!r} as pickled weights ({_reason(error)}): it is damaged, truncated or "
+            "holds more than weights: fetch it again, or save it with safetensors"
         ) from error
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..errors import shown as quoted
 from ..probes.weight_entries import undefined_entries
 from ..text_files import is_folder
 from .checkpoint_config import PLAIN_DTYPES, config_of
@@ -26,6 +27,8 @@ from .wrapper_prefixes import key_mapping, unwrapped_names
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+# Characters of tensors' names and of what is wrong in a message; of more only the first is told.
+_LONGEST_NAMES, _LONGEST_FAULTS = 80, 125
 # What older versions of transformers (fairseq, for `version`) stored though it is computed, and a counter of
 # torch.optim.swa_utils.AveragedModel.
 _COMPUTED = re.compile(
@@ -145,23 +148,27 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     )
     kind = f"those of its config.json ({type(module).__name__})"
     if missing >= own:
-        called = _few(report["unexpected_keys"], 4) or "nothing"
+        called = _few(report["unexpected_keys"]) or "nothing"
         raise UserError(
-            f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are called "
-            f"{called}; save the state dict itself, under transformers' names"
+            f"the weights of {quoted(place)} are not {kind}: none of its {len(own)} tensors is there, they are "
+            f"called {called}; save the state dict itself, under transformers' names"
         )
+    shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing, 1)})")
+        faults.append(f"{len(missing)} of {len(own)} tensors missing ({_few(missing, shown)})")
     if surplus:
-        faults.append(f"{len(surplus)} without a place ({_few(surplus, 1)})")
+        faults.append(f"{len(surplus)} without a place ({_few(surplus, shown)})")
     if shapes:
         name, stored, wanted = shapes[0]
         others = f" and {len(shapes) - 1} more of another shape" if len(shapes) > 1 else ""
         faults.append(f"{name} {list(stored)} in place of {list(wanted)}{others}")
     if faults:
+        said = ", ".join(faults)
+        if len(said) > _LONGEST_FAULTS:
+            said = f"{faults[0]}, and more" if len(faults) > 1 else said
         raise UserError(
-            f"the weights of {place!r} are not {kind}: {', '.join(faults)}; correct it or fetch it again"
+            f"the weights of {quoted(place)} are not {kind}: {said}; correct config.json, or fetch them again"
         )
 
 
@@ -238,7 +245,10 @@ def _few(names: Iterable[str], shown: int = 2) -> str:
     ordered = sorted(
         names, key=lambda name: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
     )
-    return ", ".join(told(name) for name in ordered[:shown]) + (", …" if len(ordered) > shown else "")
+    some = [told(name) for name in ordered[:shown]]
+    if len(", ".join(some)) > _LONGEST_NAMES:
+        some = some[:1]
+    return ", ".join(some) + (", …" if len(ordered) > len(some) else "")
 
 
 def _forget(module: Any, mapping: Mapping[str, str]) -> None:

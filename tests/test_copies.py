@@ -38,7 +38,7 @@ NO_RESULTS_OF_FUNCTIONS = {
     *("LanguageModel", "ProjectionFile", "Iterator[AttentionProjection]", "Iterator[Recorder]", "None"),
     *("Recipe", "Generator[tuple[Tensor, Capture], None, None]"),
     *("Generator[tuple[Tensor, NextToken], None, None]", "Iterator[tuple[Tensor, NextToken]]"),
-    *("tuple[Record, ...]", "tuple[int, ...]", "list[Record]"),
+    *("tuple[FamilyOutcome, ...]", "tuple[Record, ...]", "tuple[int, ...]", "list[Record]"),
 }
 CONFIGURATIONS = [name for name in iclprobe.__all__ if name.endswith("Config")]
 SMALL: dict[str, Any] = {"shots": 2, "limit": 4, "device": "cpu"}
@@ -84,6 +84,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
             config=None, checkpoints=["pocket@0", "pocket@1152"], layers=(0,), matrices=("query",)
         ),
         "Family": lambda: model.family,
+        "FamilyOutcome": lambda: iclprobe.FamilyOutcome("rwkv", "refused", "it has no attention"),
         "Finetuning": finetuning,
         "GradientsStudy": lambda: iclprobe.gradients(
             **{name: value for name, value in subject.items() if name != "limit"},

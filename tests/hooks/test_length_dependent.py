@@ -135,8 +135,11 @@ def test_the_self_check_crosses_the_boundary(name: str, monkeypatch: pytest.Monk
     assert result.held, result.lines()
     assert not any("exceed" in check.note for check in result.checks)
     monkeypatch.setattr(Rotation, "regime", lambda self, length: ())
-    held = [check.held for check in iclprobe.self_check(model).checks]
-    assert held == [True, True, True, False, False]
+    failed = [check.name for check in iclprobe.self_check(model).checks if not check.held]
+    assert failed == [
+        "padding and batch size change no row",
+        "a shared prefix gives what full prompts give",
+    ]
 
 
 def test_a_distant_boundary_is_crossed_where_that_is_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,8 +153,9 @@ def test_a_distant_boundary_is_crossed_where_that_is_cheap(monkeypatch: pytest.M
     assert result.checks[-1].name == "all of this holds on both sides of 300 tokens"
     monkeypatch.setattr("iclprobe.hooks.check_prompts._MOST_ON_CPU", 1.0)
     unseen = iclprobe.self_check(model)
-    assert len(unseen.checks) == 5
-    assert "do not exceed the boundary of 300" in unseen.checks[2].note
+    assert len(unseen.checks) == len(result.checks) - 1
+    assert any("do not exceed the boundary of 300" in check.note for check in unseen.checks)
     monkeypatch.undo()
     monkeypatch.setattr(Rotation, "regime", lambda self, length: ())
-    assert [check.held for check in iclprobe.self_check(model).checks] == [True] * 5 + [False]
+    *others, last = [check.held for check in iclprobe.self_check(model).checks]
+    assert all(others) and not last

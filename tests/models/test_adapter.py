@@ -156,16 +156,16 @@ def of_another_rank(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     [
         (
             renamed,
-            r"language_model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight.* and 10 others .* fit nothing",
+            r"language_model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight and 11 others .* fit nothing",
         ),
         (
             one_more,
             r"model\.layers\.3\.self_attn\.q_proj\.lora_A\.weight.* fit nothing in this LlamaForCausalLM",
         ),
-        (without_a_layer, r"lacks model\.layers\.1\.self_attn\.q_proj\.lora_A\.weight.* and 2 others"),
+        (without_a_layer, r"lacks model\.layers\.1\.self_attn\.q_proj\.lora_A\.weight and 3 others"),
         (
             without_a_projection,
-            r"lacks model\.layers\.2\.self_attn\.v_proj\.lora_A\.weight, model\.layers\.2",
+            r"lacks model\.layers\.2\.self_attn\.v_proj\.lora_A\.weight and 1 other",
         ),
         (without_a_factor, r"lacks model\.layers\.2\.self_attn\.v_proj\.lora_B\.weight, which"),
         (
