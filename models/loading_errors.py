@@ -96,7 +96,7 @@ def _sentence(
     elif folder is None:
         step = "give a local directory or a hub id"
     elif what == "tokenizer":
-        step = "upgrade transformers, or give another with tokenizer=… (--tokenizer)"
+        step = "upgrade tokenizers, or give another with tokenizer=… (--tokenizer)"
     return f"cannot load {what} {place!r}{at}: {reason} ({step})"
 
 

@@ -218,5 +218,5 @@ def _client_errors() -> tuple[type[Exception], ...]:
 
 def _unreachable(url: str, error: Exception) -> UserError:
     # Raised from None: a traceback would show the client's error, which names the whole address.
-    reason = reason_of(error, 80)
+    reason = reason_of(error, 1000).replace(public(url), "it")[:110]
     return UserError(f"cannot read {url!r}: {reason} (check the name and the connection)")
