@@ -132,7 +132,7 @@ NO_RUNNING_MODEL: dict[str, tuple[Callable[[Path], Any], str]] = {
 NO_TOKENIZER: dict[str, tuple[Callable[[Path], Any], str]] = {
     "later format": (
         lambda d: edit(d / "tokenizer.json", pre_tokenizer={"type": "OfALaterVersion"}),
-        r"tokenizer\.json is of a format unknown to tokenizers \d.*upgrade transformers",
+        r"tokenizer\.json is of a format unknown to tokenizers \d.*upgrade tokenizers",
     ),
     "pointer": (
         lambda d: (d / "tokenizer.json").write_text(POINTER),
