@@ -23,7 +23,7 @@ from .live_adapter import active_adapters
 from .live_module import running_module
 from .loading_errors import told_in_one_sentence
 from .meta_model import refuse_underivable
-from .plain_files import refuse_other_than_files
+from .model_place import place_of
 from .projections import HeadGeometry
 from .remote_code import refusing_code
 from .rotation import stretched_context
@@ -320,24 +320,6 @@ def load_prompting_model(
     else:
         found = _given_tokenizer(tokenizer, trust_remote_code)
     return PromptingModel(name, found, context_length_of(config))
-
-
-def place_of(name: str, revision: str | None) -> tuple[str, str | None]:
-    """Return where an embedded model lies, and any other name and revision as they are.
-
-    Raises:
-        UserError: If there is no such embedded model or step, or what lies there is no plain file.
-    """
-    from .pocket import POCKET_MODELS, pocket_path
-
-    if name in POCKET_MODELS and not Path(name).exists():
-        if revision is not None and not revision.isdigit():
-            raise UserError(
-                f"revision {revision!r} of {name!r} is no training step: give a number, see its card"
-            )
-        return str(pocket_path(name, None if revision is None else int(revision))), None
-    refuse_other_than_files(Path(name))
-    return name, revision
 
 
 def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:

@@ -28,7 +28,8 @@ from .checkpoint_folder import (
 from .exclusive_use import exclusive
 from .live_adapter import acting_tensors
 from .live_module import running_module
-from .loading import LanguageModel, place_of
+from .loading import LanguageModel
+from .model_place import place_of
 from .plain_files import refuse_other_than_files
 from .tensor_source import StoredTensor, TensorSource
 
