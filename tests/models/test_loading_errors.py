@@ -151,7 +151,8 @@ def refused(folder: Path, read: Callable[[str], Any], pattern: str) -> None:
     with pytest.raises(UserError, match=pattern) as caught:
         read(str(folder))
     sentence = str(caught.value)
-    assert str(folder) in sentence and "\n" not in sentence
+    # A long path loses its middle or its beginning.
+    assert str(folder)[-20:] in sentence and "\n" not in sentence
     assert len(sentence) - len(str(folder)) <= LONGEST
 
 
