@@ -150,7 +150,7 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     if missing >= own:
         called = _few(report["unexpected_keys"]) or "nothing"
         raise UserError(
-            f"the weights of {quoted(place)} are not {kind}: none of its {len(own)} tensors is there, they are "
+            f"the weights of {place!r} are not {kind}: none of its {len(own)} tensors is there, they are "
             f"called {called}; save the state dict itself, under transformers' names"
         )
     shown = 2 if bool(missing) + bool(surplus) + bool(shapes) == 1 else 1

@@ -132,7 +132,7 @@ NO_RUNNING_MODEL: dict[str, tuple[Callable[[Path], Any], str]] = {
 NO_TOKENIZER: dict[str, tuple[Callable[[Path], Any], str]] = {
     "later format": (
         lambda d: edit(d / "tokenizer.json", pre_tokenizer={"type": "OfALaterVersion"}),
-        r"tokenizer\.json is of a format unknown to tokenizers \d.*upgrade transformers",
+        r"tokenizer\.json is of a format unknown to tokenizers \d.*upgrade tokenizers",
     ),
     "pointer": (
         lambda d: (d / "tokenizer.json").write_text(POINTER),
@@ -151,8 +151,7 @@ def refused(folder: Path, read: Callable[[str], Any], pattern: str) -> None:
     with pytest.raises(UserError, match=pattern) as caught:
         read(str(folder))
     sentence = str(caught.value)
-    # A long path loses its middle or its beginning.
-    assert str(folder)[-20:] in sentence and "\n" not in sentence
+    assert folder.name in sentence and "\n" not in sentence
     assert len(sentence) - len(str(folder)) <= LONGEST
 
 
