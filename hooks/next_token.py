@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..errors import UserError, shown
 from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
@@ -45,8 +46,8 @@ def stream_next_token(
         progress: Show a progress bar of this name.
 
     Raises:
-        UserError: If a prompt does not fit the context window or has a token that the model does not know, or another
-            thread uses the model.
+        UserError: If a prompt does not fit the context window or has a token that the model does not know, what it
+            computes is no number, or another thread uses the model.
     """
     model = load_model(model)
     prompt_set = as_prompt_set(model, prompts)
@@ -55,5 +56,11 @@ def stream_next_token(
         batches = batches_of(run, batch_size)
         with Progress(progress, prompt_set.n, "prompts") as bar:
             for indices in batches:
-                yield indices, answer_batch(run, prompt_batch(run, indices))
+                answer = answer_batch(run, prompt_batch(run, indices))
+                if answer.logprobs.isnan().any():
+                    raise UserError(
+                        f"the logits of {shown(model.name)} are no numbers for some prompts: load it with "
+                        "dtype=float32, or fetch it again"
+                    )
+                yield indices, answer
                 bar.update(len(indices))

@@ -36,6 +36,8 @@ def refuse_impossible(label: str, settings: Mapping[str, Any]) -> None:
             wrong = f"and at most {MOST_LAYERS:,} layers are loaded"
         elif isinstance(value, float) and not math.isfinite(value):
             wrong = "which is no finite number"
+        elif key in ("max_position_embeddings", "n_positions") and isinstance(value, int) and value < 0:
+            wrong = "and no text has fewer than no tokens"
         elif key in ("text_config", "decoder_config") and not isinstance(value, Mapping | None):
             wrong = "which is no configuration"
         elif key == "transformers_weights" and not (value is None or _is_name(value)):

@@ -153,6 +153,9 @@ def require_sentence(answer: Answer, damage: Damage, folder: Path) -> None:
 
 def require_sound(answer: Answer, whole: str, damage: Damage, folder: Path) -> None:
     """Require one sentence, the numbers of the whole model, or a reason for others."""
+    # A self-check that fails is told line by line, with a code of its own.
+    if answer.code == 1 and re.match("family ", answer.out) and "\nFAILED" in answer.out:
+        return
     assert answer.code in (0, 2), answer
     if answer.code == 2:
         require_sentence(answer, damage, folder)

@@ -35,8 +35,11 @@ def capture_setting(
         prompts: The setting's prompts.
         name: The setting, for the progress bar and the file's name.
         folder: Where to keep the arrays; None is in memory.
+
+    Raises:
+        UserError: If what the model computes is no number.
     """
-    return capture(
+    recorded = capture(
         model,
         prompts,
         config.plan,
@@ -45,6 +48,12 @@ def capture_setting(
         file=None if folder is None else folder / f"{name}.safetensors",
         progress=name,
     )
+    if not outputs_of(recorded).isfinite().all():
+        raise UserError(
+            f"the attention outputs of {shown(model.name)} are NaN or infinite for some prompts: load it with "
+            "dtype=float32, or fetch it again"
+        )
+    return recorded
 
 
 def answers_of(capture: Capture, gold: Tensor) -> Answers:
