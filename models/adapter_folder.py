@@ -12,13 +12,13 @@ from typing import Any
 
 from ..errors import UserError, reason_of, shown
 from ..json_text import parse_json
-from ..probes.weight_entries import undefined_entries
 from ..text_files import exists, in_home, read_text
 from .adapter_types import why_not_weights
 from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder
 from .plain_files import refuse_other_than_files
 from .tensor_source import LONGEST_NAME, TensorSource
+from .undefined_entries import undefined_entries
 
 CONFIG = "adapter_config.json"
 _TYPES: dict[str, Any] = {"bool": bool, "int": (int, float), "float": (int, float)}

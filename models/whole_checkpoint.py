@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..errors import shown as quoted
-from ..probes.weight_entries import undefined_entries
 from ..text_files import is_folder
 from .checkpoint_config import PLAIN_DTYPES, config_of
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
 from .config_entries import refuse_foreign_width
 from .tensor_source import TensorSource, told
+from .undefined_entries import undefined_entries
 from .wrapper_prefixes import key_mapping, unwrapped_names
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ patterns says everything; fp32 entries take a pass for each threshold over block
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
@@ -57,12 +56,6 @@ def largest_entry(weight: Tensor) -> float:
     # Both ends in one pass, and no copy of the weight: its size is what counts.
     low, high = (weight if weight.dtype.itemsize > 1 else weight.float()).aminmax()
     return max(-float(low), float(high))
-
-
-def undefined_entries(weight: Tensor) -> int:
-    """Return how many entries of a weight are NaN or infinite."""
-    # Looking at every entry takes ten times as long, and few weights have a reason for it.
-    return 0 if math.isfinite(largest_entry(weight)) else weight.numel() - int(weight.isfinite().sum())
 
 
 class CountedEntries:

@@ -15,9 +15,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ...errors import UserError, shown
+from ...models.undefined_entries import undefined_entries
 from ...models.weights import Matrix, ProjectionFile, open_projections
 from ...probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
-from ...probes.weight_entries import undefined_entries
 from ...seeds import derive_seed
 from ...settings import Records, Shots
 from ..configuration import Seeds

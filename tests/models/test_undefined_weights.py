@@ -19,9 +19,21 @@ from safetensors.torch import load_file, save_file
 from iclprobe.errors import UserError, lacks_memory
 from iclprobe.models.devices import choose_device
 from iclprobe.models.loading import load_model
+from iclprobe.models.undefined_entries import undefined_entries
 
 NORM = "model.norm.weight"
 QUERY = "model.layers.1.self_attn.q_proj.weight"
+
+
+def test_undefined_entries_are_told_from_large_ones() -> None:
+    large = torch.full((2, 3), 3e38)
+    assert undefined_entries(large) == undefined_entries(-large) == 0
+    for value, count in ((math.inf, 1), (-math.inf, 2), (math.nan, 3)):
+        large.view(-1)[count] = value
+        assert undefined_entries(large) == count
+    alone = torch.tensor([-math.inf, 0.0])
+    assert undefined_entries(alone) == undefined_entries(-alone) == 1
+    assert undefined_entries(torch.tensor([[0.5, -4.0]]).to(torch.float8_e4m3fn)) == 0
 
 
 def changed(checkpoint: Path, folder: Path, name: str, value: float, count: int) -> Path:

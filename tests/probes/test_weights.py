@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from iclprobe.probes import THRESHOLDS, fraction_below, weight_statistics
-from iclprobe.probes.weight_entries import largest_entry, undefined_entries, weight_entries
+from iclprobe.probes.weight_entries import largest_entry, weight_entries
 from iclprobe.probes.weights import require_weight
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -91,11 +91,9 @@ def test_half_precision_gives_the_numbers_of_the_same_weight_in_fp32(dtype: torc
         assert torch.equal(getattr(half, name), getattr(full, name))
 
 
-def test_undefined_entries_are_told_from_large_ones() -> None:
+def test_the_largest_entry_may_be_negative() -> None:
     large = torch.full((2, 3), 3e38)
-    assert undefined_entries(large) == 0 and largest_entry(-large) == float(large[0, 0])
-    large[0, 1], large[1, 2] = math.nan, -math.inf
-    assert undefined_entries(large) == 2
+    assert largest_entry(-large) == float(large[0, 0])
 
 
 def test_thresholds_are_strict_and_may_be_zero() -> None:
@@ -153,7 +151,7 @@ def test_the_spread_of_tiny_entries_is_that_of_large_ones(dtype: torch.dtype) ->
 
 def test_the_largest_entry_of_weights_of_one_byte() -> None:
     weight = torch.tensor([[0.5, -4.0], [1.0, 2.0]]).to(torch.float8_e4m3fn)
-    assert largest_entry(weight) == 4.0 and undefined_entries(weight) == 0
+    assert largest_entry(weight) == 4.0
 
 
 def test_what_is_no_weight_is_refused() -> None:
