@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
     from .analyses.construction.config import ConstructionConfig
     from .analyses.construction.study import ConstructionStudy, study_construction
+    from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
     from .analyses.controls.study import ControlsStudy, controls
-    from .analyses.gradients import GradientsConfig, GradientsStudy, gradients
+    from .analyses.gradients.config import GradientsConfig
+    from .analyses.gradients.registration import gradients
     from .analyses.papers.every import reproduce_all
     from .analyses.papers.reproduction import Reproduction, reproduce
-    from .analyses.prompt import PromptConfig, PromptView, show_prompt
+    from .analyses.prompt import PromptView, show_prompt
+    from .analyses.prompt_config import PromptConfig
+    from .analyses.runner import run_analysis
     from .analyses.weights.drift import DriftStudy, drift
     from .analyses.weights.sparsity import Sparsity, sparsity
     from .errors import UserError
@@ -44,6 +48,11 @@ if TYPE_CHECKING:
         attention_projections,
         open_projections,
     )
+    from .study.analysis import Analysis, register
+    from .study.columns import Column, Table
+    from .study.finding import Finding
+    from .study.study import Study
+    from .study.study_files import load_study
     from .tasks.catalogue import TaskEntry, load_task, register_task
     from .tasks.demonstrations import draw_demonstrations
     from .tasks.prompts import PromptSet, TaskPrompts, build_prompts
@@ -67,8 +76,7 @@ _PLACES = {
     "Family": "models.families",
     "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
-    "GradientsConfig": "analyses.gradients",
-    "GradientsStudy": "analyses.gradients",
+    "GradientsConfig": "analyses.gradients.config",
     "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
@@ -77,7 +85,7 @@ _PLACES = {
     "OutputsConfig": "analyses.arms.outputs",
     "OutputsStudy": "analyses.arms.outputs",
     "ProjectionFile": "models.weights",
-    "PromptConfig": "analyses.prompt",
+    "PromptConfig": "analyses.prompt_config",
     "PromptSet": "tasks.prompts",
     "PromptView": "analyses.prompt",
     "Recipe": "models.recipe",
@@ -102,7 +110,7 @@ _PLACES = {
     "drift": "analyses.weights.drift",
     "family_outcomes": "hooks.family_outcomes",
     "finetune": "models.finetuning",
-    "gradients": "analyses.gradients",
+    "gradients": "analyses.gradients.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_task": "tasks.catalogue",
@@ -120,28 +128,42 @@ _PLACES = {
     "stream_next_token": "hooks.next_token",
     "study_construction": "analyses.construction.study",
     "tap": "hooks.tap",
+    "Analysis": "study.analysis",
+    "Column": "study.columns",
+    "Finding": "study.finding",
+    "Study": "study.study",
+    "Table": "study.columns",
+    "load_study": "study.study_files",
+    "register": "study.analysis",
+    "run_analysis": "analyses.runner",
+    "Measured": "analyses.context",
+    "Context": "analyses.context",
 }
 
 __all__ = [
+    "Analysis",
     "AttentionProjection",
     "Capture",
     "CapturePlan",
+    "Column",
     "CompareConfig",
     "Comparison",
     "ComparisonGrid",
     "ConstructionConfig",
     "ConstructionStudy",
+    "Context",
     "ControlsConfig",
     "ControlsStudy",
     "Delta",
     "DriftStudy",
     "Family",
     "FamilyOutcome",
+    "Finding",
     "Finetuning",
     "GradientsConfig",
-    "GradientsStudy",
     "GridConfig",
     "LanguageModel",
+    "Measured",
     "NextToken",
     "OrderConfig",
     "OrderStudy",
@@ -157,7 +179,9 @@ __all__ = [
     "Reproduction",
     "SelfCheck",
     "Sparsity",
+    "Study",
     "SubjectConfig",
+    "Table",
     "Task",
     "TaskEntry",
     "TaskPrompts",
@@ -176,14 +200,17 @@ __all__ = [
     "gradients",
     "load_model",
     "load_recipe",
+    "load_study",
     "load_task",
     "open_projections",
     "order",
     "outputs",
+    "register",
     "register_family",
     "register_task",
     "reproduce",
     "reproduce_all",
+    "run_analysis",
     "self_check",
     "show_prompt",
     "sparsity",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ SECONDS_BETWEEN_LINES = 10.0
 """Where there is no terminal: at most one line in so many seconds, of all bars together; short work has none."""
 
 _latest_line = 0.0
+_quiet = False
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ class Progress:
         self._start = self._told = time.monotonic()
         self._told_of: int | None = None
         self._bar: Any = None
-        if name is not None and _is_seen():
+        if name is not None and not _quiet and _is_seen():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, desc=name, unit=unit, leave=leave)
@@ -79,7 +81,11 @@ class Progress:
 
     def _line_if_due(self) -> None:
         now = time.monotonic()
-        if self.name is not None and now - max(self._told, _latest_line) >= SECONDS_BETWEEN_LINES:
+        if (
+            self.name is not None
+            and not _quiet
+            and now - max(self._told, _latest_line) >= SECONDS_BETWEEN_LINES
+        ):
             self._line()
 
     def _line(self) -> None:
@@ -101,6 +107,17 @@ def progressing(
         for entry in entries:
             yield entry
             progress.update()
+
+
+@contextmanager
+def quiet_progress(quiet: bool = True) -> Iterator[None]:
+    """Show no progress inside, if asked to."""
+    global _quiet
+    before, _quiet = _quiet, quiet
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def _is_seen() -> bool:

@@ -9,8 +9,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from ..hooks.label_scores import Scoring
 from ..hooks.plan import CapturePlan
 from ..models.recipe import Recipe
+from ..on_command_line import OnCommandLine, escaped_text, same_text
 from ..probes import Agreement, ScoreVariant
-from ..settings import BatchSize, Positive, Records, Seed, Settings, Shots
+from ..settings import (
+    BatchSize,
+    Positive,
+    Records,
+    Seed,
+    Settings,
+    Shots,
+)
 from ..tasks.catalogue import DEFAULT_TASK
 from ..tasks.delimited_files import Quoting
 from ..tasks.given_label_words import LabelWords, read_label_words
@@ -45,6 +53,7 @@ Seeds = Annotated[
     BeforeValidator(numbers),
     AfterValidator(_different),
     Field(min_length=1, max_length=1000),
+    OnCommandLine(("--seed",), example="0,1,2"),
 ]
 """Different seeds: one draw of demonstrations for each."""
 
@@ -52,6 +61,13 @@ Seeds = Annotated[
 def several(value: Any) -> tuple[Any, ...]:
     """Return a list or tuple as a tuple, and one value as a tuple of one."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def several_recipes(value: Any) -> Any:
+    """Accept one recipe, several, or ``"dai,barnatan_lcft"``; a file's name may hold a comma."""
+    if isinstance(value, str) and not is_file(value):
+        return tuple(part.strip() for part in value.split(","))
+    return several(value)
 
 
 def _label_words(value: Any) -> Any:
@@ -101,12 +117,16 @@ class SubjectConfig(Settings):
     tokenizer: str | None = None
     trust_remote_code: bool = False
     task: str = DEFAULT_TASK
-    template: str | None = None
-    label_words: Annotated[LabelWords | None, BeforeValidator(_label_words)] = None
-    separator: str | None = None
+    template: Annotated[str | None, OnCommandLine(read=escaped_text)] = None
+    label_words: Annotated[
+        LabelWords | None, BeforeValidator(_label_words), OnCommandLine(read=same_text, example="bad,good")
+    ] = None
+    separator: Annotated[str | None, OnCommandLine(read=escaped_text)] = None
     chat_template: Annotated[ChatTemplate, BeforeValidator(_yaml_off)] = "off"
-    data: Data | None = None
-    columns: dict[str, str] = Field(default={}, max_length=1000)
+    data: Annotated[Data | None, OnCommandLine(read=same_text, example="FOLDER")] = None
+    columns: Annotated[dict[str, str], OnCommandLine(example="sentence=text,gold=label")] = Field(
+        default={}, max_length=1000
+    )
     quoting: Quoting = "auto"
     shots: Shots = 8
     seeds: Seeds = (0,)
@@ -155,7 +175,7 @@ class MeasuringConfig(SubjectConfig):
         level: Coverage of the intervals.
     """
 
-    learning_rate: LearningRate | None = None
+    learning_rate: Annotated[LearningRate | None, OnCommandLine(("--lr",))] = None
     plan: CapturePlan = CapturePlan()
     score_variant: ScoreVariant = "raw"
     agreement: Agreement = "same_label"
@@ -185,13 +205,6 @@ class CompareConfig(MeasuringConfig):
     save_captures: bool = False
 
 
-def _recipes(value: Any) -> Any:
-    """Accept one recipe, several, or ``"dai,barnatan_lcft"``; a file's name may hold a comma."""
-    if isinstance(value, str) and not is_file(value):
-        return tuple(part.strip() for part in value.split(","))
-    return several(value)
-
-
 class GridConfig(MeasuringConfig):
     """Comparisons for several numbers of shots and several recipes.
 
@@ -208,7 +221,7 @@ class GridConfig(MeasuringConfig):
     ] = (8,)
     recipes: Annotated[
         tuple[Recipe | str | dict[str, Any], ...],
-        BeforeValidator(_recipes),
+        BeforeValidator(several_recipes),
         Field(min_length=1, max_length=100),
     ] = ("dai",)
     save_captures: bool = False

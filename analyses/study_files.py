@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .plain_values import plain
-from .run_directory import write_manifest
+from ..study.plain_values import plain
+from ..study.run_directory import write_manifest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""The command line: parse, call an analysis, print, write the report."""
+"""The command line: parse, run, print."""
 
 from __future__ import annotations
 
@@ -10,53 +10,16 @@ import threading
 import traceback
 import warnings
 
-import typer
+import click
 
 from ..addresses import public
 from ..errors import UserError, lacks_memory, shown
 from ..text_files import has_half_character
-from .compare import compare
-from .construction import construction
-from .controls import controls
-from .experiments import order, outputs
-from .gradients import gradients
-from .look import check, families, tasks
-from .options import say
-from .prompt import prompt
-from .reproduce import reproduce
-from .weights import drift, sparsity
+from .commands import iclprobe
+from .output import say, write_line
 
-app = typer.Typer(
-    help="Does a language model change inside the same way in context as when it is finetuned?",
-    add_completion=False,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 # The exit code after Ctrl-C.
 _INTERRUPTED = 130
-
-for command in (
-    compare,
-    controls,
-    sparsity,
-    drift,
-    gradients,
-    construction,
-    order,
-    outputs,
-    prompt,
-    check,
-    tasks,
-    families,
-):
-    app.command()(command)
-app.command()(reproduce)
-
-
-@app.callback()
-def _root() -> None:
-    """Does a language model change inside the same way in context as when it is finetuned?"""
 
 
 def _quiet_libraries() -> None:
@@ -88,12 +51,20 @@ def main(arguments: list[str] | None = None) -> int:
         for text in sys.argv[1:] if arguments is None else arguments:
             if has_half_character(text):
                 raise UserError(f"the option {shown(text)} is no text in UTF-8: type it anew")
-        code = app(args=arguments, standalone_mode=False)
+        code = iclprobe.main(args=arguments, prog_name="iclprobe", standalone_mode=False)
+        sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
-    except (typer.Abort, KeyboardInterrupt):
+    except click.exceptions.NoArgsIsHelpError as error:
+        write_line(error.format_message())
+        return 0
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; what is left in the buffer would fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (click.Abort, KeyboardInterrupt):
         return _INTERRUPTED
     except Exception as error:
         usage = _usage_error(error)

@@ -117,7 +117,7 @@ def compare(
     from ..analyses.comparison.grid import compare_grid as run_grid
     from ..analyses.comparison.study import compare as run
     from ..analyses.configuration import CompareConfig, GridConfig
-    from ..analyses.run_directory import free_run_name
+    from ..study.run_directory import free_run_name
 
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds exclude each other: give one of them")

@@ -55,8 +55,8 @@ def construction(
 
     from ..analyses.construction.config import ConstructionConfig
     from ..analyses.construction.study import study_construction
-    from ..analyses.plain_values import plain
-    from ..analyses.run_directory import free_run_name
+    from ..study.plain_values import plain
+    from ..study.run_directory import free_run_name
 
     given: dict[str, Any] = {
         "n_x": n_x,

@@ -92,7 +92,7 @@ def controls(
     """
     from ..analyses.controls.config import ControlsConfig
     from ..analyses.controls.study import controls as run
-    from ..analyses.run_directory import free_run_name
+    from ..study.run_directory import free_run_name
 
     given: dict[str, Any] = {
         "model": model,

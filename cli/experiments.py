@@ -222,7 +222,7 @@ def outputs(
 def _run(
     kind: Any, run: Any, given: dict[str, Any], config: Path | None, out: Path | None, overwrite: bool
 ) -> None:
-    from ..analyses.run_directory import free_run_name
+    from ..study.run_directory import free_run_name
 
     settings = settings_from(kind, given, config, kind.analysis)
     folder = out if out is not None else Path("runs") / free_run_name(*settings.run_name)

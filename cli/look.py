@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
-from .options import DeviceOption, DtypeOption, TokenizerOption, TrustOption
+from .output import write_line
 
 _OUTCOMES = {
     "row": "the table of families lists it, or the type of its text model",
@@ -15,14 +13,26 @@ _OUTCOMES = {
 }
 
 
+@click.command()
+@click.argument("model", default="pocket", metavar="[MODEL]")
+@click.option("--revision", help="Branch, tag or commit.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:0 …")
+@click.option("--dtype", default="auto", show_default=True, help="float32, float16, bfloat16.")
+@click.option("--tokenizer", help="Where the tokenizer is, in place of the model's own.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Run code that comes with the model or its tokenizer."
+)
+@click.option("--attention", help="Attention implementation: sdpa, eager …")
+@click.pass_context
 def check(
-    model: Annotated[str, typer.Argument(help="Hub id, directory, or pocket.")] = "pocket",
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = None,
-    tokenizer: TokenizerOption = None,
-    trust_remote_code: TrustOption = False,
-    attention: Annotated[str | None, typer.Option(help="Attention implementation: sdpa, eager …")] = None,
+    context: click.Context,
+    model: str,
+    revision: str | None,
+    device: str,
+    dtype: str,
+    tokenizer: str | None,
+    trust_remote_code: bool,
+    attention: str | None,
 ) -> None:
     """Check on a model that what is recorded is what the model does."""
     from ..hooks.self_check import self_check
@@ -32,53 +42,51 @@ def check(
         model,
         tokenizer=tokenizer,
         revision=revision,
-        device=device or "auto",
-        dtype=dtype or "auto",
+        device=device,
+        dtype=dtype,
         attention=attention,
         trust_remote_code=trust_remote_code,
     )
     result = self_check(loaded)
-    typer.echo(f"family  {result.family}")
+    write_line(f"family  {result.family}")
     for line in result.lines():
-        typer.echo(line)
+        write_line(line)
     if not result.held:
-        raise typer.Exit(1)
+        context.exit(1)
 
 
-def tasks(
-    name: Annotated[
-        str | None, typer.Argument(help="A task, to see its template, label words and columns.")
-    ] = None,
-) -> None:
+@click.command()
+@click.argument("name", required=False, metavar="[NAME]")
+def tasks(name: str | None) -> None:
     """List the tasks of the catalogue, or show one: what it asks, and how to give it data of your own."""
     from ..tasks.catalogue import task_entry, task_names
     from ..tasks.description import describe_task
 
     if name is not None:
-        typer.echo("\n".join(describe_task(task_entry(name))))
+        write_line("\n".join(describe_task(task_entry(name))))
         return
-    for name in task_names():
-        entry = task_entry(name)
+    for known in task_names():
+        entry = task_entry(known)
         variants = ", ".join(entry.variants)
-        typer.echo(f"{name:20} {len(entry.label_names)} labels; {variants:10} {entry.description}")
+        write_line(f"{known:20} {len(entry.label_names)} labels; {variants:10} {entry.description}")
 
 
-def families(
-    every: Annotated[
-        bool, typer.Option("--all", help="Every causal model type of transformers, by what becomes of it.")
-    ] = False,
-) -> None:
+@click.command()
+@click.option(
+    "--all", "every", is_flag=True, help="Every causal model type of transformers, by what becomes of it."
+)
+def families(every: bool) -> None:
     """List the model families of the table, or every causal model type of the installed transformers."""
     from ..models.families import family_names
 
     if not every:
-        typer.echo("\n".join(family_names()))
+        write_line("\n".join(family_names()))
         return
     from ..hooks.family_outcomes import family_outcomes
 
     outcomes = family_outcomes()
     for outcome, told in _OUTCOMES.items():
         these = [each for each in outcomes if each.outcome == outcome]
-        typer.echo(f"{outcome} ({len(these)}): {told}")
+        write_line(f"{outcome} ({len(these)}): {told}")
         for each in these:
-            typer.echo(f"  {each.model_type:28} {each.why}".rstrip())
+            write_line(f"  {each.model_type:28} {each.why}".rstrip())

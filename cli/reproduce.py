@@ -37,7 +37,7 @@ def reproduce(
     from ..analyses.papers.overrides import read_overrides
     from ..analyses.papers.reproduction import reproduce as run
     from ..analyses.papers.reproduction import require_scale
-    from ..analyses.run_directory import free_run_name
+    from ..study.run_directory import free_run_name
 
     require_scale(scale)
     overrides = read_overrides(changes or ())

@@ -191,7 +191,7 @@ def _bar(entries: Iterable[Any], name: str) -> Iterator[Any]:
 def _show(result: Any, as_json: bool, out: Path | None) -> None:
     import json
 
-    from ..analyses.plain_values import plain
+    from ..study.plain_values import plain
 
     if as_json:
         typer.echo(json.dumps(plain(result.results()), indent=2, ensure_ascii=False, allow_nan=False))

@@ -11,6 +11,7 @@ from ..errors import UserError, shown
 from ..models.families import ScoreSpace
 from ..models.layer_parts import LayerParts, absolute_layer, layers_with_attention
 from ..models.loading import LanguageModel
+from ..on_command_line import OnCommandLine, same_text
 from ..settings import Layer, Settings
 
 Site = Literal["attention_output", "scores", "pattern", "residual", "mlp_output"]
@@ -73,10 +74,12 @@ class CapturePlan(Settings):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     sites: Annotated[tuple[Site, ...], BeforeValidator(_as_tuple)] = ("attention_output", "scores")
-    layers: Annotated[tuple[Layer, ...] | slice | None, BeforeValidator(_as_layers)] = None
-    positions: Annotated[NamedPosition | tuple[_Position, ...], BeforeValidator(_as_tuple)] = (
-        "last_prompt_token"
-    )
+    layers: Annotated[
+        tuple[Layer, ...] | slice | None, BeforeValidator(_as_layers), OnCommandLine(read=same_text)
+    ] = None
+    positions: Annotated[
+        NamedPosition | tuple[_Position, ...], BeforeValidator(_as_tuple), OnCommandLine(("--position",))
+    ] = "last_prompt_token"
     columns: Literal["query", "all"] = "query"
     score_space: ScoreSpace = "softmax_input"
 

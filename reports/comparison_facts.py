@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from ..analyses.comparison.draw import Draw, FinetunedSetting
 from ..analyses.configuration import CompareConfig
+from ..analyses.prompt_text import prompt_fact
 from .comparison_alarms import ALARMS
-from .prompt_text import prompt_fact
 from .style import MATRIX_NAMES
 
 

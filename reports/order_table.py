@@ -8,8 +8,8 @@ import numpy as np
 
 from ..analyses.arms.order import OrderStudy
 from ..analyses.arms.series import ICL, Series
+from ..analyses.prompt_text import prompt_lines
 from .plain_table import aligned, number
-from .prompt_text import prompt_lines
 
 _WORDS = {
     "sum_std": "standard deviation of each token's probability over orders, summed over tokens",

@@ -8,9 +8,9 @@ import numpy as np
 
 from ..analyses.arms.outputs import OutputsStudy
 from ..analyses.arms.series import Series
+from ..analyses.prompt_text import prompt_lines
 from .order_table import diverged_note, draws, spread
 from .plain_table import aligned
-from .prompt_text import prompt_lines
 
 _READINGS = {
     "sqrt_k_minus_o": "Eq. 6 with K - |O| inside the root",

@@ -86,7 +86,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "Family": lambda: model.family,
         "FamilyOutcome": lambda: iclprobe.FamilyOutcome("rwkv", "refused", "it has no attention"),
         "Finetuning": finetuning,
-        "GradientsStudy": lambda: iclprobe.gradients(
+        "Study": lambda: iclprobe.gradients(
             **{name: value for name, value in subject.items() if name != "limit"},
             recipes=("dai",),
             learning_rate=0.05,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from iclprobe.analyses.run_directory import is_complete, run_directory, write_manifest
 from iclprobe.cli import main
+from iclprobe.study.run_directory import is_complete, run_directory, write_manifest
 from iclprobe.unfinished import remove_leftovers, replaced_place, unfinished_place
 
 _RUN = """

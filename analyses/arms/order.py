@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.loading import LanguageModel
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ...tasks.task import Task
 from ..prompt import PromptView
-from ..run_directory import run_directory
 from ..study_files import write_study
 from .order_measurement import OrderConfig, OrderRow, measure_orders
 from .run import run_models

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.loading import LanguageModel
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ...tasks.task import Task
 from ..prompt import PromptView
-from ..run_directory import run_directory
 from ..study_files import write_study
 from .checkpoint_pairs import CheckpointPairs, PairMeasure, compare_checkpoints
 from .outputs_measurement import OutputsConfig, OutputsRow, measure_outputs

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.recipe import load_recipe
 from ...probes import calibrated_prediction, prediction_changes
+from ...study.plain_values import plain
+from ...study.run_directory import write_manifest
 from ..configuration import CompareConfig
-from ..plain_values import plain
-from ..run_directory import write_manifest
 from .draw import SETTINGS, Draw, FinetunedSetting
 from .measures import Intervals, head_profiles_of, layer_profiles_of, measures_of, over_draws
 

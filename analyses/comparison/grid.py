@@ -12,9 +12,9 @@ from ...errors import UserError, shown
 from ...models.loading import LanguageModel
 from ...models.recipe import Recipe, load_recipe
 from ...settings import make_config
+from ...study.run_directory import free_run_name, run_directory
 from ...tasks.task import Task
 from ..configuration import CompareConfig, GridConfig
-from ..run_directory import free_run_name, run_directory
 from ..study_files import write_study
 from .files import write_comparison
 from .run import check_comparisons, run_comparisons

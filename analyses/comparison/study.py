@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...models.loading import LanguageModel
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ...tasks.task import Task
 from ..configuration import CompareConfig
-from ..run_directory import run_directory
 from .draw import Draw
 from .files import write_comparison
 from .measures import Intervals, Measure, MeasureOverDraws, measures_of, over_draws

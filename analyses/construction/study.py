@@ -16,9 +16,9 @@ from ...probes.function_agreement import FunctionAgreement
 from ...probes.linear_attention import LinearSelfAttention, product_distances
 from ...probes.linear_estimators import best_step_size
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..public_settings import without_secrets
-from ..run_directory import run_directory
 from .config import ConstructionConfig
 from .files import write_construction
 from .sparsity import PretrainedCurves, SparsityCurves, pretrained_curves, sparsity_curves

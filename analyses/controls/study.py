@@ -14,6 +14,7 @@ from ...hooks.self_check import self_check
 from ...models.loading import LanguageModel
 from ...models.recipe import load_recipe
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ...tasks.catalogue import load_task
 from ...tasks.task import Task
 from ..cell import prepare_cell
@@ -24,7 +25,6 @@ from ..comparison.pretrained import ZeroShot
 from ..comparison.run import check_comparisons
 from ..comparison.study import Comparison
 from ..provenance import provenance
-from ..run_directory import run_directory
 from ..study_files import write_study
 from ..subject import Subject, load_subject
 from .altered_cells import changed_labels, next_task_without_network

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from ...study.run_directory import run_directory
 from ..provenance import surroundings
-from ..run_directory import run_directory
 from ..study_files import write_study
 from .claim_list import CLAIM_LIST
 from .declaration import Claim, Scale

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from ...errors import UserError, shown
+from ...study.plain_values import plain
+from ...study.run_directory import is_complete
 from ...text_files import exists, is_folder
 from ...unfinished import remove_leftovers, require_on_disk
-from ..plain_values import plain
 from ..public_settings import without_secrets
-from ..run_directory import is_complete
 from .catalogue import CLAIMS
 from .claims import save_claims, study_claims
 from .declaration import Experiment, Scale

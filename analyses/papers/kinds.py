@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ...errors import UserError
 from ...models.recipe import load_recipe
 from ...settings import make_config
-from ..plain_values import plain
+from ...study.plain_values import plain
 from .declaration import Kind
 
 
@@ -49,7 +49,7 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
 
         return make_config(OutputsConfig, settings, source)
     if kind == "gradients":
-        from ..gradients import GradientsConfig
+        from ..gradients.config import GradientsConfig
 
         return make_config(GradientsConfig, settings, source)
     raise UserError(f"no kind of experiment {kind!r}")
@@ -100,7 +100,7 @@ def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
 
         return outputs(config)
     if kind == "gradients":
-        from ..gradients import gradients
+        from ..gradients.registration import gradients
 
         return gradients(config)
     raise UserError(f"no kind of experiment {kind!r}")

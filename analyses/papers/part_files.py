@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...study.study import Study
+
 if TYPE_CHECKING:
     import pandas
 
@@ -24,10 +26,14 @@ def study_results(study: Any) -> Any:
     from ..comparison.study import Comparison
 
     found = {
-        name: results_of(one.config, one.draws) if isinstance(one, Comparison) else one.results()
+        name: results_of(one.config, one.draws) if isinstance(one, Comparison) else _numbers(one)
         for name, one in studies_of(study).items()
     }
     return found if isinstance(study, Mapping) else found[""]
+
+
+def _numbers(study: Any) -> Any:
+    return study.to_json()["tables"] if isinstance(study, Study) else study.results()
 
 
 def study_provenance(study: Any) -> Any:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from ...errors import UserError, shown
-from ..plain_values import plain
+from ...study.plain_values import plain
+from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..public_settings import without_secrets
-from ..run_directory import run_directory
 from ..study_files import write_study
 from .catalogue import find_experiments
 from .declaration import PAPERS, SCALES, Experiment, Published, Scale

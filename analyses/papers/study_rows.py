@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..arms.series import ICL, ZERO_SHOT
@@ -124,7 +125,10 @@ def gradient_norms(study: Any, recipe: str) -> Tensor:
         study: The study.
         recipe: The recipe's name.
     """
-    return study.heatmap(recipe)
+    norms = study.tables["norms"]
+    found = norms[norms["recipe"] == recipe]
+    by_step = found.pivot_table(index="step", columns="layer", values="norm", dropna=False)
+    return torch.tensor(by_step.to_numpy(dtype=float))
 
 
 def _number(value: Any) -> float:

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ...settings import make_config
+from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..public_settings import without_secrets
-from ..run_directory import run_directory
 from ..study_files import write_study
 from .checkpoints import Checkpoint, checkpoints_at
 from .drift_measurement import AGAINST, Against, DriftConfig, MatrixDrift, measure_weights

@@ -16,9 +16,9 @@ from torch import Tensor
 from ...models.weights import AttentionProjection, Matrix, attention_projections
 from ...probes import THRESHOLDS, WeightStatistics, weight_statistics
 from ...settings import Positive, make_config
+from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..public_settings import without_secrets
-from ..run_directory import run_directory
 from ..study_files import write_study
 from ..worker_threads import work_through
 from .reading import WeightsConfig, require_defined

@@ -13,11 +13,11 @@ import yaml
 
 import iclprobe
 from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
-from iclprobe.analyses.plain_values import plain
 from iclprobe.analyses.subject import load_subject
 from iclprobe.analyses.weights.drift_measurement import DriftConfig
 from iclprobe.errors import UserError
 from iclprobe.settings import make_config
+from iclprobe.study.plain_values import plain
 from iclprobe.tasks.catalogue import DEFAULT_TASK
 from iclprobe.tasks.given_records import GivenRecords
 from iclprobe.tasks.record_length import filter_long_records

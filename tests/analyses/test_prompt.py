@@ -18,11 +18,11 @@ from iclprobe.analyses.cell import prepare_cell
 from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
 from iclprobe.analyses.learning_rates import learning_rate_for
+from iclprobe.analyses.prompt_text import quoted
 from iclprobe.analyses.subject import load_subject
 from iclprobe.hooks.text_prompts import as_prompt_set
 from iclprobe.models import learning_rate
 from iclprobe.models.recipe import load_recipe
-from iclprobe.reports.prompt_text import quoted
 from iclprobe.settings import make_config
 from iclprobe.tasks.task import Task
 

@@ -14,12 +14,12 @@ import torch
 
 import iclprobe
 from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy, order
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.hooks.repeated_queries import RepeatedQueries
 from iclprobe.models.loading import load_model
 from iclprobe.settings import make_config
+from iclprobe.study.run_directory import is_complete
 from iclprobe.tasks.orders import distinct_orders
 
 SHORT = {"epochs": 4, "evaluation_epochs": 2}

@@ -15,10 +15,10 @@ import torch
 
 import iclprobe
 from iclprobe.analyses.arms.outputs import OutputsConfig, OutputsRow, OutputsStudy, outputs
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.models.loading import load_model
+from iclprobe.study.run_directory import is_complete
 from iclprobe.tasks.orders import distinct_orders
 
 SHORT = {"epochs": 4, "evaluation_epochs": 2}

@@ -22,9 +22,9 @@ from iclprobe.analyses.comparison.files import (
 )
 from iclprobe.analyses.comparison.measures import Intervals, measures_of
 from iclprobe.analyses.configuration import CompareConfig
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.models.recipe import Recipe, load_recipe
+from iclprobe.study.run_directory import is_complete
 
 CONFIG = CompareConfig(model="pocket", task="sst2", resamples=50)
 INTERVALS = Intervals(50, 0.95)

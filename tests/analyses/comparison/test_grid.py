@@ -15,7 +15,7 @@ from tiny_checkpoint import TEMPLATE
 
 import iclprobe
 from iclprobe import ComparisonGrid, LanguageModel, UserError
-from iclprobe.analyses.run_directory import is_complete
+from iclprobe.study.run_directory import is_complete
 
 RECIPES = ("dai", {"preset": "dai", "name": "values", "parameters": "attn_v"})
 

@@ -22,10 +22,10 @@ from iclprobe.analyses.construction.sweeps import (
     evaluation_tasks,
 )
 from iclprobe.analyses.construction.training import compare_layers, layer_predictions
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.errors import UserError
 from iclprobe.probes.linear_attention import LinearSelfAttention
 from iclprobe.probes.linear_estimators import gradient_descent
+from iclprobe.study.run_directory import is_complete
 
 SMALLEST = CONFIG.model_copy(update={"steps": 3, "evaluate_every": 2, "evaluation_tasks": 20, "model": None})
 

@@ -24,10 +24,10 @@ from iclprobe.analyses.controls.altered_cells import (
     with_shuffled_prefix,
 )
 from iclprobe.analyses.controls.config import CONTROLS, ControlName
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.models.random_update import random_update
 from iclprobe.models.untrained import untrained_copy
 from iclprobe.seeds import derive_seed
+from iclprobe.study.run_directory import is_complete
 
 SETTINGS: dict[str, Any] = {
     "shots": 4,

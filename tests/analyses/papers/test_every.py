@@ -13,9 +13,9 @@ from iclprobe.analyses.papers.catalogue import find_experiments
 from iclprobe.analyses.papers.every import reproduce_all
 from iclprobe.analyses.papers.library import StudyLibrary
 from iclprobe.analyses.papers.reproduction import requests_of
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.cli import main
 from iclprobe.errors import UserError
+from iclprobe.study.run_directory import is_complete
 
 SPARSITY = (*find_experiments("shen2024", "fig2"), *find_experiments("shen2024", "fig10"))
 

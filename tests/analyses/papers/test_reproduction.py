@@ -16,9 +16,9 @@ from iclprobe.analyses.papers.measured import over_repetitions
 from iclprobe.analyses.papers.overrides import read_overrides
 from iclprobe.analyses.papers.reproduction import reproduce
 from iclprobe.analyses.papers.views import value_of
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.analyses.weights.checkpoints import checkpoints_at
 from iclprobe.errors import UserError
+from iclprobe.study.run_directory import is_complete
 
 FILES = {
     "table.txt",

@@ -12,7 +12,6 @@ import tiny_families
 import torch
 
 import iclprobe.analyses.weights.drift_measurement as drift_module
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.analyses.weights.checkpoints import (
     Checkpoint,
     checkpoints_at,
@@ -22,6 +21,7 @@ from iclprobe.analyses.weights.checkpoints import (
 from iclprobe.analyses.weights.drift import drift
 from iclprobe.errors import UserError
 from iclprobe.models.projection_file import ProjectionFile
+from iclprobe.study.run_directory import is_complete
 
 PLACES = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
 

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from shared_material import shared
 
-from iclprobe.analyses.run_directory import is_complete
 from iclprobe.analyses.weights.sparsity import sparsity
 from iclprobe.errors import UserError
+from iclprobe.study.run_directory import is_complete
 
 
 @pytest.fixture(scope="module")

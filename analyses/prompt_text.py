@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from textwrap import TextWrapper
 
-from ..analyses.prompt import PromptPart, PromptView, WholePrompt
 from ..tasks.task import END_OF_SEQUENCE
+from .prompt import PromptPart, PromptView, WholePrompt
 
 _WIDTH = 100
 

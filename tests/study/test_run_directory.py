@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import save_file
 
 from iclprobe.analyses.configuration import CompareConfig
-from iclprobe.analyses.run_directory import (
+from iclprobe.errors import UserError
+from iclprobe.hooks.storage import allocate_in_file
+from iclprobe.study.run_directory import (
     free_run_name,
     is_complete,
     run_directory,
     write_manifest,
 )
-from iclprobe.errors import UserError
-from iclprobe.hooks.storage import allocate_in_file
 
 
 def finished(path: Path, text: str = "old") -> Path:

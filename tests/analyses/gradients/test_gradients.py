@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,22 @@ import pytest
 import torch
 from model_snapshot import assert_as_it_was, one_by_one_nll, snapshot
 
-from iclprobe import UserError, gradients, load_model
+from iclprobe import Study, UserError, gradients, load_model, load_study
 from iclprobe.analyses.cell import prepare_cell
-from iclprobe.analyses.gradients import GradientsConfig, GradientsStudy
+from iclprobe.analyses.gradients.config import GradientsConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.cli import main
+from iclprobe.reports.gradients import norms_by_step
 
 RATE = 0.05
 
 
-def _study(**options: Any) -> GradientsStudy:
+def _study(**options: Any) -> Study:
     return gradients(shots=3, learning_rate=RATE, device="cpu", **options)
+
+
+def _norms(study: Study, recipe: str = "dai") -> torch.Tensor:
+    return torch.tensor(norms_by_step(study.tables["norms"], recipe).to_numpy())
 
 
 def _literal(**wanted: Any) -> torch.Tensor:
@@ -58,19 +62,19 @@ def _literal(**wanted: Any) -> torch.Tensor:
 
 def test_norms_are_those_of_plain_backward_passes():
     study = _study(recipes=("dai",))
-    torch.testing.assert_close(study.heatmap("dai"), _literal(), rtol=1e-4, atol=1e-6)
-    assert study.layers == (0, 1, 2, 3, 4, 5)
-    assert study.runs[0].norms.steps == 3
+    torch.testing.assert_close(_norms(study), _literal(), rtol=1e-4, atol=1e-6)
+    norms = study.tables["norms"]
+    assert sorted(set(norms["layer"])) == [0, 1, 2, 3, 4, 5] and sorted(set(norms["step"])) == [1, 2, 3]
 
 
 def test_the_references_numbers_can_be_had_with_their_artefacts():
     everything = _study(recipes=("dai",), parameters="layer_all")
-    torch.testing.assert_close(everything.heatmap("dai"), _literal(layer_all=True), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(_norms(everything), _literal(layer_all=True), rtol=1e-4, atol=1e-6)
     artefact = _study(
         recipes=("dai",), parameters="layer_all", reduction="token_sum", accumulate=True, loss_scale=4
     )
     want = 4 * _literal(layer_all=True, accumulate=True, token_sum=True)
-    torch.testing.assert_close(artefact.heatmap("dai"), want, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(_norms(artefact), want, rtol=1e-3, atol=1e-5)
     assert "artefact D10" in artefact.table()
 
 
@@ -79,11 +83,11 @@ def test_recipes_stand_side_by_side_and_the_model_is_as_it_was():
     before = snapshot(model.module)
     study = gradients(model=model, shots=3, learning_rate=RATE, seeds=(0, 1))
     assert_as_it_was(model.module, before)
-    assert study.recipes == ("dai", "barnatan_lcft")
+    recipes = ("dai", "barnatan_lcft")
     frame = study.to_pandas()
     assert len(frame) == 2 * 2 * 3 * 6
     assert (frame.norm > 0).all()
-    joint, causal = (study.heatmap(recipe) for recipe in study.recipes)
+    joint, causal = (_norms(study, recipe) for recipe in recipes)
     # The last layer's own loss is the model's loss, so at the first step its gradient is the same.
     torch.testing.assert_close(joint[0, -1], causal[0, -1], rtol=1e-4, atol=1e-7)
     assert not torch.allclose(joint[0, :-1], causal[0, :-1], rtol=0.01)
@@ -93,11 +97,10 @@ def test_a_run_directory_is_written_whole(tmp_path: Path):
     out = tmp_path / "run"
     assert main(["gradients", "--shots", "2", "--lr", "0.1", "--out", str(out), "--device", "cpu"]) == 0
     assert {path.name for path in out.iterdir()} == {
-        *("config.yaml", "manifest.json", "results.json", "table.txt"),
-        *("gradients.csv", "gradients.png"),
+        *("config.yaml", "manifest.json", "table.txt", "tables", "gradients.png"),
+        *(f"{name}.csv" for name in ("norms", "steps", "runs", "prompts", "facts", "findings")),
     }
-    results = json.loads((out / "results.json").read_text())
-    assert [run["recipe"] for run in results["runs"]] == ["dai", "barnatan_lcft"]
+    assert list(load_study(out).to_pandas("runs")["recipe"]) == ["dai", "barnatan_lcft"]
 
 
 @pytest.mark.parametrize(

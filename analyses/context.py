@@ -1,0 +1,97 @@
+"""What a measurement is given: what it runs on, opened as it asks, and what several parts of a run share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import UserError
+from ..study.arrays import Arrays
+from ..study.finding import Finding
+from .configuration import SubjectConfig
+from .provenance import provenance
+from .subject import Subject, load_subject
+
+Made = TypeVar("Made")
+
+
+def _say_nothing(line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measurement leaves.
+
+    Attributes:
+        config: What was asked, resolved: with the names of what was loaded.
+        tables: Rows of each declared table by its name, and ``facts``.
+        findings: What was found.
+        arrays: What is heavy.
+        provenance: What is told of where it came from, beside models, data and machine.
+    """
+
+    config: Any
+    tables: Mapping[str, Any]
+    findings: tuple[Finding, ...] = ()
+    arrays: Arrays = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Context:
+    """What one run has at hand.
+
+    Attributes:
+        given: What is in memory in place of what the configuration names, by its field.
+        folder: The run directory that is being written, for what is too large for memory.
+        say: Told what is about to happen.
+    """
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    say: Callable[[str], None] = _say_nothing
+    _origins: list[dict[str, Any]] = field(default_factory=list)
+    _shared: dict[Hashable, Any] = field(default_factory=dict)
+
+    def subject(self, config: SubjectConfig) -> Subject:
+        """Load the model and the task of a configuration, or take those in memory.
+
+        Raises:
+            UserError: If one of them cannot be loaded.
+        """
+        subject = load_subject(config, self.given.get("model"), self.given.get("task"))
+        self._origins.append(provenance(subject.model, subject.task, config))
+        return subject
+
+    def subjects(self, config: Any) -> Iterator[tuple[Any, Subject]]:
+        """Load the models of a configuration one after another, each with the task; one at a time is in memory.
+
+        Args:
+            config: A configuration with ``model_names``.
+
+        Yields:
+            The configuration with that model's name, and what it runs on.
+
+        Raises:
+            UserError: If something cannot be loaded, or a model in memory is given beside several names.
+        """
+        if "model" in self.given and len(config.model_names) > 1:
+            raise UserError("give either a model in memory or the names of several models, not both")
+        for name in config.model_names:
+            named = config.model_copy(update={"model": name})
+            yield named, self.subject(named)
+
+    def shared(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what was made under a key, and make it if it was not yet."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
+
+    def origin(self) -> dict[str, Any]:
+        """Return where the numbers came from so far: of the first model, and of all by name."""
+        if not self._origins:
+            return {}
+        return {**self._origins[0], "models": [origin["model"] for origin in self._origins]}

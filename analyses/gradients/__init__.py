@@ -1,0 +1,1 @@
+"""How large each layer's gradients are while finetuning goes through the demonstrations (Bar Natan et al. Fig. 3)."""
