@@ -6,10 +6,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from ..hooks.label_scores import Scoring
 from ..hooks.plan import CapturePlan
+from ..hooks.scoring import Scoring
 from ..models.recipe import Recipe
-from ..probes import Agreement, ScoreVariant
+from ..probes.options import Agreement, ScoreVariant
 from ..settings import BatchSize, Positive, Records, Seed, Settings, Shots
 from ..tasks.catalogue import DEFAULT_TASK
 from ..tasks.delimited_files import Quoting

@@ -21,10 +21,9 @@ from ..models.recipe import Recipe, load_recipe
 from ..probes.gradients import (
     GradientNormRecorder,
     GradientNorms,
-    GradientParameters,
-    GradientReduction,
     LayerParameters,
 )
+from ..probes.options import GradientParameters, GradientReduction
 from ..seeds import derive_seed
 from ..settings import Positive, Shots, make_config
 from .cell import Cell, prepare_cell

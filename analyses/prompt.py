@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..models.loading import LanguageModel, PromptingModel, load_model, load_prompting_model
@@ -15,25 +13,13 @@ from ..settings import make_config
 from ..tasks.prompts import PromptSet, TaskPrompts
 from ..tasks.task import ChatTemplate, Task
 from .cell import Cell, prepare_cell
-from .configuration import SubjectConfig
+from .prompt_config import PromptConfig
 from .subject import load_records, short_records
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["PromptConfig", "PromptPart", "PromptView", "WholePrompt", "show_prompt", "view_prompt"]
-
-
-class PromptConfig(SubjectConfig):
-    """A look at one prompt.
-
-    Attributes:
-        query: Index of the query among the validation records, ``query_index`` in the tables; None is the first.
-    """
-
-    analysis: ClassVar[str] = "prompt"
-
-    query: int | None = Field(default=None, ge=0, le=100_000_000)
+__all__ = ["PromptPart", "PromptView", "WholePrompt", "show_prompt", "view_prompt"]
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,14 @@ def prompt(
     """
     import json
 
-    from ..analyses.arms.order import OrderConfig
-    from ..analyses.arms.outputs import OutputsConfig
+    from ..analyses.arms.order_config import OrderConfig
+    from ..analyses.arms.outputs_config import OutputsConfig
     from ..analyses.configuration import CompareConfig, GridConfig
     from ..analyses.controls.config import ControlsConfig
     from ..analyses.gradients import GradientsConfig
     from ..analyses.plain_values import plain
-    from ..analyses.prompt import PromptConfig, show_prompt
+    from ..analyses.prompt import show_prompt
+    from ..analyses.prompt_config import PromptConfig
 
     given: dict[str, Any] = {
         "model": model,
