@@ -12,7 +12,7 @@ import pytest
 import iclprobe
 
 ROOT = Path(iclprobe.__file__).parent
-HEAVY = {"torch", "transformers", "pandas", "matplotlib", "safetensors", "huggingface_hub"}
+HEAVY = {"numpy", "torch", "transformers", "pandas", "matplotlib", "safetensors", "huggingface_hub"}
 
 # Their configurations have no default for these.
 REQUIRED = {
@@ -79,4 +79,4 @@ def test_a_public_name_of_a_configuration_loads_no_more_than_it(name: str):
 
 def test_options_of_measures_are_named_without_torch_and_measures_come_with_it():
     assert loaded_by("from iclprobe.probes import THRESHOLDS, Agreement") == set()
-    assert loaded_by("from iclprobe.probes import sim_aou") == {"torch"}
+    assert loaded_by("from iclprobe.probes import sim_aou") == {"numpy", "torch"}
