@@ -9,8 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses.arms.order import OrderConfig, OrderStudy, order
-    from .analyses.arms.outputs import OutputsConfig, OutputsStudy, outputs
+    from .analyses.arms.order import OrderStudy, order
+    from .analyses.arms.order_config import OrderConfig
+    from .analyses.arms.outputs import OutputsStudy, outputs
+    from .analyses.arms.outputs_config import OutputsConfig
     from .analyses.comparison.grid import ComparisonGrid, compare_grid
     from .analyses.comparison.study import Comparison, compare
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
@@ -80,9 +82,9 @@ _PLACES = {
     "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
-    "OrderConfig": "analyses.arms.order",
+    "OrderConfig": "analyses.arms.order_config",
     "OrderStudy": "analyses.arms.order",
-    "OutputsConfig": "analyses.arms.outputs",
+    "OutputsConfig": "analyses.arms.outputs_config",
     "OutputsStudy": "analyses.arms.outputs",
     "ProjectionFile": "models.weights",
     "PromptConfig": "analyses.prompt_config",

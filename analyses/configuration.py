@@ -6,19 +6,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from ..hooks.label_scores import Scoring
 from ..hooks.plan import CapturePlan
+from ..hooks.scoring import Scoring
 from ..models.recipe import Recipe
 from ..on_command_line import OnCommandLine, escaped_text, same_text
-from ..probes import Agreement, ScoreVariant
-from ..settings import (
-    BatchSize,
-    Positive,
-    Records,
-    Seed,
-    Settings,
-    Shots,
-)
+from ..probes.options import Agreement, ScoreVariant
+from ..settings import BatchSize, Positive, Records, Seed, Settings, Shots
 from ..tasks.catalogue import DEFAULT_TASK
 from ..tasks.delimited_files import Quoting
 from ..tasks.given_label_words import LabelWords, read_label_words

@@ -98,8 +98,8 @@ def order(
 
     Without options: the embedded pocket model on a pocket task, about two minutes on two cores.
     """
-    from ..analyses.arms.order import OrderConfig
     from ..analyses.arms.order import order as run
+    from ..analyses.arms.order_config import OrderConfig
 
     given = {
         "model": model,
@@ -184,8 +184,8 @@ def outputs(
 
     Without options: the embedded pocket model on a pocket task.
     """
-    from ..analyses.arms.outputs import OutputsConfig
     from ..analyses.arms.outputs import outputs as run
+    from ..analyses.arms.outputs_config import OutputsConfig
 
     given = {
         "model": model,

@@ -59,8 +59,8 @@ def sparsity(
     overwrite: OverwriteOption = False,
 ) -> None:
     """Measure how many entries of W_Q, W_K and W_V are near zero, layer by layer, without loading a model."""
-    from ..analyses.weights.sparsity import SparsityConfig
     from ..analyses.weights.sparsity import sparsity as run
+    from ..analyses.weights.sparsity_config import SparsityConfig
 
     given = {
         "model": model,
@@ -116,8 +116,8 @@ def drift(
 
     Without any checkpoint: those of the embedded pocket model.
     """
-    from ..analyses.weights.drift import DriftConfig
     from ..analyses.weights.drift import drift as run
+    from ..analyses.weights.drift_config import DriftConfig
 
     given = {
         "checkpoints": _series(checkpoints or [], repo, steps, revision_template, glob),

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..tasks.prompts import PromptSet
 from ..unfinished import unfinished_place
 from .captured import Capture
-from .plan import ResolvedPlan
+from .resolved_plan import ResolvedPlan
 from .storage import Shapes, allocate_in_file
 
 

@@ -20,10 +20,11 @@ from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
 from .captured import Capture, capture_from
 from .forward import computing_dtype
-from .label_scores import Scoring
-from .plan import CapturePlan, resolve_plan
+from .plan import CapturePlan
 from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
+from .resolved_plan import resolve_plan
 from .rows import Wanted
+from .scoring import Scoring
 from .storage import allocate, total_bytes
 from .tap import Recorder
 from .text_prompts import as_prompt_set, begin_token

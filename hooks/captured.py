@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..unfinished import unfinished_place
-from .plan import ResolvedPlan
+from .resolved_plan import ResolvedPlan
 
 # Arrays whose last axis is the columns: rows of different length are padded there.
 _OVER_COLUMNS = ("scores", "pattern", "visible", "columns")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from ..tasks.prompt_set import TokenIds
 from .batching import choose_batch_size, make_batches
 from .forward import pad, run_forward
 from .prefix import fork
-
-Scoring = Literal["mean", "sum", "first"]
+from .scoring import Scoring
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
 from ..progress import Progress
-from .label_scores import Scoring
 from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
+from .scoring import Scoring
 from .text_prompts import as_prompt_set
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from ..models.token_ids import require_known_tokens
 from ..tasks.prompts import PromptSet
 from .batching import choose_batch_size, make_batches
 from .forward import pad, run_forward
-from .label_scores import Scoring, score_labels
+from .label_scores import score_labels
 from .prefix import can_fork, encode_prefix, fork
+from .scoring import Scoring
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from ..models.partial_forward import PartialForward
 from ..models.token_loss import evaluation_mode
 from ..tasks.prompts import PromptSet
 from .batching import free_memory
-from .label_scores import Scoring
 from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
+from .scoring import Scoring
 
 # Hidden states may take this share of the free memory; beyond it every layer runs each time.
 _SHARE_OF_MEMORY = 0.25

@@ -8,7 +8,7 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor
 
-from ..models.families import ScoreSpace
+from ..models.score_spaces import ScoreSpace
 
 
 @dataclass(frozen=True)

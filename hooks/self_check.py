@@ -26,7 +26,8 @@ from .captured import Capture
 from .check_prompts import check_prompts
 from .forward import computing_dtype, run_forward
 from .layout_check import foreign_rows, unchecked_rows, unlike_heads
-from .plan import CapturePlan, Site, resolve_plan
+from .plan import CapturePlan, Site
+from .resolved_plan import resolve_plan
 from .tap import Recorder, Recording
 from .text_prompts import as_prompt_set
 

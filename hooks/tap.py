@@ -18,8 +18,9 @@ from ..models.layer_parts import LayerParts
 from ..models.live_module import calling_module, running_eagerly
 from ..models.loading import LanguageModel, load_model
 from .functional import listen_to_softmax
-from .plan import CapturePlan, ResolvedPlan, resolve_plan
+from .plan import CapturePlan
 from .registry import listen_to_attention, other_attention
+from .resolved_plan import ResolvedPlan, resolve_plan
 from .rows import Rows, Wanted, keep_columns, score_rows, softmax_rows, take_rows
 from .text_prompts import begin_token
 from .wanted_rows import wanted_from_inputs

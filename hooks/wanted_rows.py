@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .plan import ResolvedPlan
+from .resolved_plan import ResolvedPlan
 from .rows import Wanted
 
 

@@ -8,20 +8,11 @@ changes the direction, which scaling does not. None stands for another here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-ClipKind = Literal["global_l2", "per_layer_l2", "linf", "value"]
-
-CLIP_NAMES: Mapping[ClipKind, str] = {
-    "global_l2": "joint L2 norm of all layers (the paper's code; its text says l_inf)",
-    "per_layer_l2": "L2 norm of each layer by itself",
-    "linf": "largest entry of all, by one factor (the paper's text; its code has the joint L2 norm)",
-    "value": "each entry by itself, which turns the direction",
-}
-"""What each kind bounds, and which of them Bar Natan et al. mean."""
+from .clip_kinds import ClipKind
 
 
 def clip_gradients(

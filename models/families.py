@@ -25,12 +25,12 @@ from .projections import (
     nested_geometry,
     windowed_geometry,
 )
+from .score_spaces import ScoreSpace
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Route = Literal["registry", "functional"]
-ScoreSpace = Literal["softmax_input", "raw", "scaled", "softcapped"]
 
 # Where decoder layers lie in a model of text alone, and in the text decoder of one that also sees or hears.
 _MODELS = ("model", "model.language_model", "language_model.model", "model.text_model")

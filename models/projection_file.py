@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from .projection_names import Matrix, ProjectionNames
+from .matrices import Matrix
+from .projection_names import ProjectionNames
 from .projections import HeadGeometry, Projection
 from .tensor_source import TensorSource
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from ..errors import UserError, shown
 from .families import Family
+from .matrices import MATRICES, Matrix
 from .tensor_source import told
 from .wrapper_prefixes import unwrapped, unwrapped_names
-
-Matrix = Literal["query", "key", "value", "output"]
-MATRICES: tuple[Matrix, ...] = ("query", "key", "value", "output")
 
 ProjectionNames = dict[tuple[int, Matrix], str]
 

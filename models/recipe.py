@@ -13,7 +13,7 @@ from ..errors import UserError, shown
 from ..settings import LARGEST, BatchSize, Epochs, Positive, Settings, make_config
 from ..text_files import is_file
 from ..yaml_text import read_yaml
-from .clipping import CLIP_NAMES, ClipKind
+from .clip_kinds import CLIP_NAMES, ClipKind
 from .name_pattern import NoPattern, name_pattern
 
 LossTokens = Literal["label", "all"]

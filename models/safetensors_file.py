@@ -1,7 +1,9 @@
 """Reading tensors out of one safetensors file by byte range, whether the bytes lie here or elsewhere.
 
-The library's own reader maps the whole file into memory, so that what was read of it counts against the
-process until the file is closed; here each tensor is read by itself and is gone when its reader is done.
+Unless asked for ``pread``, the library's own reader maps the whole file into memory, so that what was read of it
+counts against the process until the file is closed; here each tensor is read by itself and is gone when its reader is
+done. The library reads no file from afar, and refuses one for an entry that nobody asked for: another dtype, or
+metadata that are no text.
 """
 
 from __future__ import annotations

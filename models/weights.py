@@ -22,8 +22,9 @@ from .families import Family, listed_family
 from .layer_parts import some_layers
 from .live_module import running_module
 from .loading import LanguageModel, load_model
+from .matrices import MATRICES, Matrix
 from .projection_file import AttentionProjection, LayerRows, ProjectionFile, fits
-from .projection_names import MATRICES, Matrix, ProjectionNames, names_by_family, names_by_pattern
+from .projection_names import ProjectionNames, names_by_family, names_by_pattern
 from .projections import HeadGeometry, projection_rows, stored_rows
 from .tensor_files import Place, open_tensors
 from .tensor_source import TensorSource
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 __all__ = [
-    "MATRICES",
     "AttentionProjection",
-    "Matrix",
     "ProjectionFile",
     "attention_projections",
     "open_projections",

@@ -1,59 +1,130 @@
 """Measures: tensors in, frozen results out. They import nothing but torch, einops and numpy.
 
-Anyone can use them on activations recorded by any other tool.
+Anyone can use them on activations recorded by any other tool. The names load on first use, so that naming an option
+of a measure costs no torch.
 """
 
-from .attention_nulls import sim_aou_null
-from .attention_outputs import SimAOU, attention_output_update, sim_aou
-from .attention_scores import ScoreVariant, SimAM, score_floors, sim_am
-from .constructions import constructed_sparsity, von_oswald_construction
-from .distributions import (
-    OverlapNorm,
-    TopTokens,
-    overlap_cosine_similarity,
-    token_overlap,
-    top_tokens,
-)
-from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
-from .gradients import (
-    GradientNormRecorder,
-    GradientNorms,
-    GradientParameters,
-    GradientReduction,
-    LayerParameters,
-)
-from .noise import below_noise, noise_floor, score_noise_floor
-from .null_similarity import NullKind, NullSimilarity
-from .order_sensitivity import OrderMoments, SensitivityAggregate, order_sensitivity
-from .other_queries import permuted_pairs, shared_baseline
-from .partial_outputs import partial_permuted_pairs, partial_sim_aou
-from .predictions import (
-    Agreement,
-    Jaccard,
-    PredictionChanges,
-    Ratio,
-    accuracy,
-    calibrated_accuracy,
-    calibrated_prediction,
-    changed_predictions,
-    correct_over_labels,
-    correct_over_vocabulary,
-    jaccard,
-    prediction_changes,
-    rec2ftp,
-)
-from .rounding import Floor, Floors, rounding_floor, stored_rounding
-from .score_nulls import delta_shared_baseline
-from .statistics import (
-    Interval,
-    MeanAndStd,
-    bootstrap_mean,
-    bootstrap_ratio,
-    derangement,
-    mean_and_std,
-    mean_over_layers,
-)
-from .weights import THRESHOLDS, WeightStatistics, fraction_below, weight_statistics
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .attention_nulls import sim_aou_null
+    from .attention_outputs import SimAOU, attention_output_update, sim_aou
+    from .attention_scores import SimAM, score_floors, sim_am
+    from .constructions import constructed_sparsity, von_oswald_construction
+    from .demonstration_order import OrderMoments, order_sensitivity
+    from .distributions import TopTokens, overlap_cosine_similarity, token_overlap, top_tokens
+    from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
+    from .gradients import GradientNormRecorder, GradientNorms, LayerParameters
+    from .noise import below_noise, noise_floor, score_noise_floor
+    from .null_similarity import NullKind, NullSimilarity
+    from .options import (
+        THRESHOLDS,
+        Agreement,
+        GradientParameters,
+        GradientReduction,
+        OverlapNorm,
+        ScoreVariant,
+        SensitivityAggregate,
+    )
+    from .other_queries import permuted_pairs, shared_baseline
+    from .partial_outputs import partial_permuted_pairs, partial_sim_aou
+    from .predictions import (
+        Jaccard,
+        PredictionChanges,
+        Ratio,
+        accuracy,
+        calibrated_accuracy,
+        calibrated_prediction,
+        changed_predictions,
+        correct_over_labels,
+        correct_over_vocabulary,
+        jaccard,
+        prediction_changes,
+        rec2ftp,
+    )
+    from .rounding import Floor, Floors, rounding_floor, stored_rounding
+    from .score_nulls import delta_shared_baseline
+    from .statistics import (
+        Interval,
+        MeanAndStd,
+        bootstrap_mean,
+        bootstrap_ratio,
+        derangement,
+        mean_and_std,
+        mean_over_layers,
+    )
+    from .weights import WeightStatistics, fraction_below, weight_statistics
+
+_PLACES = {
+    "THRESHOLDS": "options",
+    "Agreement": "options",
+    "Drift": "drift",
+    "Floor": "rounding",
+    "Floors": "rounding",
+    "GradientNormRecorder": "gradients",
+    "GradientNorms": "gradients",
+    "GradientParameters": "options",
+    "GradientReduction": "options",
+    "Interval": "statistics",
+    "Jaccard": "predictions",
+    "LayerParameters": "gradients",
+    "MeanAndStd": "statistics",
+    "NullKind": "null_similarity",
+    "NullSimilarity": "null_similarity",
+    "OrderMoments": "demonstration_order",
+    "OverlapNorm": "options",
+    "PredictionChanges": "predictions",
+    "Ratio": "predictions",
+    "ScoreVariant": "options",
+    "SensitivityAggregate": "options",
+    "SimAM": "attention_scores",
+    "SimAOU": "attention_outputs",
+    "TopTokens": "distributions",
+    "WeightStatistics": "weights",
+    "accuracy": "predictions",
+    "attention_output_update": "attention_outputs",
+    "below_noise": "noise",
+    "bootstrap_mean": "statistics",
+    "bootstrap_ratio": "statistics",
+    "calibrated_accuracy": "predictions",
+    "calibrated_prediction": "predictions",
+    "changed_predictions": "predictions",
+    "constructed_sparsity": "constructions",
+    "correct_over_labels": "predictions",
+    "correct_over_vocabulary": "predictions",
+    "delta_shared_baseline": "score_nulls",
+    "derangement": "statistics",
+    "fraction_below": "weights",
+    "jaccard": "predictions",
+    "mean_and_std": "statistics",
+    "mean_over_layers": "statistics",
+    "noise_floor": "noise",
+    "order_sensitivity": "demonstration_order",
+    "overlap_cosine_similarity": "distributions",
+    "pairwise_mean_absolute": "drift",
+    "partial_permuted_pairs": "partial_outputs",
+    "partial_sim_aou": "partial_outputs",
+    "permuted_pairs": "other_queries",
+    "prediction_changes": "predictions",
+    "rec2ftp": "predictions",
+    "rounding_floor": "rounding",
+    "score_floors": "attention_scores",
+    "score_noise_floor": "noise",
+    "shared_baseline": "other_queries",
+    "sim_am": "attention_scores",
+    "sim_aou": "attention_outputs",
+    "sim_aou_null": "attention_nulls",
+    "stored_rounding": "rounding",
+    "token_overlap": "distributions",
+    "top_tokens": "distributions",
+    "update_cosine": "drift",
+    "von_oswald_construction": "constructions",
+    "weight_drift": "drift",
+    "weight_statistics": "weights",
+}
 
 __all__ = [
     "THRESHOLDS",
@@ -122,3 +193,13 @@ __all__ = [
     "weight_drift",
     "weight_statistics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_PLACES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from .options import ScoreVariant
 from .rounding import Floor, Floors
 from .vectors import (
     as_float64,
@@ -26,8 +27,6 @@ from .vectors import (
     require_shape,
     without_rounding,
 )
-
-ScoreVariant = Literal["raw", "delta", "centered", "softmax"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from .options import OverlapNorm
 from .vectors import as_float64
-
-OverlapNorm = Literal["sqrt_k_minus_o", "k_minus_o", "none", "topk_cosine"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-GradientParameters = Literal["trained", "layer_all"]
-GradientReduction = Literal["token_mean", "token_sum"]
+from .options import GradientParameters, GradientReduction
 
 
 @dataclass(frozen=True)

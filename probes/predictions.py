@@ -13,14 +13,13 @@ it is enough that both moved. The two are the same for tasks with two labels.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from .options import Agreement
 from .statistics import Interval, bootstrap_ratio
-
-Agreement = Literal["same_label", "changed"]
 
 
 @dataclass(frozen=True, eq=False)

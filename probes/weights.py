@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .options import THRESHOLDS
 from .spectral_norm import spectral_norm
 from .weight_entries import weight_entries
 from .weight_moments import Moments
-
-THRESHOLDS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""The thresholds δ of Shen et al.'s Figures 2 and 10."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import numpy
-
 from ..errors import UserError, shown
 from .column_names import listed
 
@@ -120,6 +118,11 @@ def spelled_names(label_names: tuple[str, ...]) -> Mapping[str, int]:
 
 def spelled(value: object) -> str | None:
     """The one spelling of a value that several types can hold; None where it can be no label."""
+    if isinstance(value, str):
+        return _spelled_text(value)
+    # Here, so that configurations, which hold labels as text, load without it.
+    import numpy
+
     if isinstance(value, bool | numpy.bool_):
         return str(bool(value)).lower()
     if isinstance(value, int | numpy.integer):
@@ -128,8 +131,10 @@ def spelled(value: object) -> str | None:
         if not math.isfinite(value):
             return None
         return spelled(f"{value:f}") if float(value).is_integer() else spelled(str(value))
-    if not isinstance(value, str):
-        return None
+    return None
+
+
+def _spelled_text(value: str) -> str:
     text = value.strip()
     number = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
     if number:

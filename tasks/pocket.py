@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
-import numpy as np
-
 from ..errors import UserError, shown
 from ..seeds import derive_seed
 from .pocket_language import DRAW_RANGE, NEWLINE, TONES, TOPICS, compose, compose_mention
@@ -131,7 +129,9 @@ def pocket_records(name: str) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
     if name not in POCKET_TASKS:
         raise UserError(f"There is no pocket task {shown(name)}: use one of {', '.join(POCKET_TASKS)}.")
     task = POCKET_TASKS[name]
-    generator = np.random.default_rng(derive_seed("pocket-records", name))
+    import numpy
+
+    generator = numpy.random.default_rng(derive_seed("pocket-records", name))
     wanted = TRAIN_RECORDS + VALIDATION_RECORDS
     records: dict[tuple[str, ...], Record] = {}
     while len(records) < wanted:

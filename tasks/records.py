@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from ..errors import UserError, shown
 from ..seeds import derive_seed
 from ..text_files import has_half_character
@@ -111,6 +109,8 @@ def split_records(records: Sequence[Record]) -> RecordPools:
             f"One source of {len(texts)} distinct record(s) cannot serve both as train and as validation "
             "records: give at least two, or give the two parts separately."
         )
+    import numpy
+
     generator = numpy.random.default_rng(derive_seed("tasks", "split"))
     chosen = generator.permutation(len(texts))[: (len(texts) + 1) // 2]
     train_texts = {texts[index] for index in chosen}

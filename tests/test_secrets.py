@@ -21,11 +21,12 @@ import iclprobe
 from iclprobe.addresses import public
 from iclprobe.analyses.public_settings import without_secrets
 from iclprobe.analyses.weights.checkpoints import Checkpoint
-from iclprobe.analyses.weights.drift import DriftConfig
+from iclprobe.analyses.weights.drift_config import DriftConfig
 from iclprobe.cli import main
 from iclprobe.errors import UserError, shown
 from iclprobe.models import remote_files
-from iclprobe.models.weights import Matrix, open_projections
+from iclprobe.models.matrices import Matrix
+from iclprobe.models.weights import open_projections
 
 USER, PASSWORD, SIGNATURE = "arthur-user", "ford-password", "zaphod%2Fsignature"
 TOKEN = "hf_" + "zApHoD42" * 4

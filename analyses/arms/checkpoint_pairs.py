@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ...errors import UserError, shown
-from ...probes.distributions import OverlapNorm, TopTokens, overlap_cosine_similarity, token_overlap
+from ...probes.distributions import TopTokens, overlap_cosine_similarity, token_overlap
+from ...probes.options import OverlapNorm
 from .outputs_measurement import OutputsRow
 
 PairMeasure = Literal["token_overlap", "ocs"]

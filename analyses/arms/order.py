@@ -15,7 +15,8 @@ from ...study.run_directory import run_directory
 from ...tasks.task import Task
 from ..prompt import PromptView
 from ..study_files import write_study
-from .order_measurement import OrderConfig, OrderRow, measure_orders
+from .order_config import OrderConfig
+from .order_measurement import OrderRow, measure_orders
 from .run import run_models
 from .series import Series, series_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from transformers import PreTrainedModel
 
-__all__ = ["OrderConfig", "OrderRow", "OrderStudy", "order"]
+__all__ = ["OrderRow", "OrderStudy", "order"]
 
 
 @dataclass(frozen=True, eq=False)

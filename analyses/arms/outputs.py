@@ -16,7 +16,8 @@ from ...tasks.task import Task
 from ..prompt import PromptView
 from ..study_files import write_study
 from .checkpoint_pairs import CheckpointPairs, PairMeasure, compare_checkpoints
-from .outputs_measurement import OutputsConfig, OutputsRow, measure_outputs
+from .outputs_config import OutputsConfig
+from .outputs_measurement import OutputsRow, measure_outputs
 from .run import run_models
 from .series import Series, series_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from transformers import PreTrainedModel
 
-__all__ = ["CheckpointPairs", "OutputsConfig", "OutputsRow", "OutputsStudy", "outputs"]
+__all__ = ["CheckpointPairs", "OutputsRow", "OutputsStudy", "outputs"]
 
 
 @dataclass(frozen=True, eq=False)

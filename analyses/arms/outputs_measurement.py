@@ -5,30 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import torch
-from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from ...errors import UserError
 from ...hooks.next_token import NextToken, stream_next_token
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.distributions import (
-    OverlapNorm,
     TopTokens,
     overlap_cosine_similarity,
     token_overlap,
     top_tokens,
 )
-from ...settings import Shots
+from ...probes.options import OverlapNorm
 from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
 from ..cell import Cell
-from ..configuration import SubjectConfig, numbers
+from ..configuration import SubjectConfig
 from ..prompt import PromptView, view_prompt
 from ..subject import Subject
-from .config import Arms, ArmsConfig, short_arms
 from .finetuning import (
     Arm,
     AskedQueries,
@@ -39,34 +36,8 @@ from .finetuning import (
     run_arm,
 )
 from .fitting_cell import FittingCell, icl_prompts, prepare_fitting_cell
+from .outputs_config import OutputsConfig
 from .series import ICL, ZERO_SHOT, ArmRow
-
-_PRESETS = ("shen", "shen_deep", "shen_middle")
-
-
-class OutputsConfig(ArmsConfig):
-    """A study of answers, in context and finetuned (Shen et al. 2024, section 5, appendices D to F).
-
-    Finetuning takes all demonstrations that were asked for; where they do not fit the context window, there is no
-    in-context learning with that number of them. Shen et al. take 200 epochs evaluated every 20, and learning
-    rates of 1e-4, 5e-4, 1e-3 and 5e-3; the default arms have 60 epochs.
-
-    Attributes:
-        shots: Numbers of demonstrations.
-        top_k: Tokens of each distribution that are compared, K.
-        overlap_norm: Which reading of Eq. 6 (R12).
-        icl_orders: In how many other orders of the demonstrations ICL is compared with itself.
-    """
-
-    analysis: ClassVar[str] = "outputs"
-
-    shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-        tuple[Shots, ...], BeforeValidator(numbers), Field(min_length=1, max_length=100)
-    ] = (1, 2, 4, 8)
-    arms: Arms = short_arms(_PRESETS, epochs=60, evaluation_epochs=10)
-    top_k: int = Field(default=10, ge=1, le=10_000_000)
-    overlap_norm: OverlapNorm = "sqrt_k_minus_o"
-    icl_orders: int = Field(default=1, ge=1, le=10_000)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ...models.delta import Delta
 from ...models.loading import LanguageModel
-from ...models.weights import Matrix, attention_projections
+from ...models.matrices import Matrix
+from ...models.weights import attention_projections
 from ...probes import Drift, weight_drift
 
 MATRICES: tuple[Matrix, ...] = ("query", "key", "value", "output")

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ...models.recipe import Recipe
 from ...on_command_line import OnCommandLine
-from ...probes.gradients import GradientParameters, GradientReduction
+from ...probes.options import GradientParameters, GradientReduction
 from ...settings import Positive, Shots
 from ..configuration import LearningRate, SubjectConfig, several_recipes
 

@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..study_files import write_study
 from .claim_list import CLAIM_LIST
+from .claims_config import ClaimsConfig
 from .declaration import Claim, Scale
 from .effects import Criterion, Effect, Verdict
 from .overrides import plain_overrides
@@ -22,22 +21,6 @@ from .reproduction import Reproduction
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-
-class ClaimsConfig(BaseModel):
-    """What the claims were judged by.
-
-    Attributes:
-        scale: ``pocket`` or ``paper``.
-        overrides: What the user changed.
-        experiments: The experiments that were there.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    scale: Scale
-    overrides: dict[str, Any] = {}
-    experiments: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
     """
     source = f"the {kind} experiment"
     if kind == "sparsity":
-        from ..weights.sparsity import SparsityConfig
+        from ..weights.sparsity_config import SparsityConfig
 
         return make_config(SparsityConfig, settings, source)
     if kind == "drift":
-        from ..weights.drift_measurement import DriftConfig
+        from ..weights.drift_config import DriftConfig
 
         return make_config(DriftConfig, settings, source)
     if kind == "compare":
@@ -41,11 +41,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
         recipes = tuple(load_recipe(recipe) for recipe in settings["recipes"])
         return make_config(GridConfig, {**settings, "recipes": recipes}, source)
     if kind == "order":
-        from ..arms.order import OrderConfig
+        from ..arms.order_config import OrderConfig
 
         return make_config(OrderConfig, settings, source)
     if kind == "outputs":
-        from ..arms.outputs import OutputsConfig
+        from ..arms.outputs_config import OutputsConfig
 
         return make_config(OutputsConfig, settings, source)
     if kind == "gradients":

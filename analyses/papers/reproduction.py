@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from ...errors import UserError, shown
 from ...study.plain_values import plain
 from ...study.run_directory import run_directory
@@ -25,34 +23,13 @@ from .library import Request, StudyLibrary
 from .measured import Measured
 from .overrides import plain_overrides
 from .part_files import study_frames, study_provenance, study_results
+from .reproduction_config import ReproductionConfig
 from .scales import Resolved, resolve
 from .views import measured_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-
-class ReproductionConfig(BaseModel):
-    """What an experiment resolved to.
-
-    Attributes:
-        paper: Which paper.
-        name: Which table or figure.
-        scale: ``pocket`` or ``paper``.
-        kind: The analysis.
-        overrides: What the user changed.
-        parts: The resolved configuration of each part, by its label.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    paper: str
-    name: str
-    scale: Scale
-    kind: str
-    overrides: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,8 @@ from ..provenance import surroundings
 from ..public_settings import without_secrets
 from ..study_files import write_study
 from .checkpoints import Checkpoint, checkpoints_at
-from .drift_measurement import AGAINST, Against, DriftConfig, MatrixDrift, measure_weights
+from .drift_config import DriftConfig
+from .drift_measurement import AGAINST, Against, MatrixDrift, measure_weights
 from .icl_accuracy import IclAccuracy, icl_accuracy
 
 if TYPE_CHECKING:

@@ -11,50 +11,24 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ...errors import UserError, shown
+from ...models.matrices import Matrix
 from ...models.undefined_entries import undefined_entries
-from ...models.weights import Matrix, ProjectionFile, open_projections
+from ...models.weights import ProjectionFile, open_projections
 from ...probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
 from ...seeds import derive_seed
-from ...settings import Records, Shots
-from ..configuration import Seeds
-from ..given_data import Data
 from ..worker_threads import work_through
 from .checkpoints import Checkpoint
-from .reading import WeightsConfig, require_defined
+from .drift_config import DriftConfig
+from .reading import require_defined
 
 Against = Literal["previous", "first", "last"]
 AGAINST: tuple[Against, ...] = ("previous", "first", "last")
 
 # Entries of each matrix that the pairwise table compares: all of a small one.
 _SAMPLED_ENTRIES = 1 << 14
-
-
-class DriftConfig(WeightsConfig):
-    """One look at how weights move.
-
-    Attributes:
-        checkpoints: The checkpoints in order, at least two.
-        icl: Tasks to run in context at every checkpoint.
-        shots: Demonstrations of each prompt.
-        seeds: One draw of demonstrations for each.
-        limit: Queries of each task at most.
-        data: Where the records of the task are, in place of the hub.
-        tokenizer: Where the tokenizer of the checkpoints is, in place of their own.
-        trust_remote_code: Run code that comes with the checkpoints or their tokenizer when tasks are run.
-    """
-
-    checkpoints: tuple[Checkpoint, ...] = Field(min_length=2)
-    icl: tuple[str, ...] = ()
-    shots: Shots = 8
-    seeds: Seeds = (0, 1, 2)
-    limit: Records | None = 200
-    data: Data | None = None
-    tokenizer: str | None = None
-    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True)

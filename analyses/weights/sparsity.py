@@ -10,40 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from ...models.weights import AttentionProjection, Matrix, attention_projections
-from ...probes import THRESHOLDS, WeightStatistics, weight_statistics
-from ...settings import Positive, make_config
+from ...models.matrices import Matrix
+from ...models.weights import AttentionProjection, attention_projections
+from ...probes import WeightStatistics, weight_statistics
+from ...settings import make_config
 from ...study.run_directory import run_directory
 from ..provenance import surroundings
 from ..public_settings import without_secrets
 from ..study_files import write_study
 from ..worker_threads import work_through
-from .reading import WeightsConfig, require_defined
+from .reading import require_defined
+from .sparsity_config import SparsityConfig
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
     from ...models.loading import LanguageModel
-
-
-class SparsityConfig(WeightsConfig):
-    """One look at the weights of a checkpoint.
-
-    Attributes:
-        model: Hub id, directory, file, or an embedded model.
-        revision: Branch, tag or commit; for ``pocket`` a training step.
-        thresholds: The thresholds δ, relative and absolute (R14).
-        stable_rank: Whether to measure stable ranks, which takes longer than all the rest.
-    """
-
-    model: str = "pocket"
-    revision: str | None = None
-    thresholds: tuple[Positive, ...] = Field(default=THRESHOLDS, min_length=1, max_length=1000)
-    stable_rank: bool = True
 
 
 @dataclass(frozen=True, eq=False)

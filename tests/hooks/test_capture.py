@@ -13,7 +13,8 @@ from expected_rows import EXACT, errors, expected, prompt_set
 from iclprobe.errors import UserError
 from iclprobe.hooks.batching import make_batches
 from iclprobe.hooks.capture import capture, stream
-from iclprobe.hooks.plan import CapturePlan, resolve_plan
+from iclprobe.hooks.plan import CapturePlan
+from iclprobe.hooks.resolved_plan import resolve_plan
 from iclprobe.models.loading import load_model
 from iclprobe.tasks.prompts import PromptSet
 

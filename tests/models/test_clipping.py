@@ -7,7 +7,8 @@ import torch
 from model_snapshot import fresh, sequences
 
 from iclprobe.errors import UserError
-from iclprobe.models.clipping import ClipKind, clip_gradients
+from iclprobe.models.clip_kinds import ClipKind
+from iclprobe.models.clipping import clip_gradients
 from iclprobe.models.finetuning import finetune
 from iclprobe.models.loading import load_model
 from iclprobe.models.recipe import load_recipe

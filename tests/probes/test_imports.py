@@ -41,3 +41,18 @@ def test_the_package_exports_what_it_lists():
     assert len(MODULES) > 5
     assert all(hasattr(probes, name) for name in probes.__all__)
     assert len(set(probes.__all__)) == len(probes.__all__)
+
+
+def test_no_name_is_also_that_of_a_module():
+    """Else importing the module would put it where the name is."""
+    assert not {path.stem for path in MODULES} & set(probes.__all__)
+
+
+def test_names_load_from_where_they_are_defined():
+    for name in probes.__all__:
+        value = getattr(probes, name)
+        if isinstance(value, type) or callable(value):
+            home = getattr(value, "__module__", "typing")
+            assert home.startswith("iclprobe.probes.") or home == "typing", name
+    with pytest.raises(AttributeError, match="no attribute 'sim_aoo'"):
+        _ = probes.sim_aoo  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy
-from iclprobe.analyses.arms.outputs import OutputsConfig, OutputsRow, OutputsStudy
+from iclprobe.analyses.arms.order import OrderRow, OrderStudy
+from iclprobe.analyses.arms.order_config import OrderConfig
+from iclprobe.analyses.arms.outputs import OutputsRow, OutputsStudy
+from iclprobe.analyses.arms.outputs_config import OutputsConfig
 from iclprobe.analyses.arms.series import series_of
 from iclprobe.probes.distributions import top_tokens
 from iclprobe.reports.arm_style import ARM_COLOURS, arm_colour

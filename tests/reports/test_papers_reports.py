@@ -9,7 +9,8 @@ import numpy as np
 
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS, find_experiments
 from iclprobe.analyses.papers.claim_list import CLAIM_LIST
-from iclprobe.analyses.papers.claims import ClaimsConfig, ClaimsStudy, Judged
+from iclprobe.analyses.papers.claims import ClaimsStudy, Judged
+from iclprobe.analyses.papers.claims_config import ClaimsConfig
 from iclprobe.analyses.papers.effects import Effect
 from iclprobe.analyses.papers.every import Index, IndexRow
 from iclprobe.reports.papers_index import index_text, listing_text

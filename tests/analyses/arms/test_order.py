@@ -13,7 +13,8 @@ import tiny_checkpoint
 import torch
 
 import iclprobe
-from iclprobe.analyses.arms.order import OrderConfig, OrderRow, OrderStudy, order
+from iclprobe.analyses.arms.order import OrderRow, OrderStudy, order
+from iclprobe.analyses.arms.order_config import OrderConfig
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.hooks.repeated_queries import RepeatedQueries

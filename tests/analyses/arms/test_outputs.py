@@ -14,7 +14,8 @@ import tiny_checkpoint
 import torch
 
 import iclprobe
-from iclprobe.analyses.arms.outputs import OutputsConfig, OutputsRow, OutputsStudy, outputs
+from iclprobe.analyses.arms.outputs import OutputsRow, OutputsStudy, outputs
+from iclprobe.analyses.arms.outputs_config import OutputsConfig
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.models.loading import load_model

@@ -6,15 +6,14 @@ not grow with the number of orders.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from .distributions import highest, require_logprobs
+from .options import SensitivityAggregate
 from .vectors import as_float64, example_slices
-
-SensitivityAggregate = Literal["sum_std", "sum_var", "mean_std", "l2"]
 
 _SUM_TOLERANCE = 1e-2
 
