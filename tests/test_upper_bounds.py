@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pytest
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from iclprobe import analyses
 from iclprobe.analyses.weights.checkpoints import Checkpoint
 from iclprobe.cli import app, main
 from iclprobe.errors import UserError
+from iclprobe.models.pocket.train import PocketRecipe
 from iclprobe.settings import Settings, make_config
 
 ABSURD = (
@@ -32,7 +34,16 @@ ABSURD = (
     "9" * 20,
     True,
 )
-REQUIRED: dict[str, Any] = {"checkpoints": [Checkpoint("a"), Checkpoint("b")], "arms": "dai"}
+REQUIRED: dict[str, Any] = {
+    "checkpoints": [Checkpoint("a"), Checkpoint("b")],
+    "arms": "dai",
+    "paper": "shen2024",
+    "name": "fig2",
+    "kind": "sparsity",
+    "scale": "pocket",
+    "parts": {},
+    "experiments": (),
+}
 # Text that is read as numbers.
 NUMBERS_AS_TEXT = {
     "lr",
@@ -50,6 +61,12 @@ SIGNED = {"seeds", "seed", "order", "layers", "positions"}
 
 for module in pkgutil.walk_packages(analyses.__path__, f"{analyses.__name__}."):
     importlib.import_module(module.name)
+
+
+def _subclasses(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _subclasses(kind)
 
 
 def _configurations(base: type[Settings] = Settings) -> Iterator[type[Settings]]:
@@ -82,7 +99,7 @@ FIELDS = [
 @pytest.mark.parametrize(("kind", "name", "field"), FIELDS)
 def test_a_configuration_takes_no_absurd_number(kind: type[Settings], name: str, field: FieldInfo) -> None:
     numeric = _holds_numbers(field.annotation)
-    base = {key: REQUIRED[key] for key in kind.model_fields if key in REQUIRED}
+    base = {key: REQUIRED[key] for key, each in kind.model_fields.items() if each.is_required()}
     absurd = [*ABSURD, *([] if name in SIGNED else [-1, -1.5])]
     for value in absurd:
         for given in (value, [value], {"a": value}):
@@ -120,6 +137,13 @@ def test_a_command_takes_no_absurd_number(
         assert main([command, *places, f"{option}={value}"]) == 2, value[:60]
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1 and len(said[0]) <= 300, said
+
+
+def test_every_frozen_model_of_values_has_the_bounds_of_a_configuration() -> None:
+    """Whatever pydantic builds in this package is a configuration, and so it is walked above."""
+    own = {kind for kind in _subclasses(BaseModel) if kind.__module__.startswith("iclprobe")}
+    assert PocketRecipe in own
+    assert own == {Settings, *(kind for kind in _configurations() if kind in own)}
 
 
 def test_all_commands_and_configurations_are_walked() -> None:

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from ...settings import Settings
 from ..provenance import surroundings
 from ..run_directory import run_directory
 from ..study_files import write_study
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class ClaimsConfig(BaseModel):
+class ClaimsConfig(Settings):
     """What the claims were judged by.
 
     Attributes:
@@ -33,10 +34,8 @@ class ClaimsConfig(BaseModel):
         experiments: The experiments that were there.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     scale: Scale
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={})
     experiments: tuple[str, ...]
 
 

@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from ...errors import UserError, shown
+from ...settings import Settings
 from ..plain_values import plain
 from ..provenance import surroundings
 from ..public_settings import without_secrets
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class ReproductionConfig(BaseModel):
+class ReproductionConfig(Settings):
     """What an experiment resolved to.
 
     Attributes:
@@ -45,13 +46,11 @@ class ReproductionConfig(BaseModel):
         parts: The resolved configuration of each part, by its label.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     paper: str
     name: str
     scale: Scale
     kind: str
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={})
     parts: dict[str, dict[str, Any]]
 
 
