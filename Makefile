@@ -28,10 +28,10 @@ demo: $(VENV)/.core
 
 # The everyday run leaves out the long tests; `make test` is everything.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
 
 # Two real pretrained models (Llama and Gemma 3 type, 0.8 GB) for the tests marked `real`, into an ignored folder.
 real-models: $(VENV)/.dev

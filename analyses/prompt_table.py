@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..study.columns import Column, Table
 from ..study.finding import Finding
-from .prompt import PromptView, WholePrompt
 from .prompt_text import prompt_fact
+
+if TYPE_CHECKING:
+    from .prompt import PromptView
 
 PROMPTS = Table(
     "prompts",
@@ -35,9 +37,9 @@ def prompt_rows(views: Sequence[PromptView]) -> list[dict[str, Any]]:
 
 
 def _rows(view: PromptView) -> Iterator[dict[str, Any]]:
-    options = WholePrompt("", tuple(view.options.values()))
-    for setting, whole in (("zero-shot", view.zero_shot), ("icl", view.icl), ("option", options)):
-        for part in whole.parts:
+    settings = {"zero-shot": view.zero_shot.parts, "icl": view.icl.parts, "option": view.options.values()}
+    for setting, parts in settings.items():
+        for part in parts:
             yield {
                 "model": view.model,
                 "setting": setting,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from textwrap import TextWrapper
+from typing import TYPE_CHECKING
 
 from ..tasks.task import END_OF_SEQUENCE
-from .prompt import PromptPart, PromptView, WholePrompt
+
+if TYPE_CHECKING:
+    from .prompt import PromptPart, PromptView, WholePrompt
 
 _WIDTH = 100
 

@@ -65,6 +65,12 @@ class AnalysisCommand(click.Command):
                 raise UserError(
                     f"{arg.partition('=')[0]} is now {new}: type that (see iclprobe {self.name} --help)"
                 )
+        for field in self.fields:
+            found = [arg for arg in args if arg.partition("=")[0] in field.names]
+            if len(found) > 1:
+                raise UserError(
+                    f"{' and '.join(dict.fromkeys(found))} say the same thing twice: keep one of them"
+                )
         return super().parse_args(ctx, args)
 
     def _run(self, **typed: Any) -> None:

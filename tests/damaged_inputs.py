@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from iclprobe.errors import UserError
@@ -60,6 +61,14 @@ ODD = (
     "[" * 300,
     '{"a":' * 300,
 )
+
+
+def rewrite(path: Path, raw: bytes) -> None:
+    """Write a file in place of its old bytes: emptying it first takes ten times longer on some disks."""
+    path.touch()
+    with path.open("r+b") as file:
+        file.write(raw)
+        file.truncate()
 
 
 def damaged(valid: str, seed: int) -> str:

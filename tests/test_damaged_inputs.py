@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from damaged_inputs import read_damaged
+from damaged_inputs import read_damaged, rewrite
 from hypothesis import given, settings, strategies
 from safetensors.torch import save
 
@@ -60,9 +60,10 @@ HEADERS = tuple(
 
 
 def _reader_of_file(name: str, read: Callable[[Path], Any], folder: Path) -> Callable[[str], Any]:
+    path = folder / name
+
     def write_and_read(text: str) -> Any:
-        path = folder / name
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        rewrite(path, text.encode("utf-8", "surrogatepass"))
         return read(path)
 
     return write_and_read
@@ -79,7 +80,7 @@ def _read_header(folder: Path) -> Callable[[str], Any]:
         raw = text.encode("latin-1", "replace")
         # The header is as long as it was, so that damage moves its end as well.
         stop = raw.rfind(b"}") + 1 or len(raw)
-        (folder / "x.safetensors").write_bytes(stop.to_bytes(8, "little") + raw)
+        rewrite(folder / "x.safetensors", stop.to_bytes(8, "little") + raw)
         file = SafetensorsFile(LocalFile(folder / "x.safetensors"))
         try:
             return [file.read(name) for name in list(file.stored)[:3]]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import math
 import pkgutil
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from iclprobe import analyses
 from iclprobe.analyses.weights.checkpoints import Checkpoint
-from iclprobe.cli import app, main
+from iclprobe.cli import main
+from iclprobe.cli.field_options import options_of
 from iclprobe.errors import UserError
+from iclprobe.models.pocket.train import PocketRecipe
 from iclprobe.settings import Settings, make_config
+from iclprobe.study.analysis import registered_analyses
 
 ABSURD = (
     1e30,
@@ -32,17 +35,15 @@ ABSURD = (
     "9" * 20,
     True,
 )
-REQUIRED: dict[str, Any] = {"checkpoints": [Checkpoint("a"), Checkpoint("b")], "arms": "dai"}
-# Text that is read as numbers.
-NUMBERS_AS_TEXT = {
-    "lr",
-    "seeds",
-    "resamples",
-    "every",
-    "threshold",
-    "thresholds",
-    "batch_sizes",
-    "batch_size",
+REQUIRED: dict[str, Any] = {
+    "checkpoints": [Checkpoint("a"), Checkpoint("b")],
+    "arms": "dai",
+    "paper": "shen2024",
+    "name": "fig2",
+    "kind": "sparsity",
+    "scale": "pocket",
+    "parts": {},
+    "experiments": (),
 }
 # Below zero they have a meaning of their own: a draw's name, or counted from the end.
 SIGNED = {"seeds", "seed", "order", "layers", "positions"}
@@ -50,6 +51,12 @@ SIGNED = {"seeds", "seed", "order", "layers", "positions"}
 
 for module in pkgutil.walk_packages(analyses.__path__, f"{analyses.__name__}."):
     importlib.import_module(module.name)
+
+
+def _subclasses(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _subclasses(kind)
 
 
 def _configurations(base: type[Settings] = Settings) -> Iterator[type[Settings]]:
@@ -82,7 +89,7 @@ FIELDS = [
 @pytest.mark.parametrize(("kind", "name", "field"), FIELDS)
 def test_a_configuration_takes_no_absurd_number(kind: type[Settings], name: str, field: FieldInfo) -> None:
     numeric = _holds_numbers(field.annotation)
-    base = {key: REQUIRED[key] for key in kind.model_fields if key in REQUIRED}
+    base = {key: REQUIRED[key] for key, each in kind.model_fields.items() if each.is_required()}
     absurd = [*ABSURD, *([] if name in SIGNED else [-1, -1.5])]
     for value in absurd:
         for given in (value, [value], {"a": value}):
@@ -95,19 +102,11 @@ def test_a_configuration_takes_no_absurd_number(kind: type[Settings], name: str,
 
 
 def _options() -> Iterator[Any]:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        hints = get_type_hints(command.callback, include_extras=True)
-        for name, parameter in inspect.signature(command.callback).parameters.items():
-            option = next((part for part in get_args(hints[name])[1:] if hasattr(part, "param_decls")), None)
-            if option is None or parameter.default is inspect.Parameter.empty:
-                continue
-            if _holds_numbers(hints[name]) or name in NUMBERS_AS_TEXT:
-                declared = [text for text in option.param_decls or () if text.startswith("--")]
+    for analysis in registered_analyses().values():
+        for field in options_of(analysis.config):
+            if _holds_numbers(field.annotation):
                 yield pytest.param(
-                    command.callback.__name__,
-                    declared[0] if declared else f"--{name.replace('_', '-')}",
-                    id=f"{command.callback.__name__}-{name}",
+                    analysis.command, field.names[0], id=f"{analysis.command}-{field.parameter}"
                 )
 
 
@@ -115,11 +114,18 @@ def _options() -> Iterator[Any]:
 def test_a_command_takes_no_absurd_number(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    places = {"drift": ["a", "b"], "sparsity": ["pocket"], "check": ["pocket"]}.get(command, [])
+    places = {"drift": ["a", "b"]}.get(command, [])
     for value in ("1e30", str(-(10**20)), "9" * 5000, "nan"):
         assert main([command, *places, f"{option}={value}"]) == 2, value[:60]
         said = capsys.readouterr().err.strip().splitlines()
         assert len(said) == 1 and len(said[0]) <= 300, said
+
+
+def test_every_frozen_model_of_values_has_the_bounds_of_a_configuration() -> None:
+    """Whatever pydantic builds in this package is a configuration, and so it is walked above."""
+    own = {kind for kind in _subclasses(BaseModel) if kind.__module__.startswith("iclprobe")}
+    assert PocketRecipe in own
+    assert own == {Settings, *(kind for kind in _configurations() if kind in own)}
 
 
 def test_all_commands_and_configurations_are_walked() -> None:

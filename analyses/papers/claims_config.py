@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from ...settings import Settings
 from .declaration import Scale
 
 
-class ClaimsConfig(BaseModel):
+class ClaimsConfig(Settings):
     """What the claims were judged by.
 
     Attributes:
@@ -18,8 +19,6 @@ class ClaimsConfig(BaseModel):
         experiments: The experiments that were there.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     scale: Scale
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={})
     experiments: tuple[str, ...]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from ...settings import Settings
 from .declaration import Scale
 
 
-class ReproductionConfig(BaseModel):
+class ReproductionConfig(Settings):
     """What an experiment resolved to.
 
     Attributes:
@@ -21,11 +22,9 @@ class ReproductionConfig(BaseModel):
         parts: The resolved configuration of each part, by its label.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     paper: str
     name: str
     scale: Scale
     kind: str
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default={})
     parts: dict[str, dict[str, Any]]

@@ -11,12 +11,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from ...errors import UserError
 from ...seeds import derive_seed
+from ...settings import LARGEST, Positive, Seed, Settings, make_config
 from ...tasks.pocket import DEFAULT_POCKET_TASK
 from ...tasks.pocket_language import BEGIN, END, PAD, VOCABULARY
 from .corpus import Document, draw_batch, token_batch
@@ -29,7 +31,15 @@ if TYPE_CHECKING:
 MONITORED_TASKS = (DEFAULT_POCKET_TASK, "pocket-topic", "pocket-tone", "pocket-tone-code", "pocket-claim")
 
 
-class PocketRecipe(BaseModel):
+Size = Annotated[int, Field(ge=1, le=100_000)]
+"""A width or a number of layers, heads or tokens; a model of more would be no pocket model."""
+Steps = Annotated[int, Field(ge=1, le=100_000_000)]
+"""Optimiser steps, or between two of a kind."""
+Step = Annotated[int, Field(ge=0, le=100_000_000)]
+"""How many steps were taken."""
+
+
+class PocketRecipe(Settings):
     """How one pocket model is built and trained.
 
     Attributes:
@@ -52,24 +62,22 @@ class PocketRecipe(BaseModel):
         seed: Of the initial weights and the batches.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     name: str = "pocket"
-    layers: int = 6
-    width: int = 112
-    heads: int = 4
-    hidden: int = 240
-    steps: int = 1280
-    plain_steps: int = 900
-    tokens_per_step: int = 6144
-    length: int = 192
-    long_every: int = 24
-    initial_std: float = 0.07
-    learning_rate: float = 2e-3
-    warmup: int = 60
-    weight_decay: float = 0.05
-    checkpoints: tuple[int, ...] = (0, 16, 32, 64, 128, 256, 362, 512, 608, 724, 861, 1024, 1152)
-    seed: int = 0
+    layers: Size = 6
+    width: Size = 112
+    heads: Size = 4
+    hidden: Size = 240
+    steps: Steps = 1280
+    plain_steps: Step = 900
+    tokens_per_step: Size = 6144
+    length: Size = 192
+    long_every: Steps = 24
+    initial_std: Positive = 0.07
+    learning_rate: Positive = 2e-3
+    warmup: Steps = 60
+    weight_decay: Annotated[float, Field(ge=0, le=LARGEST)] = 0.05
+    checkpoints: tuple[Step, ...] = (0, 16, 32, 64, 128, 256, 362, 512, 608, 724, 861, 1024, 1152)
+    seed: Seed = 0
 
 
 POCKET = PocketRecipe()
@@ -203,7 +211,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for recipe in (POCKET, POCKET_SMALL, POCKET_MINI):
         if options.only not in (None, recipe.name):
             continue
-        chosen = recipe if options.steps is None else recipe.model_copy(update={"steps": options.steps})
+        values = recipe.model_dump() | ({} if options.steps is None else {"steps": options.steps})
+        try:
+            chosen = make_config(PocketRecipe, values, "the recipe", {"steps": "--steps"})
+        except UserError as error:
+            parser.error(str(error))
         train(chosen, options.out, device=options.device, report=lambda line: print(line, flush=True))
         (options.out / f"{recipe.name}-recipe.json").write_text(json.dumps(chosen.model_dump(), indent=1))
 

@@ -21,6 +21,7 @@ from iclprobe.models.pocket.train import (
     PocketRecipe,
     build_model,
     learning_rate_factor,
+    main,
     train,
     training_documents,
 )
@@ -54,7 +55,7 @@ def test_the_model_knows_topics_by_their_natural_names(pocket: tuple[Any, Any]) 
 
 
 def test_it_learns_from_demonstrations_what_label_words_mean(pocket: tuple[Any, Any]) -> None:
-    row = pocket_accuracy(pocket[0], DEFAULT_POCKET_TASK, shots=8, draws=48, queries=64)
+    row = pocket_accuracy(pocket[0], DEFAULT_POCKET_TASK, shots=8, draws=16, queries=64)
     assert row.icl >= row.zero_shot + 0.2
     assert row.permuted <= row.chance + 0.05
 
@@ -207,3 +208,13 @@ def test_training_runs_from_end_to_end_and_repeats_itself(tmp_path: Path) -> Non
         not torch.equal(tensor, last.state_dict()[name]) for name, tensor in first.state_dict().items()
     )
     assert (tmp_path / "tiny-steps" / "step-000001" / "tokenizer.json").exists()
+
+
+def test_a_number_of_steps_without_sense_is_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path / "out"), "--steps", "-3", "--only", "pocket-mini"])
+    assert ended.value.code == 2
+    assert "--steps cannot be -3: it should be at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

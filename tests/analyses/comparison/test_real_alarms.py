@@ -15,15 +15,17 @@ def test_demonstrations_that_only_disturb_are_said_first() -> None:
         task="agnews",
         data=str(shared("data/agnews")),
         shots=8,
-        limit=40,
-        learning_rate=1e-4,
+        limit=16,
+        # Nothing is asked of finetuning here: what is trained is what costs least.
+        recipe={"preset": "dai", "parameters": "attn_v@-1", "loss_tokens": "label"},
+        learning_rate=1e-2,
         resamples=50,
     )
     counts = {measure.name: measure.numerator for measure in comparison.measures[0]}
     icl, zero_shot = counts["accuracy, ICL"], counts["accuracy, zero-shot"]
     assert icl is not None and zero_shot is not None and icl < zero_shot
     first = comparison.table().splitlines()[0]
-    assert first.startswith(f"ICL is not better than zero-shot: {icl} against {zero_shot} of 40")
+    assert first.startswith(f"ICL is not better than zero-shot: {icl} against {zero_shot} of 16")
     # With what each label has in all queries taken off, ICL is as good as zero-shot.
     calibrated = counts["calibrated accuracy, ICL"]
-    assert calibrated is not None and calibrated > icl + 5
+    assert calibrated is not None and calibrated > icl + 2
