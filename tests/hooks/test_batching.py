@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import tiny_families
@@ -11,7 +12,7 @@ import torch
 from iclprobe.hooks import batching
 from iclprobe.hooks.batching import bytes_per_prompt, choose_batch_size, free_memory
 from iclprobe.models.inner_width import inner_width
-from iclprobe.models.loading import load_model
+from iclprobe.models.loading import LanguageModel, load_model
 
 
 def test_a_prompt_needs_its_keys_and_values_activations_scores_and_logits() -> None:
@@ -31,12 +32,12 @@ def test_scores_are_counted_where_attention_forms_them() -> None:
     without = bytes_per_prompt(load_model(module), 7, 5)
     module.set_attn_implementation("eager")
     model = load_model(module)
-    assert bytes_per_prompt(model, 7, 5) - without == 3 * model.geometry.heads * 7 * (5 + 7) * 4
-    # MPT forms them whatever implementation is named: beyond keys and values they grow with what is cached.
-    model = load_model(tiny_families.build("mpt"))
-    a_cached_token = model.n_layers * 2 * model.geometry.key_value_heads * model.geometry.head_width * 4
-    more = bytes_per_prompt(model, 7, 6) - bytes_per_prompt(model, 7, 5)
-    assert more == a_cached_token + 3 * model.geometry.heads * 7 * 4
+    within = 3 * model.geometry.heads * 7 * (5 + 7) * 4
+    assert bytes_per_prompt(model, 7, 5) == without + within
+    # Who calls the softmax itself forms them whatever implementation is named.
+    module.set_attn_implementation("sdpa")
+    itself = LanguageModel(module, replace(model.family, route="functional"), None, "it")
+    assert bytes_per_prompt(itself, 7, 5) == without + within
 
 
 def test_batches_take_a_quarter_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
