@@ -100,6 +100,7 @@ def test_listed_positions_count_from_either_end() -> None:
         (-1, (2,)),
         (slice(None, None, 2), (0, 2)),
         ("1:", (1, 2)),
+        ("0:2:1", (0, 1)),
         ("0,-1", (0, 2)),
         (range(2), (0, 1)),
     ],

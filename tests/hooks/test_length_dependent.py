@@ -116,6 +116,18 @@ def test_the_first_token_alone_is_that_of_the_prompt(name: str) -> None:
 
 
 @names
+def test_a_label_token_beyond_the_boundary_does_not_change_what_comes_next_in_front_of_it(name: str) -> None:
+    texts = (ids(BOUNDARY), ids(20))
+    prompts = PromptSet((), texts, (((5,), (8,)),) * 2, (0,) * 2)
+    got = iclprobe.capture(build(name), prompts, CapturePlan(positions="first_label_token"))
+    assert got.label_logprobs is not None
+    for index, text in enumerate(texts):
+        alone = next_token(name, text)
+        want = [alone[5].item(), alone[8].item()]
+        assert got.label_logprobs[index].tolist() == pytest.approx(want, abs=1e-5)
+
+
+@names
 def test_queries_asked_again_behind_layers_that_did_not_change(name: str) -> None:
     texts = (ids(BOUNDARY + 9), ids(BOUNDARY), ids(20), ids(BOUNDARY + 2))
     prompts = PromptSet((), texts, (((5,), (8,)),) * 4, (0,) * 4)

@@ -17,6 +17,7 @@ from model_snapshot import assert_as_it_was, fresh, snapshot
 
 import iclprobe
 from iclprobe import UserError
+from iclprobe.models.delta import delta_from_module
 from iclprobe.models.loading import load_model
 
 peft: Any = pytest.importorskip("peft", reason="adapters need the peft extra")
@@ -352,3 +353,19 @@ def test_an_adapter_given_as_a_model_is_sent_to_its_argument(
 def one_sentence(error: Exception) -> None:
     text = str(error)
     assert "\n" not in text and len(text) < 600 and not text.rstrip().endswith((",", ":", "(")), text
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_what_an_adapter_in_a_live_model_changed_is_a_delta_of_merged_weights(family: str) -> None:
+    targets = QV if family == "llama" else ["c_attn"]
+    base, config = (
+        load_model(fresh(family)),
+        lora(target_modules=targets, init_lora_weights=False, fan_in_fan_out=family == "gpt2"),
+    )
+    carrying = peft.get_peft_model(fresh(family), config).eval()
+    delta = delta_from_module(base, carrying)
+    adapted = [name for name, _ in base.module.named_parameters() if name.split(".")[-2] in targets]
+    assert list(delta.tensors) == [name for name in adapted if name.endswith(".weight")]
+    merged = carrying.merge_and_unload()
+    for name, tensor in delta.tensors.items():
+        torch.testing.assert_close(tensor, merged.get_parameter(name).detach(), rtol=1e-5, atol=1e-6)

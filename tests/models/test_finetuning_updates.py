@@ -204,3 +204,44 @@ def test_one_layer_is_trained_alone_and_layers_below_are_out_of_reach():
         with result.delta.applied(model):
             finetuned = model.module(ids, output_hidden_states=True).hidden_states
     assert [torch.equal(a, b) for a, b in zip(plain, finetuned, strict=True)] == [True, True, False, False]
+
+
+def test_what_is_watched_is_the_gradient_of_the_same_loss_added_up_over_forwards():
+    """All demonstrations run by themselves, differentiated by autograd."""
+    training, seen = sequences(3), {}
+    finetune(
+        _model(),
+        training,
+        Recipe(optimizer="gd", loss_tokens="all", parameters="attn_kv"),
+        learning_rate=1e-3,
+        seed=0,
+        watch="layers",
+        observe=lambda step, gradients, tokens: seen.update(
+            {name: g.clone() for name, g in gradients.items()}
+        ),
+        forward_size=2,
+    )
+    module = fresh("llama")
+    module.requires_grad_(True)
+    total, count = one_by_one_nll(module, training, "all")
+    names = ["model.layers.0.self_attn.k_proj.weight", "model.layers.1.mlp.up_proj.weight"]
+    literal = torch.autograd.grad(total / count, [module.get_parameter(name) for name in names])
+    for name, gradient in zip(names, literal, strict=True):
+        torch.testing.assert_close(seen[name], gradient, rtol=1e-4, atol=1e-7, msg=name)
+
+
+def test_of_a_fused_weight_its_other_rows_are_watched():
+    seen: dict[str, torch.Tensor] = {}
+    finetune(
+        _model("gpt2"),
+        sequences(2),
+        Recipe(optimizer="gd", parameters="attn_kv"),
+        learning_rate=1e-3,
+        seed=0,
+        watch="layers",
+        observe=lambda step, gradients, tokens: seen.update(gradients),
+    )
+    fused = "transformer.h.0.attn.c_attn.weight"
+    width = fresh("gpt2").get_parameter(fused).shape[0]
+    assert seen[fused].numel() == 2 * width * width
+    assert seen[f"{fused} (other rows)"].numel() == width * width

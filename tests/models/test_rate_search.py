@@ -150,6 +150,9 @@ def test_what_a_larger_rate_has_passed_tells_where_a_smaller_one_ends() -> None:
     assert trial.predicts(0.005, 10, before) == (2.5, 2)
     # The loss rose before the third epoch was over: there the steps do not follow the gradient.
     assert trial.predicts(0.03, 10, before) is None
+    # Later epochs do not stand in for the first.
+    del trial.seen[1]
+    assert trial.predicts(0.005, 10, before) is None
 
 
 def test_a_first_epoch_that_made_things_worse_tells_nothing_of_smaller_rates() -> None:

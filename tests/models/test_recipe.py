@@ -78,6 +78,8 @@ def test_an_unknown_key_is_named_with_those_allowed(tmp_path: Path):
         ("learning_rate", "fast"),
         ("learning_rate", float("inf")),
         ("epochs", 0),
+        ("lora_rank", 0),
+        ("lora_rank", 70_000),
         ("batch_size", 0),
         ("optimizer", "lion"),
         ("loss_tokens", "input"),
