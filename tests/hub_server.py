@@ -90,6 +90,10 @@ class _Handler(BaseHTTPRequestHandler):
         span = f"bytes {first}-{first + len(part) - 1}/{len(content)}"
         return self._send(path.name, 206, part, {"Content-Range": span})
 
+    def do_HEAD(self) -> None:
+        _, error = self._find(urlsplit(self.path).path)
+        self._answer(200 if error is None else 404, {"X-Error-Code": error} if error else None)
+
     def _find(self, path: str) -> tuple[Path, str | None]:
         """The file at a path, or the hub's word for what is missing."""
         hub = self.state

@@ -53,6 +53,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 
 @pytest.fixture
+def asked_here(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is taken for the name of a repository is asked of this server, not of the world's."""
+    from huggingface_hub import constants
+
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.address + template)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.address)
+
+
+@pytest.fixture
 def signed(hub: HubServer) -> list[str]:
     """The addresses of two checkpoints, each with a password and a signature."""
     place = hub.address.replace("http://", f"http://{USER}:{PASSWORD}@")
@@ -164,6 +174,7 @@ COMMANDS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.usefixtures("asked_here")
 @pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS)
 def test_the_command_line_tells_no_secret_whatever_happens(
     arguments: list[str],

@@ -11,7 +11,7 @@ import shared_material
 import tiny_families
 import torch
 from tiny_families import FAMILIES
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import iclprobe.hooks.prompt_run
@@ -80,7 +80,11 @@ def test_a_distant_window_is_exceeded_by_two_prompts_of_their_own(monkeypatch: p
 
 @pytest.mark.real
 def test_the_window_of_a_real_model_is_exceeded() -> None:
-    result = self_check(load_model(shared_material.real_model("gemma3-270m"), device="cpu"))
+    # Six of its eighteen layers: five that have a window, and one that sees everything.
+    place = shared_material.real_model("gemma3-270m")
+    module = AutoModelForCausalLM.from_pretrained(place, num_hidden_layers=6, dtype=torch.float32)
+    assert set(module.config.layer_types[:6]) == {"sliding_attention", "full_attention"}
+    result = self_check(load_model(module, tokenizer=AutoTokenizer.from_pretrained(place)))
     assert result.held, result.lines()
     assert result.checks[-1].name == "all of this holds on both sides of 512 tokens"
 
