@@ -62,31 +62,56 @@ class Table:
         import pandas
 
         names = [column.name for column in self.columns]
-        if isinstance(rows, pandas.DataFrame | Mapping):
-            given = pandas.DataFrame(rows)
-        else:
-            rows = list(rows)
-            given = pandas.DataFrame(rows) if rows else pandas.DataFrame(columns=pandas.Index(names))
-        if set(given.columns) != set(names):
-            missing = ", ".join(name for name in names if name not in given.columns)
-            unknown = ", ".join(str(name) for name in given.columns if name not in names)
+        given = _by_column(rows, names)
+        if set(given) != set(names):
+            missing = ", ".join(name for name in names if name not in given)
+            unknown = ", ".join(str(name) for name in given if name not in names)
             raise ValueError(
                 f"table {self.name!r} lacks columns [{missing}] and has unknown ones [{unknown}]"
             )
-        made = {column.name: _of_kind(given[column.name], column, self.name) for column in self.columns}
-        return pandas.DataFrame(made).reset_index(drop=True)
+        return pandas.DataFrame(
+            {column.name: _of_kind(given[column.name], column, self.name) for column in self.columns}
+        )
 
 
-def _of_kind(values: Any, column: Column, table: str) -> Any:
+def _by_column(rows: Any, names: list[str]) -> dict[str, list[Any]]:
+    """Return the values of each column, before a data frame could make numbers of integers beside a gap."""
+    import pandas
+
+    if isinstance(rows, pandas.DataFrame):
+        return {str(name): list(rows[name]) for name in rows}
+    if isinstance(rows, Mapping):
+        lengths = [
+            len(values) for values in rows.values() if not isinstance(values, str | int | float | None)
+        ]
+        many = lengths[0] if lengths else 1
+        return {
+            name: [values] * many if isinstance(values, str | int | float | None) else list(values)
+            for name, values in rows.items()
+        }
+    rows = list(rows)
+    known = dict.fromkeys([*names, *(name for row in rows for name in row)]) if rows else names
+    lacking = {name for name in known if not all(name in row for row in rows)}
+    return {name: [row[name] for row in rows] for name in known if name not in lacking}
+
+
+def _of_kind(values: list[Any], column: Column, table: str) -> Any:
     """Return a column as its declared kind; a text is never made of what is none."""
-    if column.kind == "text" and not all(
-        isinstance(value, str) or value != value or value is None for value in values
-    ):
+    import pandas
+
+    if column.kind == "text" and not all(isinstance(value, str) or _is_missing(value) for value in values):
         raise ValueError(f"column {column.name!r} of table {table!r} is text, and holds something else")
     try:
-        return values.astype(_DTYPES[column.kind])
-    except (TypeError, ValueError) as error:
+        plain = [None if _is_missing(value) else value for value in values]
+        return pandas.Series(pandas.array(plain, dtype=_DTYPES[column.kind]))
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"column {column.name!r} of table {table!r} is no {column.kind}: {error}") from error
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas
+
+    return value is None or value is pandas.NA or (isinstance(value, float) and value != value)
 
 
 FACTS = Table(
