@@ -20,7 +20,7 @@ from .resolved_plan import ResolvedPlan
 _OVER_COLUMNS = ("scores", "pattern", "visible", "columns")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Capture:
     """What a plan recorded of N prompts, in the order they were given; float arrays are fp32 on the CPU.
 
@@ -71,6 +71,11 @@ class Capture:
             per_layer = ("visible", "attention_output", "scores", "pattern", "residual", "mlp_output")
             if name in per_layer and array.shape[1] != len(self.layers):
                 raise ValueError(f"{name} {tuple(array.shape)} does not hold {len(self.layers)} layers")
+
+    def __repr__(self) -> str:
+        """Return in a few lines what was recorded; its numbers are not shown."""
+        shapes = "\n".join(f"  {name} {list(array.shape)}" for name, array in self.arrays().items())
+        return f"<Capture of {self.n} prompts, {len(self.layers)} layers, {self.nbytes:,} bytes:\n{shapes}>"
 
     @property
     def n(self) -> int:

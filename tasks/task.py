@@ -117,7 +117,7 @@ class Template:
         return self.label_prefix + self.label_words[label]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """Named data with a pool of demonstrations, a pool of queries and a template.
 
@@ -138,6 +138,14 @@ class Task:
     template: Template
     source: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return in one line what it is; its records are not shown."""
+        words = ", ".join(self.template.label_words)
+        return (
+            f"<Task {self.name}: {len(self.train)} train and {len(self.validation)} validation records, "
+            f"label words {words}, from {self.source}>"
+        )
 
     def __post_init__(self) -> None:
         """Refuse a pool without records, labels without words, and records the template cannot or may not render."""
