@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
     from .analyses.papers.every import reproduce_all
-    from .analyses.papers.reproduction import Reproduction, reproduce
+    from .analyses.papers.registration import reproduce
+    from .analyses.papers.reproduction import Reproduction
     from .analyses.prompt import PromptView, show_prompt
     from .analyses.prompt_config import PromptConfig
     from .analyses.runner import run_analysis
@@ -121,7 +122,7 @@ _PLACES = {
     "outputs": "analyses.arms.outputs",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
-    "reproduce": "analyses.papers.reproduction",
+    "reproduce": "analyses.papers.registration",
     "reproduce_all": "analyses.papers.every",
     "self_check": "hooks.self_check",
     "show_prompt": "analyses.prompt",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ..errors import UserError
 from ..study.arrays import Arrays
 from ..study.finding import Finding
+from ..study.study import Study
 from .configuration import SubjectConfig
 from .provenance import provenance
 from .subject import Subject, load_subject
@@ -30,6 +31,7 @@ class Measured:
         tables: Rows of each declared table by its name, and ``facts``.
         findings: What was found.
         arrays: What is heavy.
+        parts: The studies that it is made of.
         provenance: What is told of where it came from, beside models, data and machine.
     """
 
@@ -38,6 +40,7 @@ class Measured:
     findings: tuple[Finding, ...] = ()
     arrays: Arrays = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    parts: Mapping[str, Study] = field(default_factory=dict)
 
 
 @dataclass

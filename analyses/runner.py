@@ -65,6 +65,7 @@ def run_analysis(
                 **measured.provenance,
             },
             measured.arrays,
+            measured.parts,
         )
         if folder is not None:
             write_study(folder, study)

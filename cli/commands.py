@@ -13,6 +13,7 @@ _OTHERS = {
     "check": "look",
     "families": "look",
     "prompt": "prompt",
+    "reproduce": "reproduce",
     "show": "runs",
     "tasks": "look",
     "validate": "runs",
@@ -25,7 +26,9 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name them: analyses first."""
-        return [*(each.command for each in _analyses().values()), *_OLD, *_OTHERS, "completion"]
+        return list(
+            dict.fromkeys([*(each.command for each in _analyses().values()), *_OLD, *_OTHERS, "completion"])
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return one of them."""
@@ -88,7 +91,6 @@ _OLD = {
     "construction": "construction",
     "order": "experiments",
     "outputs": "experiments",
-    "reproduce": "reproduce",
 }
 
 

@@ -3,44 +3,61 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
 from ..errors import UserError
-from .options import say
+from .output import print_study, say, write_line
 
 
+@click.command()
+@click.argument("paper", required=False, metavar="[PAPER]")
+@click.argument("name", required=False, metavar="[NAME]")
+@click.option("--all", "everything", is_flag=True, help="Every experiment of both papers.")
+@click.option(
+    "--scale",
+    default="pocket",
+    show_default=True,
+    help="pocket (embedded model and tasks) or paper (the papers' own).",
+)
+@click.option(
+    "--set", "changes", multiple=True, metavar="limit=32", help="A setting in place of the declared one."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 4096), help="Processes. [default: one a core; one at paper scale]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print tables, findings and provenance as JSON.")
+@click.option("--out", metavar="FOLDER", help="Where to write: a run directory, or a directory of them.")
+@click.option("--overwrite", is_flag=True, help="Replace finished run directories.")
+@click.option("--quiet", "-q", is_flag=True, help="Say nothing but the result.")
 def reproduce(
-    paper: Annotated[str | None, typer.Argument(help="shen2024 or barnatan; or claims.")] = None,
-    name: Annotated[str | None, typer.Argument(help="fig4, table2 …; all of the paper without it.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every experiment of both papers.")] = False,
-    scale: Annotated[
-        str, typer.Option(help="pocket (embedded model and tasks) or paper (the papers' own).")
-    ] = "pocket",
-    changes: Annotated[
-        list[str] | None, typer.Option("--set", help="A setting in place of the declared one: limit=32.")
-    ] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes. [default: one a core; one at paper scale]", min=1, max=4096)
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write: a run directory, or a directory of them.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace finished run directories.")] = False,
+    paper: str | None,
+    name: str | None,
+    everything: bool,
+    scale: str,
+    changes: tuple[str, ...],
+    workers: int | None,
+    as_json: bool,
+    out: str | None,
+    overwrite: bool,
+    quiet: bool,
 ) -> None:
     """Run a table or figure of one of the two papers and show its numbers beside the published ones.
 
-    Without arguments: list them. A folder that is complete is kept when many are run.
+    PAPER is shen2024 or barnatan, or claims; NAME is fig4, table2 …, all of the paper without it. Without arguments:
+    list them. A folder that is complete is kept when many are run, and its studies are shared.
     """
-    from ..analyses.papers.catalogue import CLAIMS, find_experiments
+    import json
+
+    from ..analyses.papers.catalogue import CLAIMS, only_experiment
     from ..analyses.papers.overrides import read_overrides
-    from ..analyses.papers.reproduction import reproduce as run
+    from ..analyses.papers.registration import reproduce as run
     from ..analyses.papers.reproduction import require_scale
     from ..study.run_directory import free_run_name
 
     require_scale(scale)
-    overrides = read_overrides(changes or ())
+    overrides = read_overrides(changes)
+    tell = (lambda line: None) if quiet else say
     if everything and paper is not None:
         raise UserError("--all takes every experiment: leave the paper out, or leave --all out")
     if paper is None and not everything:
@@ -50,14 +67,20 @@ def reproduce(
         # Claims are judged by the studies of all experiments.
         paper, name, everything = None, None, True
     if everything or name is None:
-        folder = out or Path("runs") / f"{paper or 'papers'}-{scale}"
-        _run_many(paper, scale, overrides, folder, overwrite, workers)
+        folder = Path(out or Path("runs") / f"{paper or 'papers'}-{scale}")
+        _run_many(paper, scale, overrides, folder, overwrite, workers, tell)
         return
-    (experiment,) = find_experiments(paper, name)
-    folder = out or Path("runs") / free_run_name(experiment.paper, experiment.name, scale)
-    result = run(experiment, scale=scale, overrides=overrides, out=folder, overwrite=overwrite, say=say)  # type: ignore[arg-type]
-    typer.echo(result.table())
-    typer.echo(f"\nwrote {folder}")
+    experiment = only_experiment(str(paper), name)
+    place = out
+    if place is None and not as_json:
+        place = str(Path("runs") / free_run_name(experiment.paper, experiment.name, scale))
+    result = run(experiment, scale=scale, overrides=overrides, out=place, overwrite=overwrite, say=tell)  # type: ignore[arg-type]
+    if as_json:
+        write_line(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_study(result)
+    if place is not None:
+        tell(f"wrote {place}")
 
 
 def _list() -> None:
@@ -65,11 +88,11 @@ def _list() -> None:
     from ..analyses.papers.claim_list import CLAIM_LIST
     from ..reports.papers_index import listing_text
 
-    typer.echo(listing_text(EXPERIMENTS, len(CLAIM_LIST)))
+    write_line(listing_text(EXPERIMENTS, len(CLAIM_LIST)))
 
 
 def _run_many(
-    paper: str | None, scale: str, overrides: dict, folder: Path, overwrite: bool, workers: int | None
+    paper: str | None, scale: str, overrides: dict, folder: Path, overwrite: bool, workers: int | None, tell
 ) -> None:
     from ..analyses.papers.catalogue import find_experiments
     from ..analyses.papers.every import reproduce_all
@@ -82,13 +105,13 @@ def _run_many(
         overrides=overrides,
         overwrite=overwrite,
         workers=workers,
-        say=say,
+        say=tell,
     )
     claims = folder / "claims" / "table.txt"
     if paper is None and claims.is_file():
-        typer.echo(claims.read_text(encoding="utf-8"))
-    typer.echo(index.table())
-    typer.echo(f"\nwrote {folder}")
+        write_line(claims.read_text(encoding="utf-8"))
+    write_line(index.table())
+    tell(f"wrote {folder}")
     if index.failed:
         raise UserError(
             f"{len(index.failed)} of {len(index.rows)} experiments failed, see {folder / 'index.txt'}"

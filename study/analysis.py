@@ -35,7 +35,8 @@ class Analysis:
         config: Its configuration's class, which imports no torch.
         measure: ``(config, context) -> Measured``, or its place.
         tables: Every table it makes; the first is the one that `Study.to_pandas` gives unasked.
-        figures: What draws each picture of a study, or its place; the first is `Study.plot`'s.
+        figures: What draws each picture of a study, or its place; the first is `Study.plot`'s. Where pictures depend on
+            the study, what returns those of one.
         sheet: What lays the study's tables out to be read, or its place; None shows them as they are.
         needs: What it runs on.
         in_memory: Fields that also take something that is in memory in place of its name.
@@ -48,7 +49,9 @@ class Analysis:
     config: type[Settings]
     measure: Callable[..., Any] | Place
     tables: tuple[Table, ...]
-    figures: Mapping[str, Callable[[Study], Figure] | Place] = field(default_factory=dict)
+    figures: (
+        Mapping[str, Callable[[Study], Figure] | Place] | Callable[[Study], Mapping[str, Any]] | Place
+    ) = field(default_factory=dict)
     sheet: Callable[[Study], Sheet] | Place | None = None
     needs: Needs = "model and task"
     in_memory: tuple[str, ...] = ("model", "task")

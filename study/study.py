@@ -31,6 +31,7 @@ class Study:
         findings: What was found and how sure it is, alarms first.
         provenance: Versions, machine, hashes, duration.
         arrays: What is heavy, read when it is asked for.
+        parts: The studies that it is made of, by name, if it is made of any.
     """
 
     analysis: str
@@ -39,6 +40,7 @@ class Study:
     findings: tuple[Finding, ...]
     provenance: Mapping[str, Any]
     arrays: Arrays = field(default_factory=dict)
+    parts: Mapping[str, Study] = field(default_factory=dict)
 
     @property
     def declaration(self) -> Analysis:
@@ -85,14 +87,18 @@ class Study:
         Raises:
             KeyError: If there is none; it names those there are.
         """
-        kinds = self.declaration.figures
+        kinds = self._drawers()
         if not kinds or (kind is not None and kind not in kinds):
             raise KeyError(f"no figure {kind!r} of {self.analysis}: there are {', '.join(kinds) or 'none'}")
         return there(kinds[next(iter(kinds)) if kind is None else kind])(self)
 
     def figures(self) -> dict[str, Figure]:
         """Draw every picture, by its kind."""
-        return {kind: self.plot(kind) for kind in self.declaration.figures}
+        return {kind: there(draw)(self) for kind, draw in self._drawers().items()}
+
+    def _drawers(self) -> Mapping[str, Any]:
+        figures = self.declaration.figures
+        return figures if isinstance(figures, Mapping) else there(figures)(self)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a run directory, whole or not at all, which `load_study` reads.
@@ -141,6 +147,7 @@ def make_study(
     findings: tuple[Finding, ...],
     provenance: Mapping[str, Any],
     arrays: Arrays | None = None,
+    parts: Mapping[str, Study] | None = None,
 ) -> Study:
     """Return a study whose tables have the columns that its analysis declares.
 
@@ -151,6 +158,7 @@ def make_study(
         findings: What was found, in any order.
         provenance: Where it came from.
         arrays: What is heavy.
+        parts: The studies that it is made of.
 
     Raises:
         ValueError: If a declared table or column is missing, or one is not declared.
@@ -166,4 +174,4 @@ def make_study(
         raise ValueError(f"{analysis.name} declares no table {', '.join(unknown)}")
     frames = {name: analysis.table(name).frame(tables[name]) for name in order}
     kind: type[Study] = there(analysis.study)
-    return kind(analysis.name, config, frames, in_order(findings), provenance, arrays or {})
+    return kind(analysis.name, config, frames, in_order(findings), provenance, arrays or {}, parts or {})

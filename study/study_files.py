@@ -8,6 +8,7 @@ seen of it, ``arrays/`` what is heavy.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from .analysis import Analysis, find_analysis
 from .arrays import FOLDER, ArrayFiles, write_arrays
 from .columns import FACTS
 from .finding import FINDINGS, findings_frame, findings_of
+from .parts import FOLDER as PARTS
+from .parts import StudyFolder, study_id
 from .plain_values import plain
 from .run_directory import MANIFEST, write_manifest
 from .study import Study, make_study
@@ -50,12 +53,38 @@ def write_study(folder: Path, study: Study) -> None:
     columns = {name: _declared(study.declaration, name) for name in (*study.tables, FINDINGS.name)}
     (folder / "tables" / "columns.json").write_text(_json(columns), encoding="utf-8")
     write_arrays(folder, study.arrays)
+    place, ids = _write_parts(folder, study)
     (folder / "table.txt").write_text(study.table() + "\n", encoding="utf-8")
     for kind, figure in study.figures().items():
         save_figure(figure, folder / f"{kind}.png")
     write_manifest(
-        folder, {"format": FORMAT, "analysis": study.analysis, "provenance": plain(study.provenance)}
+        folder,
+        {
+            "format": FORMAT,
+            "analysis": study.analysis,
+            "provenance": plain(study.provenance),
+            **({"parts": {"folder": place, "ids": ids}} if ids else {}),
+        },
     )
+
+
+def _write_parts(folder: Path, study: Study) -> tuple[str, dict[str, str]]:
+    """Write the studies that a study is made of; return where they lie, from its run directory, and their ids.
+
+    Those that lie in a run directory beside its own already are left there, to be shared.
+    """
+    parts = study.parts
+    if isinstance(parts, StudyFolder) and parts.folder == folder.absolute().parent / PARTS:
+        return f"../{PARTS}", parts.ids
+    ids: dict[str, str] = {}
+    for name, part in parts.items():
+        ids[name] = (
+            parts.ids[name] if isinstance(parts, StudyFolder) else study_id(part.analysis, part.config)
+        )
+        if not (folder / PARTS / ids[name]).exists():
+            (folder / PARTS / ids[name]).mkdir(parents=True)
+            write_study(folder / PARTS / ids[name], part)
+    return PARTS, ids
 
 
 def config_text(analysis: str, config: BaseModel) -> str:
@@ -90,7 +119,15 @@ def load_study(path: str | Path) -> Study:
         findings_of(read_table(folder, FINDINGS)),
         manifest["provenance"],
         ArrayFiles(folder / FOLDER),
+        _parts(folder, manifest.get("parts")),
     )
+
+
+def _parts(folder: Path, told: Any) -> Mapping[str, Study]:
+    if not isinstance(told, dict) or told.get("folder") not in (PARTS, f"../{PARTS}"):
+        return {}
+    ids = {str(name): Path(str(found)).name for name, found in dict(told.get("ids") or {}).items()}
+    return StudyFolder((folder / told["folder"]).resolve(), ids)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -36,3 +36,15 @@ def find_experiments(paper: str | None = None, name: str | None = None) -> tuple
         names = ", ".join(experiment.name for experiment in found)
         raise UserError(f"paper {shown(paper)} has no experiment {shown(name)}: there are {names}")
     return named
+
+
+def only_experiment(paper: str, name: str | None) -> Experiment:
+    """Return one experiment.
+
+    Raises:
+        UserError: If there is none of that name, or several.
+    """
+    found = find_experiments(paper, name)
+    if len(found) != 1:
+        raise UserError(f"name one experiment: {', '.join(experiment.name for experiment in found)}")
+    return found[0]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ...study.run_directory import run_directory
-from ..provenance import surroundings
-from ..study_files import write_study
+from ...study.finding import Finding
+from ...study.run_directory import is_complete
+from ...study.study_files import load_study
+from ..context import Context, Measured
 from .claim_list import CLAIM_LIST
 from .claims_config import ClaimsConfig
-from .declaration import Claim, Scale
+from .declaration import Claim
 from .effects import Criterion, Effect, Verdict
-from .overrides import plain_overrides
 from .reproduction import Reproduction
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -38,74 +35,52 @@ class Judged:
     verdict: Verdict
 
 
-@dataclass(frozen=True, eq=False)
-class ClaimsStudy:
-    """All claims, judged.
+def measure_claims(config: ClaimsConfig, context: Context) -> Measured:
+    """Judge every claim by the tables of the experiments that were run; nothing is run.
 
-    Attributes:
-        config: What they were judged by.
-        judged: One entry a claim.
-        models: The models at hand.
+    Args:
+        config: Where the experiments are.
+        context: Experiments in memory in place of those.
     """
+    found = context.given.get("reproductions")
+    reproductions: Mapping[str, Reproduction] = experiments_in(config.experiments) if found is None else found
+    judged = [judge(claim, reproductions) for claim in CLAIM_LIST]
+    models = dict.fromkeys(
+        str(settings["model"])
+        for each in reproductions.values()
+        for settings in each.config.settings.values()
+        if "model" in settings
+    )
+    counts = Counter(entry.verdict for entry in judged)
+    facts = {
+        "models": ", ".join(models) or "none",
+        "scale": config.scale,
+        "verdicts": ", ".join(f"{counts[verdict]} {verdict}" for verdict in ("holds", "fails", "undecided")),
+    }
+    return Measured(
+        config.model_copy(update={"judged_by": tuple(reproductions)}),
+        {
+            "claims": [_row(entry) for entry in judged],
+            "facts": [{"name": name, "text": text} for name, text in facts.items()],
+        },
+        tuple(_finding(entry) for entry in judged if entry.effect is not None),
+    )
 
-    config: ClaimsConfig
-    judged: tuple[Judged, ...]
-    models: tuple[str, ...]
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a claim."""
-        import pandas
+def experiments_in(folder: str | Path) -> dict[str, Reproduction]:
+    """Return every experiment that was run in a directory, by its key.
 
-        return pandas.DataFrame(
-            {
-                "paper": entry.claim.paper,
-                "section": entry.claim.section,
-                "quote": entry.claim.quote,
-                "measured_as": entry.claim.measured_as,
-                "experiments": " ".join(entry.claim.experiments),
-                "unit": entry.claim.unit,
-                "criterion": str(criterion_of(entry.claim)),
-                "value": math.nan if entry.effect is None else entry.effect.value,
-                "low": math.nan if entry.effect is None else entry.effect.low,
-                "high": math.nan if entry.effect is None else entry.effect.high,
-                "basis": "not run" if entry.effect is None else entry.effect.basis,
-                "verdict": entry.verdict,
-            }
-            for entry in self.judged
-        )
-
-    def results(self) -> dict[str, Any]:
-        """Return every number as JSON can hold it."""
-        return {
-            "scale": self.config.scale,
-            "overrides": dict(self.config.overrides),
-            "models": list(self.models),
-            "claims": [
-                {
-                    **asdict(entry.claim),
-                    "criterion": str(criterion_of(entry.claim)),
-                    "effect": None if entry.effect is None else asdict(entry.effect),
-                    "verdict": entry.verdict,
-                }
-                for entry in self.judged
-            ],
-        }
-
-    def table(self) -> str:
-        """Return the claims as text."""
-        from ...reports.papers_claims import claims_text
-
-        return claims_text(self)
-
-    def __str__(self) -> str:
-        """Return the claims as text."""
-        return self.table()
-
-    def plot(self) -> Figure:
-        """Draw the effect of each claim with its interval beside its criterion."""
-        from ...reports.papers_claims import claims_figure
-
-        return claims_figure(self)
+    Args:
+        folder: The directory; each experiment has a folder of its own in it.
+    """
+    found: dict[str, Reproduction] = {}
+    for place in sorted(Path(folder).glob("*-*")):
+        if place.name.startswith(".") or not is_complete(place):
+            continue
+        study: Any = load_study(place)
+        if study.analysis == "reproduce":
+            found[study.experiment.key] = study
+    return found
 
 
 def criterion_of(claim: Claim) -> Criterion:
@@ -135,47 +110,36 @@ def judge(claim: Claim, reproductions: Mapping[str, Reproduction]) -> Judged:
     return Judged(claim, effect, criterion_of(claim).judge(effect))
 
 
-def study_claims(
-    reproductions: Mapping[str, Reproduction], scale: Scale, overrides: Mapping[str, Any] | None = None
-) -> ClaimsStudy:
-    """Judge every claim by the experiments that were run.
+def _row(entry: Judged) -> dict[str, Any]:
+    claim, effect = entry.claim, entry.effect
+    return {
+        "paper": claim.paper,
+        "section": claim.section,
+        "quote": claim.quote,
+        "measured_as": claim.measured_as,
+        "experiments": " ".join(claim.experiments),
+        "effect": claim.effect,
+        "unit": claim.unit,
+        "above": claim.above,
+        "below": claim.below,
+        "criterion": str(criterion_of(claim)),
+        "value": math.nan if effect is None else effect.value,
+        "low": math.nan if effect is None else effect.low,
+        "high": math.nan if effect is None else effect.high,
+        "basis": "not run" if effect is None else effect.basis,
+        "verdict": entry.verdict,
+    }
 
-    Args:
-        reproductions: Experiments, by their key.
-        scale: At which scale they ran.
-        overrides: Settings that were changed for all of them.
-    """
-    models = dict.fromkeys(
-        str(resolved.settings["model"])
-        for result in reproductions.values()
-        for resolved in result.resolved.values()
-        if "model" in resolved.settings
+
+def _finding(entry: Judged) -> Finding:
+    claim, effect = entry.claim, entry.effect
+    assert effect is not None
+    return Finding(
+        f"{claim.paper} §{claim.section}: {claim.measured_as}",
+        f"“{claim.quote}” {entry.verdict}: {effect.value:.3g} {claim.unit} (holds if {criterion_of(claim)})",
+        value=effect.value,
+        low=effect.low,
+        high=effect.high,
+        unit=claim.unit,
+        basis=effect.basis,
     )
-    return ClaimsStudy(
-        ClaimsConfig(
-            scale=scale, overrides=plain_overrides(overrides or {}), experiments=tuple(reproductions)
-        ),
-        tuple(judge(claim, reproductions) for claim in CLAIM_LIST),
-        tuple(models),
-    )
-
-
-def save_claims(study: ClaimsStudy, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write the run directory of the claims, whole or not at all.
-
-    Args:
-        study: The claims, judged.
-        path: The run directory.
-        overwrite: Replace a finished one.
-    """
-    with run_directory(Path(path), overwrite=overwrite) as folder:
-        write_study(
-            folder,
-            config=study.config,
-            results=study.results(),
-            table=study.table(),
-            frames={"claims": study.to_pandas()},
-            figures={"figure": study.plot()},
-            provenance=surroundings("cpu"),
-        )
-    return Path(path)

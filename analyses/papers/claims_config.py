@@ -1,24 +1,34 @@
-"""What the claims of the papers were judged by."""
+"""What the claims of the papers are judged by."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from ...on_command_line import OnCommandLine
 from ...settings import Settings
 from .declaration import Scale
 
 
 class ClaimsConfig(Settings):
-    """What the claims were judged by.
+    """Every empirical sentence of both papers, judged by experiments that were run.
 
     Attributes:
-        scale: ``pocket`` or ``paper``.
-        overrides: What the user changed.
-        experiments: The experiments that were there.
+        experiments: The directory of the experiments' run directories, one folder a table or figure.
+        scale: At which scale they ran, ``pocket`` or ``paper``.
+        overrides: Settings that were changed for all of them.
+        judged_by: The experiments that were there.
     """
 
-    scale: Scale
-    overrides: dict[str, Any] = Field(default={})
-    experiments: tuple[str, ...]
+    analysis: ClassVar[str] = "claims"
+
+    experiments: Annotated[str, OnCommandLine(argument=True)] = "."
+    scale: Scale = "pocket"
+    overrides: Annotated[dict[str, Any], OnCommandLine(hidden=True)] = Field(default={})
+    judged_by: Annotated[tuple[str, ...], OnCommandLine(hidden=True)] = ()
+
+    @property
+    def run_name(self) -> tuple[str, ...]:
+        """Return what names a run directory."""
+        return ("claims", self.scale)

@@ -9,20 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
 from ...errors import UserError, shown
-from ...study.plain_values import plain
+from ...study.parts import FOLDER as PARTS
 from ...study.run_directory import is_complete
+from ...study.study_files import load_study, read_manifest
 from ...text_files import exists, is_folder
 from ...unfinished import remove_leftovers, require_on_disk
-from ..public_settings import without_secrets
+from ..runner import run_analysis
 from .catalogue import CLAIMS
-from .claims import save_claims, study_claims
 from .declaration import Experiment, Scale
 from .library import Request, StudyLibrary, available_cores
 from .overrides import plain_overrides
-from .reproduction import Reproduction, announcement, requests_of, require_scale, resolved_config
+from .registration import CLAIMS as JUDGING
+from .registration import REPRODUCE
+from .reproduction import announcement, requests_of, require_scale
 from .requirements import requirements_of
 from .scales import Resolved
 
@@ -143,8 +143,7 @@ def reproduce_all(
             say(line)
     if scale == "paper":
         say(_together(todo, needed))
-    used = needed if judged else {key: needed[key] for key in todo}
-    requests = [request for parts in used.values() for _, request in parts.values()]
+    requests = [request for key in todo for _, request in needed[key].values()]
     requests.sort(key=lambda request: _LENGTHS.get(request.kind, 9))
     # Closed at once on Ctrl-C, or its processes would go on until the traceback is forgotten.
     with closing(run.library.run_all(requests, count)) as studies:
@@ -158,7 +157,7 @@ def reproduce_all(
         run.write(todo.pop(key), needed[key])
     rows = [run.rows.get(key) or run.kept_row(experiment) for key, experiment in wanted.items()]
     if with_claims:
-        rows.append(run.claims_row({**wanted}, needed) if judged else run.kept_claims_row())
+        rows.append(run.claims_row() if judged else run.kept_claims_row())
     index = Index(tuple(rows), time.perf_counter() - start)
     target.mkdir(parents=True, exist_ok=True)
     (target / "index.txt").write_text(index.table() + "\n", encoding="utf-8")
@@ -180,18 +179,18 @@ class _Run:
         self.target, self.overrides = target, overrides
         self.scale: Scale = scale
         self.overwrite, self.say = overwrite, say
-        self.library = StudyLibrary()
+        self.library = StudyLibrary(target / PARTS)
         self.failures: dict[str, str] = {}
         self.rows: dict[str, IndexRow] = {}
 
-    def keeps(self, key: str, config: Mapping[str, Any]) -> bool:
+    def keeps(self, key: str, is_this: Callable[[Path], bool]) -> bool:
         """Return whether a folder is complete and stays; one that was run with other settings is refused."""
         folder = self.target / key
         # Now, and not when a folder that is complete is replaced some day.
         remove_leftovers(folder)
         if self.overwrite or not is_complete(folder):
             return False
-        if not _is_written(folder, config):
+        if not is_this(folder):
             raise UserError(
                 f"{shown(folder)} was run at another scale or with other settings: choose another --out, or "
                 "replace it with --overwrite"
@@ -200,26 +199,37 @@ class _Run:
 
     def keeps_experiment(self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]) -> bool:
         """Return whether the folder of an experiment stays."""
-        resolved = {label: part for label, (part, _) in parts.items()}
-        config = resolved_config(experiment, self.scale, self.overrides, resolved)
-        return self.keeps(experiment.key, config.model_dump())
+        ids = {label: request.key for label, (_, request) in parts.items()}
+        return self.keeps(experiment.key, lambda folder: read_manifest(folder)["parts"]["ids"] == ids)
 
     def keeps_claims(self) -> bool:
         """Return whether the folder of the claims stays."""
-        return self.keeps(CLAIMS, {"scale": self.scale, "overrides": plain_overrides(self.overrides)})
+        asked = {"scale": self.scale, "overrides": plain_overrides(self.overrides)}
+        return self.keeps(
+            CLAIMS, lambda folder: asked.items() <= load_study(folder).config.model_dump().items()
+        )
 
     def is_ready(self, parts: Mapping[str, tuple[Resolved, Request]]) -> bool:
         """Return whether every study of an experiment was run, well or not."""
         return all(
-            request.key in self.library.studies or request.key in self.failures
-            for _, request in parts.values()
+            self.library.has(request.key) or request.key in self.failures for _, request in parts.values()
         )
 
     def write(self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]) -> None:
         """Write the folder of an experiment whose studies are there."""
         try:
-            result = self.reproduction(experiment, parts)
-            result.save(self.target / experiment.key, overwrite=self.overwrite)
+            self.require_studies(parts)
+            run_analysis(
+                REPRODUCE,
+                paper=experiment.paper,
+                name=experiment.name,
+                scale=self.scale,
+                overrides=self.overrides,
+                experiment=experiment,
+                library=self.library,
+                out=self.target / experiment.key,
+                overwrite=self.overwrite,
+            )
         except UserError as error:
             self.rows[experiment.key] = _row(experiment, "failed", "", str(error))
             self.say(f"failed {experiment.key}: {error}")
@@ -227,40 +237,26 @@ class _Run:
         self.rows[experiment.key] = _row(experiment, "written", experiment.key)
         self.say(f"wrote {self.target / experiment.key}")
 
-    def reproduction(
-        self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]
-    ) -> Reproduction:
-        """Return an experiment from its studies; one that failed is not tried again."""
+    def require_studies(self, parts: Mapping[str, tuple[Resolved, Request]]) -> None:
+        """Refuse an experiment with a study that failed, which is not tried again."""
         for _, request in parts.values():
             if request.key in self.failures:
                 raise UserError(self.failures[request.key])
-        return Reproduction(
-            experiment,
-            self.scale,
-            without_secrets(self.overrides),
-            {label: without_secrets(resolved) for label, (resolved, _) in parts.items()},
-            {label: self.library.get(request) for label, (_, request) in parts.items()},
-            0.0,
-        )
 
     def kept_row(self, experiment: Experiment) -> IndexRow:
         """Return the row of an experiment that was complete."""
         return _row(experiment, "kept", experiment.key)
 
-    def claims_row(
-        self,
-        experiments: Mapping[str, Experiment],
-        needed: Mapping[str, Mapping[str, tuple[Resolved, Request]]],
-    ) -> IndexRow:
-        """Judge the claims by the studies that are there, and write their folder."""
-        found = {}
-        for key, experiment in experiments.items():
-            try:
-                found[key] = self.reproduction(experiment, needed[key])
-            except UserError:
-                continue
-        study = study_claims(found, self.scale, self.overrides)
-        save_claims(study, self.target / CLAIMS, overwrite=self.overwrite)
+    def claims_row(self) -> IndexRow:
+        """Judge the claims by the experiments that are there, and write their folder."""
+        run_analysis(
+            JUDGING,
+            experiments=str(self.target),
+            scale=self.scale,
+            overrides=plain_overrides(self.overrides),
+            out=self.target / CLAIMS,
+            overwrite=self.overwrite,
+        )
         self.say(f"wrote {self.target / CLAIMS}")
         return IndexRow("both", CLAIMS, _CLAIMS_TITLE, CLAIMS, "written", CLAIMS)
 
@@ -288,14 +284,3 @@ def _row(experiment: Experiment, status: Status, folder: str, note: str = "") ->
     return IndexRow(
         experiment.paper, experiment.name, experiment.title, experiment.kind, status, folder, note
     )
-
-
-def _is_written(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Return whether a folder was run with these settings, among others that it may have."""
-    try:
-        written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    # Numbers and tuples come back from YAML as it can hold them.
-    expected = yaml.safe_load(yaml.safe_dump(plain(config)))
-    return isinstance(written, dict) and all(written.get(key) == value for key, value in expected.items())

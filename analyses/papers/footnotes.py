@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .declaration import Experiment, Scale
+
 POCKET = "pocket"
 """The footnote of every result at pocket scale."""
 
@@ -95,3 +97,17 @@ FOOTNOTES: Mapping[str, str] = {
     "numbers say "
     "nothing about large models; they show that the experiment runs and what it measures.",
 }
+
+
+def footnotes_of(experiment: Experiment, scale: Scale) -> list[dict[str, str]]:
+    """Return the footnotes of an experiment, each under its key.
+
+    Args:
+        experiment: The experiment.
+        scale: At which scale it ran.
+    """
+    keys = [*experiment.footnotes, *([POCKET] if scale == "pocket" else [])]
+    notes = [{"key": key, "text": FOOTNOTES[key]} for key in keys]
+    if any(published.source != "text" for published in experiment.published):
+        notes.insert(0, {"key": "*", "text": "read off a figure, or computed from the paper's formula"})
+    return notes

@@ -1,22 +1,19 @@
-"""How each kind of experiment is run: its configurations, and the studies they give."""
+"""How the analysis of an experiment is asked for, and its study read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
-from ...errors import UserError
-from ...models.recipe import load_recipe
-from ...settings import make_config
-from ...study.plain_values import plain
+from ...settings import Settings, make_config
+from ...study.analysis import find_analysis
+from ...study.parts import study_id
+from ...study.study import Study
 from .declaration import Kind
 
 
-def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
+def configuration(kind: Kind, settings: Mapping[str, Any]) -> Settings:
     """Return the configuration that settings resolve to.
 
     Args:
@@ -26,81 +23,43 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
     Raises:
         UserError: If a key is unknown or a value impossible.
     """
-    source = f"the {kind} experiment"
-    if kind == "sparsity":
-        from ..weights.sparsity_config import SparsityConfig
-
-        return make_config(SparsityConfig, settings, source)
-    if kind == "drift":
-        from ..weights.drift_config import DriftConfig
-
-        return make_config(DriftConfig, settings, source)
-    if kind == "compare":
-        from ..configuration import GridConfig
-
-        recipes = tuple(load_recipe(recipe) for recipe in settings["recipes"])
-        return make_config(GridConfig, {**settings, "recipes": recipes}, source)
-    if kind == "order":
-        from ..arms.order_config import OrderConfig
-
-        return make_config(OrderConfig, settings, source)
-    if kind == "outputs":
-        from ..arms.outputs_config import OutputsConfig
-
-        return make_config(OutputsConfig, settings, source)
-    if kind == "gradients":
-        from ..gradients.config import GradientsConfig
-
-        return make_config(GradientsConfig, settings, source)
-    raise UserError(f"no kind of experiment {kind!r}")
+    return make_config(find_analysis(kind).config, settings, f"the {kind} experiment")
 
 
 def study_key(kind: Kind, settings: Mapping[str, Any]) -> str:
-    """Return what tells studies apart: equal keys have equal results.
+    """Return the id of the study that settings give: equal ids have equal results.
 
     Args:
         kind: The analysis.
         settings: What it is told.
     """
-    resolved = plain(configuration(kind, settings).model_dump())
-    text = json.dumps([kind, resolved], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return study_id(kind, configuration(kind, settings))
 
 
-def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
-    """Run one study; comparisons come as a mapping from the recipe's name.
+def run_study(kind: Kind, settings: Mapping[str, Any], out: Path | None = None) -> Study:
+    """Run one study.
 
     Args:
         kind: The analysis.
         settings: What it is told.
+        out: Write its run directory there.
 
     Raises:
         UserError: If something asked for cannot be done.
     """
-    config: Any = configuration(kind, settings)
-    if kind == "sparsity":
-        from ..weights.sparsity import sparsity
+    from ..runner import run_analysis
 
-        return sparsity(config=config)
-    if kind == "drift":
-        from ..weights.drift import drift
+    return run_analysis(find_analysis(kind), configuration(kind, settings), out=out)
 
-        return drift(config=config)
-    if kind == "compare":
-        from ..comparison.grid import compare_grid
 
-        grid = compare_grid(config)
-        return {recipe: comparison for (recipe, _), comparison in grid.comparisons.items()}
-    if kind == "order":
-        from ..arms.order import order
+def readable(study: Study) -> Any:
+    """Return a study as effects and views read it: comparisons as a mapping from the recipe's name.
 
-        return order(config)
-    if kind == "outputs":
-        from ..arms.outputs import outputs
-
-        return outputs(config)
-    if kind == "gradients":
-        from ..gradients.registration import gradients
-
-        return gradients(config)
-    raise UserError(f"no kind of experiment {kind!r}")
+    Args:
+        study: The study.
+    """
+    if study.analysis != "compare":
+        return study
+    (shots,) = study.config.shots
+    selecting: Any = study
+    return {recipe: selecting[recipe, shots] for recipe in dict.fromkeys(study.tables["measures"]["recipe"])}

@@ -8,9 +8,14 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...study.parts import StudyFolder
+from ...study.run_directory import is_complete
+from ...study.study import Study
+from ...study.study_files import load_study
 from .declaration import Kind
 from .kinds import run_study, study_key
 from .worker import begin_worker, deaf_to_interrupts
@@ -36,16 +41,46 @@ class Request:
 
 @dataclass
 class StudyLibrary:
-    """Studies by their key; what is there is not run again."""
+    """Studies by their id; what is there, in memory or in its run directory, is not run again.
 
-    studies: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        folder: The folder of their run directories; None keeps them in memory alone.
+        studies: Those in memory.
+    """
 
-    def get(self, request: Request) -> Any:
+    folder: Path | None = None
+    studies: dict[str, Study] = field(default_factory=dict)
+
+    def has(self, key: str) -> bool:
+        """Return whether a study is there."""
+        return key in self.studies or (self.folder is not None and is_complete(self.folder / key))
+
+    def get(self, request: Request) -> Study:
         """Return a study, and run it if it is not there yet."""
         key = request.key
-        if key not in self.studies:
-            self.studies[key] = run_study(request.kind, request.settings)
-        return self.studies[key]
+        if not self.has(key):
+            self._keep(key, run_study(request.kind, request.settings, self.place(key)))
+        return self.studies[key] if key in self.studies else load_study(self.place(key) or key)
+
+    def of(self, requests: Mapping[str, Request]) -> Mapping[str, Study]:
+        """Return studies by the names of requests, and run what is not there yet.
+
+        Args:
+            requests: What is wanted.
+        """
+        found = {name: self.get(request) for name, request in requests.items()}
+        if self.folder is None:
+            return found
+        return StudyFolder(self.folder, {name: request.key for name, request in requests.items()})
+
+    def place(self, key: str) -> Path | None:
+        """Return the run directory of a study, if studies have any."""
+        return None if self.folder is None else self.folder / key
+
+    def _keep(self, key: str, study: Study) -> None:
+        # One that lies in a run directory is read from there.
+        if self.folder is None:
+            self.studies[key] = study
 
     def run_all(
         self, requests: Sequence[Request], workers: int
@@ -60,10 +95,18 @@ class StudyLibrary:
             The key of a study that was run, and what went wrong with it, if anything did.
         """
         wanted = {request.key: request for request in requests}
-        missing = {key: request for key, request in wanted.items() if key not in self.studies}
+        missing = {key: request for key, request in wanted.items() if not self.has(key)}
         if workers <= 1 or len(missing) <= 1:
             for key, request in missing.items():
-                yield key, self._keep(key, lambda request=request: run_study(request.kind, request.settings))
+                yield (
+                    key,
+                    self._try(
+                        key,
+                        lambda request=request: run_study(
+                            request.kind, request.settings, self.place(request.key)
+                        ),
+                    ),
+                )
             return
         threads = max(1, available_cores() // workers)
         spawn = get_context("spawn")
@@ -77,12 +120,12 @@ class StudyLibrary:
         try:
             with deaf_to_interrupts():
                 futures: dict[Future[Any], str] = {
-                    pool.submit(_run_in_worker, request.kind, dict(request.settings)): key
+                    pool.submit(_run_in_worker, request.kind, dict(request.settings), self.place(key)): key
                     for key, request in missing.items()
                 }
             for future in as_completed(futures):
                 key = futures[future]
-                yield key, self._keep(key, lambda future=future: _unwrap(future.result()))
+                yield key, self._try(key, lambda future=future: _unwrap(future.result()))
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
@@ -97,9 +140,9 @@ class StudyLibrary:
             held.close()
             watched.close()
 
-    def _keep(self, key: str, result: Callable[[], Any]) -> Exception | None:
+    def _try(self, key: str, result: Callable[[], Study]) -> Exception | None:
         try:
-            self.studies[key] = result()
+            self._keep(key, result())
         except UserError as error:
             return error
         return None
@@ -110,10 +153,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def _run_in_worker(kind: Kind, settings: Mapping[str, Any]) -> tuple[Any, str | None]:
+def _run_in_worker(kind: Kind, settings: Mapping[str, Any], out: Path | None) -> tuple[Any, str | None]:
     """Return a study, or why there is none: exceptions of one's own do not always survive the way back."""
     try:
-        return run_study(kind, settings), None
+        study = run_study(kind, settings, out)
+        return (study if out is None else None), None
     except UserError as error:
         return None, str(error)
 

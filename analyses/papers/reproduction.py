@@ -2,172 +2,150 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from ...errors import UserError, shown
+from ...study.finding import Finding
+from ...study.parts import FOLDER as PARTS
 from ...study.plain_values import plain
-from ...study.run_directory import run_directory
-from ..provenance import surroundings
+from ...study.study import Study
+from ..context import Context, Measured
 from ..public_settings import without_secrets
-from ..study_files import write_study
-from .catalogue import find_experiments
-from .declaration import PAPERS, SCALES, Experiment, Published, Scale
-from .kinds import configuration
+from .catalogue import only_experiment
+from .declaration import SCALES, Experiment, Published, Scale
+from .footnotes import footnotes_of
+from .kinds import configuration, readable
 from .library import Request, StudyLibrary
-from .measured import Measured
+from .measured import Measured as Number
 from .overrides import plain_overrides
-from .part_files import study_frames, study_provenance, study_results
 from .reproduction_config import ReproductionConfig
 from .scales import Resolved, resolve
 from .views import measured_of
 
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
+class Reproduction(Study):
+    """An experiment of a paper with its studies."""
 
-@dataclass(frozen=True, eq=False)
-class Reproduction:
-    """An experiment of a paper with its studies.
+    @property
+    def experiment(self) -> Experiment:
+        """The declaration."""
+        return self.config.experiment
 
-    Attributes:
-        experiment: The declaration.
-        scale: At which scale it ran.
-        overrides: What the user changed.
-        resolved: The settings of each part, by its label.
-        studies: What each part measured.
-        seconds: How long it took, studies that were there already not counted.
-    """
+    @property
+    def studies(self) -> Mapping[str, Any]:
+        """What each part measured, by its label; comparisons by the recipe's name."""
+        return {label: readable(study) for label, study in self.parts.items()}
 
-    experiment: Experiment
-    scale: Scale
-    overrides: Mapping[str, Any]
-    resolved: Mapping[str, Resolved]
-    studies: Mapping[str, Any]
-    seconds: float
-
-    @cached_property
-    def measured(self) -> tuple[Measured, ...]:
+    @property
+    def measured(self) -> tuple[Number, ...]:
         """Every number of the table."""
-        return measured_of(self.experiment, self.studies)
-
-    @property
-    def config(self) -> ReproductionConfig:
-        """What it resolved to."""
-        return resolved_config(self.experiment, self.scale, self.overrides, self.resolved)
-
-    @property
-    def mapped(self) -> tuple[str, ...]:
-        """What stands for what at this scale."""
-        return tuple(dict.fromkeys(line for part in self.resolved.values() for line in part.mapped))
-
-    @property
-    def cuts(self) -> tuple[str, ...]:
-        """What is less than in the paper at this scale."""
-        return tuple(dict.fromkeys(line for part in self.resolved.values() for line in part.cuts))
-
-    def shown_as(self, label: str) -> str:
-        """Return what a figure calls a part: the paper's name, and below it what stands for it at this scale."""
-        settings = {name: resolved.settings for name, resolved in self.resolved.items()}
-        if self.scale == "paper" or label not in settings:
-            return label
-        keys = [
-            key
-            for key in ("task", "model", "revision")
-            if len({str(values.get(key)) for values in settings.values()}) > 1
-        ]
-        inner = "@".join(str(settings[label][key]) for key in keys if settings[label].get(key) is not None)
-        return f"{label}\n({inner})" if inner else label
+        frame = self.tables["numbers"][["row", "column", "value", "std", "draws"]]
+        return tuple(
+            Number(row, column, float(value), float(std), int(draws))
+            for row, column, value, std, draws in frame.itertuples(index=False)
+        )
 
     def published(self, row: str, column: str) -> Published | None:
         """Return what the paper gives in one place, if anything."""
         places = {(number.row, number.column): number for number in self.experiment.published}
         return places.get((row, column))
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return one row a number: measured, its spread, and what was published."""
-        import pandas
 
-        rows = []
-        for entry in self.measured:
-            published = self.published(entry.row, entry.column)
-            rows.append(
+def measure_reproduction(config: ReproductionConfig, context: Context) -> Measured:
+    """Run the studies of an experiment that are not there yet, and lay their numbers out.
+
+    Args:
+        config: Which experiment, and at which scale.
+        context: An experiment of one's own, and studies that were run already.
+
+    Raises:
+        UserError: If there is no such experiment, or it cannot be run as asked.
+    """
+    experiment = (
+        context.given.get("experiment") or config.experiment or only_experiment(config.paper, config.name)
+    )
+    wanted = requests_of(experiment, config.scale, config.overrides)
+    for line in announcement(experiment, config.scale, wanted):
+        context.say(line)
+    library = context.given.get("library") or StudyLibrary(shared_studies(context.folder))
+    parts = library.of({label: request for label, (_, request) in wanted.items()})
+    numbers = measured_of(experiment, {label: readable(study) for label, study in parts.items()})
+    resolved = resolved_config(
+        experiment, config.scale, config.overrides, {k: v for k, (v, _) in wanted.items()}
+    )
+    return Measured(
+        resolved,
+        {
+            "numbers": [_number(experiment, entry) for entry in numbers],
+            "parts": [
                 {
-                    **asdict(entry),
-                    "published": math.nan if published is None else published.value,
-                    "published_high": math.nan
-                    if published is None or published.high is None
-                    else published.high,
-                    "source": None if published is None else published.source,
+                    "part": label,
+                    "study": request.key,
+                    "shown_as": _shown_as(label, config.scale, resolved.settings),
                 }
-            )
-        return pandas.DataFrame(rows)
-
-    def table(self) -> str:
-        """Return the table as text, with the published numbers, cuts and footnotes."""
-        from ...reports.papers_table import reproduction_text
-
-        return reproduction_text(self)
-
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return self.table()
-
-    def figures(self) -> dict[str, Figure]:
-        """Return the figures by name; ``figure`` is the first."""
-        from ...reports.papers_figures import reproduction_figures
-
-        return reproduction_figures(self)
-
-    def plot(self) -> Figure:
-        """Draw the figure."""
-        return self.figures()["figure"]
-
-    def results(self) -> dict[str, Any]:
-        """Return every number as JSON can hold it."""
-        return {
-            "paper": PAPERS[self.experiment.paper],
-            "name": self.experiment.name,
-            "title": self.experiment.title,
-            "scale": self.scale,
-            "overrides": plain_overrides(self.overrides),
-            "mapped": list(self.mapped),
-            "cuts": list(self.cuts),
-            "footnotes": list(self.experiment.footnotes),
-            "numbers": [
-                {
-                    **asdict(entry),
-                    "published": None if published is None else asdict(published),
-                }
-                for entry in self.measured
-                for published in [self.published(entry.row, entry.column)]
+                for label, (_, request) in wanted.items()
             ],
-            "published": [asdict(number) for number in self.experiment.published],
-            "studies": {label: study_results(study) for label, study in self.studies.items()},
-        }
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a run directory, whole or not at all."""
-        with run_directory(Path(path), overwrite=overwrite) as folder:
-            write_study(
-                folder,
-                config=self.config,
-                results=self.results(),
-                table=self.table(),
-                frames={"numbers": self.to_pandas(), **study_frames(self.studies)},
-                figures=self.figures(),
-                provenance={
-                    **surroundings("cpu", self.seconds),
-                    "studies": {label: study_provenance(study) for label, study in self.studies.items()},
-                },
+            "footnotes": footnotes_of(experiment, config.scale),
+            "facts": _facts(
+                experiment, config.scale, resolved.overrides, [part for part, _ in wanted.values()]
+            ),
+        },
+        tuple(
+            Finding(
+                f"{entry.row}, {entry.column}",
+                f"{entry.row}, {entry.column}: {entry.value:.4g}",
+                value=entry.value,
+                basis=f"mean over {entry.draws}",
             )
-        return Path(path)
+            for entry in numbers
+        ),
+        parts=parts,
+        provenance={"studies": {label: dict(study.provenance) for label, study in parts.items()}},
+    )
+
+
+def _number(experiment: Experiment, entry: Number) -> dict[str, Any]:
+    found = next(
+        (each for each in experiment.published if (each.row, each.column) == (entry.row, entry.column)), None
+    )
+    return {
+        **asdict(entry),
+        "published": None if found is None else found.value,
+        "published_high": None if found is None else found.high,
+        "source": None if found is None else found.source,
+        "panel": next((row.panel for row in experiment.rows if row.label == entry.row), None),
+    }
+
+
+def _facts(
+    experiment: Experiment, scale: Scale, overrides: Mapping[str, Any], parts: list[Resolved]
+) -> list[dict[str, str]]:
+    told = {
+        "experiment": f"{experiment.paper} {experiment.name}: {experiment.title}",
+        "scale": scale,
+        "what stands for what": "; ".join(dict.fromkeys(line for part in parts for line in part.mapped)),
+        "cut or changed": "; ".join(dict.fromkeys(line for part in parts for line in part.cuts)),
+        "set": "; ".join(f"{key} = {value}" for key, value in overrides.items()),
+    }
+    return [{"name": name, "text": text} for name, text in told.items() if text]
+
+
+def _shown_as(label: str, scale: Scale, settings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what a figure calls a part: the paper's name, and below it what stands for it at this scale."""
+    if scale == "paper":
+        return label
+    keys = [
+        key
+        for key in ("task", "model", "revision")
+        if len({str(values.get(key)) for values in settings.values()}) > 1
+    ]
+    inner = "@".join(str(settings[label][key]) for key in keys if settings[label].get(key) is not None)
+    return f"{label}\n({inner})" if inner else label
 
 
 def resolved_config(
@@ -185,13 +163,29 @@ def resolved_config(
         paper=experiment.paper,
         name=experiment.name,
         scale=scale,
-        kind=experiment.kind,
         overrides=plain_overrides(overrides),
-        parts={
+        experiment=_plain(experiment),
+        settings={
             label: plain(without_secrets(configuration(experiment.kind, part.settings)).model_dump())
             for label, part in resolved.items()
         },
     )
+
+
+def _plain(experiment: Experiment) -> Experiment:
+    """Return an experiment whose settings are as YAML gives them back."""
+    kind = TypeAdapter(Experiment)
+    return kind.validate_python(plain(without_secrets(kind.dump_python(experiment, mode="json"))))
+
+
+def shared_studies(folder: Path | None) -> Path | None:
+    """Return the folder of studies beside a run directory, if there is one to share.
+
+    Args:
+        folder: The run directory.
+    """
+    shared = None if folder is None else folder.parent / PARTS
+    return shared if shared is not None and shared.is_dir() else None
 
 
 def requests_of(
@@ -214,53 +208,6 @@ def requests_of(
             resolved = Resolved({**resolved.settings, **overrides}, resolved.mapped, resolved.cuts)
         configuration(experiment.kind, resolved.settings)
         result[part.label] = (resolved, Request(experiment.kind, resolved.settings))
-    return result
-
-
-def reproduce(
-    paper: str | Experiment,
-    name: str | None = None,
-    *,
-    scale: Scale = "pocket",
-    overrides: Mapping[str, Any] | None = None,
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    library: StudyLibrary | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Reproduction:
-    """Run one table or figure of a paper.
-
-    Args:
-        paper: ``shen2024`` or ``barnatan``, or an experiment of one's own.
-        name: The table or figure: ``fig4``, ``table2``.
-        scale: ``pocket`` runs on the embedded model and tasks, ``paper`` on the paper's.
-        overrides: Settings of the analysis in place of the declared ones, such as ``{"limit": 32}``.
-        out: Write a run directory there.
-        overwrite: Replace a finished run directory.
-        library: Studies that were run already, for experiments that share them.
-        say: Told what is about to happen.
-
-    Raises:
-        UserError: If there is no such experiment, or it cannot be run as asked.
-    """
-    experiment = paper if isinstance(paper, Experiment) else _only(find_experiments(paper, name))
-    require_scale(scale)
-    say = say or (lambda line: None)
-    wanted = requests_of(experiment, scale, overrides)
-    for line in announcement(experiment, scale, wanted):
-        say(line)
-    library = StudyLibrary() if library is None else library
-    start = time.perf_counter()
-    result = Reproduction(
-        experiment,
-        scale,
-        without_secrets(dict(overrides or {})),
-        {label: without_secrets(resolved) for label, (resolved, _) in wanted.items()},
-        {label: library.get(request) for label, (_, request) in wanted.items()},
-        time.perf_counter() - start,
-    )
-    if out is not None:
-        result.save(out, overwrite=overwrite)
     return result
 
 
@@ -288,9 +235,3 @@ def require_scale(scale: str) -> None:
     """
     if scale not in SCALES:
         raise UserError(f"no scale {shown(scale)}: there are {' and '.join(SCALES)}")
-
-
-def _only(found: tuple[Experiment, ...]) -> Experiment:
-    if len(found) != 1:
-        raise UserError(f"name one experiment: {', '.join(experiment.name for experiment in found)}")
-    return found[0]
