@@ -18,7 +18,7 @@ from .output import print_study, say, write_line
     "--scale",
     default="pocket",
     show_default=True,
-    help="pocket (embedded model and tasks) or paper (the papers' own).",
+    help="pocket (embedded models and tasks) or paper.",
 )
 @click.option(
     "--set", "changes", multiple=True, metavar="limit=32", help="A setting in place of the declared one."

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _VERDICT_COLOURS = {"holds": "#009e73", "fails": "#d55e00", "undecided": "#6e6e6e"}
 _NOTES = (
-    "holds: the whole 95% interval meets the criterion; fails: none of it does; undecided: part of it does, or there is "
-    "no interval. Intervals over draws are of few draws and so wide; thresholds are this toolkit's.",
+    "holds: the whole 95% interval meets the criterion; fails: none of it does; undecided: part of it does, or "
+    "there is no interval. Intervals over draws are of few draws and so wide; thresholds are this toolkit's.",
 )
 
 

@@ -35,8 +35,8 @@ class Analysis:
         config: Its configuration's class, which imports no torch.
         measure: ``(config, context) -> Measured``, or its place.
         tables: Every table it makes; the first is the one that `Study.to_pandas` gives unasked.
-        figures: What draws each picture of a study, or its place; the first is `Study.plot`'s. Where pictures depend on
-            the study, what returns those of one.
+        figures: What draws each picture of a study, or its place; the first is `Study.plot`'s. Where pictures
+            depend on the study, what returns those of one.
         sheet: What lays the study's tables out to be read, or its place; None shows them as they are.
         needs: What it runs on.
         in_memory: Fields that also take something that is in memory in place of its name.

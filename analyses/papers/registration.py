@@ -46,10 +46,7 @@ PARTS = Table(
 FOOTNOTES = Table(
     "footnotes",
     "one thing that has to be known beside the numbers",
-    (
-        Column("key", "text", "what the paper's disagreements and our choices are called"),
-        Column("text", "text", "it"),
-    ),
+    (Column("key", "text", "its name, such as R14 or D10"), Column("text", "text", "what there is to know")),
 )
 JUDGED = Table(
     "claims",
