@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from .study.analysis import Analysis, register
     from .study.columns import Column, Table
     from .study.finding import Finding
+    from .study.loading import load_study
     from .study.study import Study
-    from .study.study_files import load_study
     from .tasks.catalogue import TaskEntry, load_task, register_task
     from .tasks.demonstrations import draw_demonstrations
     from .tasks.prompts import PromptSet, TaskPrompts, build_prompts
@@ -136,7 +136,7 @@ _PLACES = {
     "Finding": "study.finding",
     "Study": "study.study",
     "Table": "study.columns",
-    "load_study": "study.study_files",
+    "load_study": "study.loading",
     "register": "study.analysis",
     "run_analysis": "analyses.runner",
     "Measured": "analyses.context",

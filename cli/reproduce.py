@@ -86,7 +86,7 @@ def reproduce(
 def _list() -> None:
     from ..analyses.papers.catalogue import EXPERIMENTS
     from ..analyses.papers.claim_list import CLAIM_LIST
-    from ..reports.papers_index import listing_text
+    from ..analyses.papers.listing import listing_text
 
     write_line(listing_text(EXPERIMENTS, len(CLAIM_LIST)))
 

@@ -18,7 +18,7 @@ from .output import print_study, write_line
 )
 def show(runs: tuple[str, ...], as_json: bool) -> None:
     """Show a run directory as its command did, or several beside each other."""
-    from ..study.study_files import load_study
+    from ..study.loading import load_study
 
     studies = {run: load_study(run) for run in runs}
     if as_json:

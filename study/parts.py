@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,14 +35,15 @@ def study_id(analysis: str, config: BaseModel) -> str:
 class StudyFolder(Mapping[str, "Study"]):
     """Studies in their run directories, by their ids; one is loaded when it is asked for."""
 
-    def __init__(self, folder: str | Path, ids: Mapping[str, str]) -> None:
+    def __init__(self, folder: str | Path, ids: Mapping[str, str], load: Callable[[Path], Study]) -> None:
         """Name them.
 
         Args:
             folder: The folder that holds their run directories.
             ids: For each name the id, which is what its run directory is called.
+            load: What reads a run directory.
         """
-        self.folder, self.ids = in_home(folder).absolute(), dict(ids)
+        self.folder, self.ids, self._load = in_home(folder).absolute(), dict(ids), load
 
     def __getitem__(self, name: str) -> Study:
         """Load a study.
@@ -53,7 +54,7 @@ class StudyFolder(Mapping[str, "Study"]):
         """
         if name not in self.ids:
             raise KeyError(f"no study {name!r}: there are {', '.join(self.ids)}")
-        return _loaded(self.folder / self.ids[name])
+        return _loaded(self._load, self.folder / self.ids[name])
 
     def __iter__(self) -> Iterator[str]:
         """Name them."""
@@ -66,7 +67,5 @@ class StudyFolder(Mapping[str, "Study"]):
 
 # Several experiments are made of the same few studies.
 @lru_cache(maxsize=32)
-def _loaded(path: Path) -> Any:
-    from .study_files import load_study
-
-    return load_study(path)
+def _loaded(load: Callable[[Path], Any], path: Path) -> Any:
+    return load(path)

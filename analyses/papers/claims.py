@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...study.finding import Finding
+from ...study.loading import load_study
 from ...study.run_directory import is_complete
-from ...study.study_files import load_study
 from ..context import Context, Measured
 from .claim_list import CLAIM_LIST
 from .claims_config import ClaimsConfig

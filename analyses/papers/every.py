@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import UserError, shown
+from ...study.loading import load_study, read_manifest
 from ...study.parts import FOLDER as PARTS
 from ...study.run_directory import is_complete
-from ...study.study_files import load_study, read_manifest
 from ...text_files import exists, is_folder
 from ...unfinished import remove_leftovers, require_on_disk
 from ..runner import run_analysis
@@ -83,7 +83,7 @@ class Index:
 
     def table(self) -> str:
         """Return the index as text."""
-        from ...reports.papers_index import index_text
+        from .listing import index_text
 
         return index_text(self)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...study.loading import load_study
 from ...study.parts import StudyFolder
 from ...study.run_directory import is_complete
 from ...study.study import Study
-from ...study.study_files import load_study
 from .declaration import Kind
 from .kinds import run_study, study_key
 from .worker import begin_worker, deaf_to_interrupts
@@ -71,7 +71,7 @@ class StudyLibrary:
         found = {name: self.get(request) for name, request in requests.items()}
         if self.folder is None:
             return found
-        return StudyFolder(self.folder, {name: request.key for name, request in requests.items()})
+        return StudyFolder(self.folder, {name: request.key for name, request in requests.items()}, load_study)
 
     def place(self, key: str) -> Path | None:
         """Return the run directory of a study, if studies have any."""

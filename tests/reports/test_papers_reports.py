@@ -13,7 +13,7 @@ from iclprobe.analyses.papers.claims import ClaimsStudy, Judged
 from iclprobe.analyses.papers.claims_config import ClaimsConfig
 from iclprobe.analyses.papers.effects import Effect
 from iclprobe.analyses.papers.every import Index, IndexRow
-from iclprobe.reports.papers_index import index_text, listing_text
+from iclprobe.analyses.papers.listing import index_text, listing_text
 from iclprobe.reports.papers_table import footnote_lines
 
 

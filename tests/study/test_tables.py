@@ -17,8 +17,8 @@ from iclprobe.settings import Settings
 from iclprobe.study.analysis import Analysis, register
 from iclprobe.study.columns import Column, Table
 from iclprobe.study.finding import Finding, findings_frame
+from iclprobe.study.loading import load_study
 from iclprobe.study.study import make_study
-from iclprobe.study.study_files import load_study
 from iclprobe.study.table_files import read_table, write_table
 
 HARD = Table(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ..analyses.papers.declaration import Experiment
-    from ..analyses.papers.every import Index
+    from .declaration import Experiment
+    from .every import Index
 
 
 def listing_text(experiments: Sequence[Experiment], claims: int) -> str:
