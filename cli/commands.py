@@ -86,8 +86,6 @@ _OLD = {
     "sparsity": "weights",
     "drift": "weights",
     "construction": "construction",
-    "order": "experiments",
-    "outputs": "experiments",
     "reproduce": "reproduce",
 }
 

@@ -41,11 +41,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
         recipes = tuple(load_recipe(recipe) for recipe in settings["recipes"])
         return make_config(GridConfig, {**settings, "recipes": recipes}, source)
     if kind == "order":
-        from ..arms.order_config import OrderConfig
+        from ..order.config import OrderConfig
 
         return make_config(OrderConfig, settings, source)
     if kind == "outputs":
-        from ..arms.outputs_config import OutputsConfig
+        from ..outputs.config import OutputsConfig
 
         return make_config(OutputsConfig, settings, source)
     if kind == "gradients":
@@ -92,11 +92,11 @@ def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
         grid = compare_grid(config)
         return {recipe: comparison for (recipe, _), comparison in grid.comparisons.items()}
     if kind == "order":
-        from ..arms.order import order
+        from ..order.registration import order
 
         return order(config)
     if kind == "outputs":
-        from ..arms.outputs import outputs
+        from ..outputs.registration import outputs
 
         return outputs(config)
     if kind == "gradients":
