@@ -121,12 +121,14 @@ def spread(values: np.ndarray, form: str = ".3g", scale: float = 1.0) -> Cell:
     return mean, f"± {number(float(defined.std()), '.2g' if 'g' in form else form)}"
 
 
-def spread_note(series: Sequence[Series], more: str) -> str:
+def spread_note(draws: int, series: Sequence[Series], more: str) -> str:
     """Say what the spread in a table is over, and what its numbers are of.
 
     Args:
+        draws: How many draws of demonstrations there are.
         series: Any measure of every arm and rate.
         more: What the numbers are of.
     """
     drawn = any(entry.layers for entry in series)
-    return f"mean ± std over draws of demonstrations{' and the layers drawn' if drawn else ''}; {more}"
+    over = f"{draws} draw{'s' * (draws != 1)} of demonstrations{' and the layers drawn' if drawn else ''}"
+    return f"mean ± std over {over}; {more}"

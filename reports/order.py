@@ -64,7 +64,9 @@ def order_sheet(study: Study) -> Sheet:
     tokens = "" if config.top_k is None else f" of the {config.top_k} most probable tokens"
     notes = (
         f"Sen: {_WORDS[config.aggregate]}{tokens} ({config.aggregate}, {kind} spread), mean over queries",
-        spread_note([entry[0] for entry in grouped], "Sen and accuracy after the last epoch"),
+        spread_note(
+            len(config.seeds), [entry[0] for entry in grouped], "Sen and accuracy after the last epoch"
+        ),
     )
     return sheet_of(study, blocks, notes)
 

@@ -66,6 +66,7 @@ def outputs_sheet(study: Study) -> Sheet:
         f"accuracy: over the whole vocabulary; token overlap and OCS: top {config.top_k} tokens shared with ICL, "
         f"of ICL itself with other orders of the same demonstrations ({_READINGS[config.overlap_norm]})",
         spread_note(
+            len(config.seeds),
             [entry[0] for entry in grouped],
             "best: the epoch of the highest accuracy, which these queries chose",
         ),
