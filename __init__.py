@@ -9,10 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses.arms.order import OrderStudy, order
-    from .analyses.arms.order_config import OrderConfig
-    from .analyses.arms.outputs import OutputsStudy, outputs
-    from .analyses.arms.outputs_config import OutputsConfig
     from .analyses.comparison.grid import ComparisonGrid, compare_grid
     from .analyses.comparison.study import Comparison, compare
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
@@ -23,6 +19,11 @@ if TYPE_CHECKING:
     from .analyses.controls.study import ControlsStudy, controls
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
+    from .analyses.order.config import OrderConfig
+    from .analyses.order.registration import order
+    from .analyses.outputs.config import OutputsConfig
+    from .analyses.outputs.registration import outputs
+    from .analyses.outputs.study import OutputsStudy
     from .analyses.papers.every import reproduce_all
     from .analyses.papers.registration import reproduce
     from .analyses.papers.reproduction import Reproduction
@@ -83,10 +84,9 @@ _PLACES = {
     "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
-    "OrderConfig": "analyses.arms.order_config",
-    "OrderStudy": "analyses.arms.order",
-    "OutputsConfig": "analyses.arms.outputs_config",
-    "OutputsStudy": "analyses.arms.outputs",
+    "OrderConfig": "analyses.order.config",
+    "OutputsConfig": "analyses.outputs.config",
+    "OutputsStudy": "analyses.outputs.study",
     "ProjectionFile": "models.weights",
     "PromptConfig": "analyses.prompt_config",
     "PromptSet": "tasks.prompts",
@@ -118,8 +118,8 @@ _PLACES = {
     "load_recipe": "models.recipe",
     "load_task": "tasks.catalogue",
     "open_projections": "models.weights",
-    "order": "analyses.arms.order",
-    "outputs": "analyses.arms.outputs",
+    "order": "analyses.order.registration",
+    "outputs": "analyses.outputs.registration",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
     "reproduce": "analyses.papers.registration",
@@ -169,7 +169,6 @@ __all__ = [
     "Measured",
     "NextToken",
     "OrderConfig",
-    "OrderStudy",
     "OutputsConfig",
     "OutputsStudy",
     "ProjectionFile",

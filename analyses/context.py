@@ -73,15 +73,15 @@ class Context:
         """Load the models of a configuration one after another, each with the task; one at a time is in memory.
 
         Args:
-            config: A configuration with ``model_names``.
+            config: A configuration with ``models``, and ``model_names`` that may be those or ``model`` alone.
 
         Yields:
             The configuration with that model's name, and what it runs on.
 
         Raises:
-            UserError: If something cannot be loaded, or a model in memory is given beside several names.
+            UserError: If something cannot be loaded, or a model in memory is given beside names.
         """
-        if "model" in self.given and len(config.model_names) > 1:
+        if "model" in self.given and config.models:
             raise UserError("give either a model in memory or the names of several models, not both")
         for name in config.model_names:
             named = config.model_copy(update={"model": name})

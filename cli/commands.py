@@ -89,8 +89,6 @@ _OLD = {
     "sparsity": "weights",
     "drift": "weights",
     "construction": "construction",
-    "order": "experiments",
-    "outputs": "experiments",
 }
 
 

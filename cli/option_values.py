@@ -24,8 +24,12 @@ def value_of(text: str, annotation: Any, declared: OnCommandLine, option: str) -
     if declared.read is not None:
         return declared.read(text)
     kinds = alternatives(annotation)
-    if any(get_origin(kind) is Literal and text in get_args(kind) for kind in kinds):
-        return text
+    for kind in kinds:
+        if get_origin(kind) is Literal:
+            for choice in get_args(kind):
+                # A choice may be a number.
+                if text == str(choice):
+                    return choice
     if any(get_origin(kind) is dict for kind in kinds) and "=" in text:
         # A mapping's values may be lists.
         listed = any(get_origin(kind) is dict and _holds_tuples(kind) for kind in kinds)

@@ -1,4 +1,4 @@
-"""What arms look like in every figure, and how their series are named."""
+"""What arms look like in every figure and table, and how their series are named."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.arms.config import ARM_NAMES
-from ..analyses.arms.series import ICL, ZERO_SHOT, Series
+from ..study.arm_names import ARM_NAMES, ICL, ZERO_SHOT
+from .plain_table import number
 from .style import RECIPE_COLOURS, SETTING_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from ..study.sheet import Cell
+    from .series import Series
 
 ARM_COLOURS: Mapping[str, str] = {
     ZERO_SHOT: SETTING_COLOURS["zsl"],
@@ -87,3 +90,45 @@ def draw_level(
     colour = ARM_COLOURS[series.arm]
     axes.axhspan(mean - std, mean + std, color=colour, alpha=0.10, linewidth=0)
     axes.axhline(mean, color=colour, linestyle=linestyle, linewidth=1.3, label=label or series.arm)
+
+
+def draw_arms(axes: Axes, own: Sequence[Series], scale: float = 1.0) -> None:
+    """Draw every arm and learning rate over epochs, what does not depend on them as levels.
+
+    Args:
+        axes: Where.
+        own: The series of one measure, in the order in which arms are coloured.
+        scale: What values are multiplied by.
+    """
+    arms = [entry.arm for entry in own]
+    for entry in own:
+        if entry.arm in (ICL, ZERO_SHOT):
+            draw_level(axes, entry, scale, "--" if entry.arm == ICL else ":")
+            continue
+        place = [other for other in own if other.arm == entry.arm].index(entry)
+        colour = arm_colour(entry.arm, arms)
+        draw_series(axes, entry, scale, color=colour, label=series_name(entry), **line_style(place))
+
+
+def spread(values: np.ndarray, form: str = ".3g", scale: float = 1.0) -> Cell:
+    """Return mean and population standard deviation of what is defined; a dash of nothing."""
+    defined = scale * values[~np.isnan(values)]
+    if not len(defined):
+        return ("–",)
+    mean = number(float(defined.mean()), form)
+    if len(defined) == 1:
+        return (mean,)
+    return mean, f"± {number(float(defined.std()), '.2g' if 'g' in form else form)}"
+
+
+def spread_note(draws: int, series: Sequence[Series], more: str) -> str:
+    """Say what the spread in a table is over, and what its numbers are of.
+
+    Args:
+        draws: How many draws of demonstrations there are.
+        series: Any measure of every arm and rate.
+        more: What the numbers are of.
+    """
+    drawn = any(entry.layers for entry in series)
+    over = f"{draws} draw{'s' * (draws != 1)} of demonstrations{' and the layers drawn' if drawn else ''}"
+    return f"mean ± std over {over}; {more}"

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.arms.series import ICL, ZERO_SHOT
+from ..study.arm_names import ICL, ZERO_SHOT
 from . import style
-from .arm_style import arm_colour, draw_level, draw_series, line_style, series_name
+from .arm_style import draw_arms
 from .heatmap import column_names, draw_heatmap
+from .series import series_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.arms.series import Series
     from ..analyses.papers.measured import Measured
     from ..analyses.papers.reproduction import Reproduction
 
@@ -209,8 +209,12 @@ def outputs_figure(result: Reproduction) -> dict[str, Figure]:
         panels = figure.subplots(len(cells), len(_OUTPUT_PANELS), sharex=True, squeeze=False)
         for line, (name, study, shots) in zip(panels, cells, strict=True):
             for axes, (measure, title) in zip(line, _OUTPUT_PANELS.items(), strict=True):
-                own = [entry for entry in study.series(measure) if entry.shots == shots]
-                _output_panel(axes, [entry for entry in own if _is_shown(entry.arm, shown.arms)])
+                own = [
+                    entry
+                    for entry in series_of(study.tables["rows"], measure)
+                    if entry.shots == shots and _is_shown(entry.arm, shown.arms)
+                ]
+                draw_arms(axes, own)
                 axes.set(ylim=(-0.04, 1.04))
                 if axes in panels[0]:
                     axes.set_title(title)
@@ -223,7 +227,7 @@ def outputs_figure(result: Reproduction) -> dict[str, Figure]:
             for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
         panels[0, -1].legend(handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1.02, 1.0))
-        task = cells[0][1].rows[0].task
+        task = cells[0][1].tables["rows"]["task"].iloc[0]
         figure.suptitle(f"{_title(result)}: {task} (bands: ± one std over draws and drawn layers)")
     return {"figure": figure}
 
@@ -237,23 +241,6 @@ _OUTPUT_PANELS: Mapping[str, str] = {
 
 def _is_shown(arm: str, arms: Sequence[str]) -> bool:
     return not arms or arm in (ICL, ZERO_SHOT) or arm in arms
-
-
-def _output_panel(axes: Axes, series: Sequence[Series]) -> None:
-    arms = [entry.arm for entry in series]
-    for entry in series:
-        if entry.arm in (ICL, ZERO_SHOT):
-            draw_level(axes, entry, 1.0, "--" if entry.arm == ICL else ":")
-            continue
-        place = [other for other in series if other.arm == entry.arm].index(entry)
-        draw_series(
-            axes,
-            entry,
-            1.0,
-            color=arm_colour(entry.arm, arms),
-            label=series_name(entry),
-            **line_style(place),
-        )
 
 
 def accuracy_by_shots_figure(result: Reproduction) -> dict[str, Figure]:
@@ -296,7 +283,7 @@ def pairwise_figure(result: Reproduction) -> dict[str, Figure]:
     from ..analyses.papers.shen2024 import GD
 
     (study,) = result.studies.values()
-    seeds = tuple(dict.fromkeys(row.seed for row in study.rows))
+    seeds = study.tables["rows"]["seed"].unique().tolist()
     with style.figure_style():
         figure = style.new_figure(10.0, 4.8)
         panels = figure.subplots(1, 2, sharey=True)
@@ -333,7 +320,7 @@ FIGURES: dict[str, Callable[[Any], dict[str, Figure]]] = {
     "layers": _of_each_study(lambda study: study.plot_layers()),
     "gap": _of_each_study(lambda study: study.plot()),
     "accuracy_against_gap": accuracy_against_gap_figure,
-    "order_by_epoch": _of_each_study(lambda study: study.plot_epochs()),
+    "order_by_epoch": _of_each_study(lambda study: study.plot("epochs")),
     "outputs": outputs_figure,
     "accuracy_by_shots": accuracy_by_shots_figure,
     "pairwise": pairwise_figure,

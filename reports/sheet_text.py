@@ -20,9 +20,16 @@ def sheet_text(sheet: Sheet, *, width: int = 100) -> str:
         width: Where lines are wrapped.
     """
     from rich.console import Console
+    from rich.table import Table
 
-    written = StringIO()
-    print_sheet(sheet, Console(file=written, width=width, color_system=None, force_terminal=False))
+    parts, written = _parts(sheet), StringIO()
+    endless = Console(file=StringIO(), width=10_000)
+    # Numbers that are folded cannot be read, so that a table is as wide as it has to be.
+    tables = [part for part in parts if isinstance(part, Table) and part.show_header]
+    needed = [endless.measure(table).maximum for table in tables]
+    console = Console(file=written, width=max([width, *needed]), color_system=None, force_terminal=False)
+    for part in parts:
+        _print(part, console, None if part in tables else width)
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines()).rstrip()
 
 
@@ -34,7 +41,11 @@ def print_sheet(sheet: Sheet, console: Console) -> None:
         console: Where to.
     """
     for part in _parts(sheet):
-        console.print(part, highlight=False, markup=False, soft_wrap=False)
+        _print(part, console)
+
+
+def _print(part: RenderableType, console: Console, width: int | None = None) -> None:
+    console.print(part, highlight=False, markup=False, soft_wrap=False, width=width)
 
 
 def _parts(sheet: Sheet) -> list[RenderableType]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import torch
 from tiny_checkpoint import TEMPLATE
 
@@ -15,6 +17,7 @@ from iclprobe.models.finetuning import finetune
 from iclprobe.models.loading import LanguageModel
 from iclprobe.models.recipe import load_recipe
 from iclprobe.seeds import derive_seed
+from iclprobe.study.study import Study
 from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.demonstrations import choose_queries, draw_demonstrations
 from iclprobe.tasks.prompts import PromptSet, TaskPrompts, build_prompts
@@ -114,3 +117,16 @@ def literal_finetuned(
         evaluate=evaluate,
     )
     return found
+
+
+def rows_of(study: Study, arm: str | None = None, **fields: Any) -> list[SimpleNamespace]:
+    """Return the rows of an arm, or of all, that have these values; a missing integer is None."""
+    rows = [
+        SimpleNamespace(**{str(name): None if value is pandas.NA else value for name, value in row.items()})
+        for row in study.tables["rows"].to_dict("records")
+    ]
+    return [
+        row
+        for row in rows
+        if arm in (None, row.arm) and all(getattr(row, name) == value for name, value in fields.items())
+    ]

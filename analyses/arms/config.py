@@ -11,18 +11,10 @@ from pydantic import BeforeValidator, Field, PlainValidator
 
 from ...errors import shown
 from ...models.recipe import Recipe, load_recipe
+from ...on_command_line import OnCommandLine, same_text
 from ...settings import LARGEST, BatchSize, Epochs, Records
+from ...study.arm_names import ARM_NAMES
 from ..configuration import Seeds, SubjectConfig, numbers
-
-ARM_NAMES: Mapping[str, str] = {
-    "shen": "GD",
-    "shen_sgd": "SGD",
-    "shen_adam": "Adam",
-    "shen_deep": "GD, deep layer",
-    "shen_middle": "GD, middle layer",
-    "barnatan_lcft": "layer-causal",
-}
-"""What presets are called in tables and figures; another one keeps its name."""
 
 # Decades: a rate that diverges costs a few steps, and a study asks which algorithm, not which third of a decade.
 STUDY_CANDIDATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -98,7 +90,12 @@ def arm_name(source: RecipeSource) -> str:
     return ARM_NAMES.get(name, name)
 
 
-Arms = Annotated[dict[str, RecipeSource], BeforeValidator(named_arms), Field(min_length=1, max_length=100)]
+Arms = Annotated[
+    dict[str, RecipeSource],
+    BeforeValidator(named_arms),
+    Field(min_length=1, max_length=100),
+    OnCommandLine(read=same_text, example="shen,shen_sgd"),
+]
 BatchSizes = Annotated[tuple[BatchSize, ...], BeforeValidator(numbers), Field(max_length=100)]
 
 
@@ -127,7 +124,11 @@ class ArmsConfig(SubjectConfig):
     limit: Records | None = 64
     models: tuple[str, ...] = ()
     arms: Arms
-    learning_rates: Annotated[Rates | dict[str, Rates] | None, PlainValidator(study_rates)] = None
+    learning_rates: Annotated[
+        Rates | dict[str, Rates] | None,
+        PlainValidator(study_rates),
+        OnCommandLine(("--lr",), example="'GD=0.1;Adam=1e-4,1e-3'"),
+    ] = None
     candidates: Annotated[tuple[float, ...], PlainValidator(candidate_rates)] = STUDY_CANDIDATES
     epochs: Epochs | None = None
     evaluation_epochs: Epochs | None = None
@@ -171,3 +172,12 @@ class ArmsConfig(SubjectConfig):
             for size in self.batch_sizes:
                 recipes[f"{name}, batch {size}"] = recipe.model_copy(update={"batch_size": size})
         return recipes
+
+
+def check_arms(config: ArmsConfig) -> None:
+    """Refuse what no finetuning can follow, before anything is loaded.
+
+    Raises:
+        UserError: If a recipe does not exist or cannot be followed.
+    """
+    config.resolved_recipes()

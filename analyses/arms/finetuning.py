@@ -1,4 +1,4 @@
-"""What the studies of order sensitivity and of outputs share: arms resolved for a model, their rates, and runs."""
+"""What the analyses of order sensitivity and of outputs share: arms resolved for a model, their rates, and runs."""
 
 from __future__ import annotations
 

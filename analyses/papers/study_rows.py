@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import pandas
 import torch
 from torch import Tensor
 
-from ..arms.series import ICL, ZERO_SHOT
+from ...study.arm_names import ICL, ZERO_SHOT
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,8 @@ class OutputRow:
 def order_rows(study: Any) -> list[OrderRow]:
     """Return the rows of an order study."""
     return [
-        OrderRow(
-            row.seed,
-            row.arm,
-            row.layer,
-            _number(row.learning_rate),
-            row.epoch or 0,
-            row.sensitivity,
-            row.accuracy_vocabulary,
-        )
-        for row in study.rows
+        OrderRow(**_run(row), sensitivity=row["sensitivity"], accuracy=row["accuracy_vocabulary"])
+        for row in study.tables["rows"].to_dict("records")
     ]
 
 
@@ -88,17 +81,13 @@ def output_rows(study: Any) -> list[OutputRow]:
     """Return the rows of an outputs study."""
     return [
         OutputRow(
-            row.seed,
-            row.shots,
-            row.arm,
-            row.layer,
-            _number(row.learning_rate),
-            row.epoch or 0,
-            row.accuracy_vocabulary,
-            row.token_overlap,
-            row.ocs,
+            **_run(row),
+            shots=row["shots"],
+            accuracy=row["accuracy_vocabulary"],
+            token_overlap=row["token_overlap"],
+            ocs=row["ocs"],
         )
-        for row in study.rows
+        for row in study.tables["rows"].to_dict("records")
     ]
 
 
@@ -110,9 +99,10 @@ def late_pairs(study: Any, arm: str, metric: Any) -> dict[int, list[float]]:
         arm: The arm.
         metric: ``token_overlap`` or ``ocs``.
     """
-    epochs = sorted({row.epoch for row in study.rows if row.arm == arm})
+    rows = study.tables["rows"]
+    epochs = sorted(rows.loc[rows["arm"] == arm, "epoch"].unique().tolist())
     result = {}
-    for seed in dict.fromkeys(row.seed for row in study.rows):
+    for seed in rows["seed"].unique().tolist():
         values = study.pairwise(arm, metric, seeds=(seed,), epochs=tuple(epochs[1:])).values
         result[seed] = [float(values[one, two]) for one, two in combinations(range(len(values)), 2)]
     return result
@@ -131,5 +121,12 @@ def gradient_norms(study: Any, recipe: str) -> Tensor:
     return torch.tensor(by_step.to_numpy(dtype=float))
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _run(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return which run a row is of: no epoch is 0, and no layer None."""
+    return {
+        "seed": row["seed"],
+        "arm": row["arm"],
+        "layer": None if pandas.isna(row["layer"]) else row["layer"],
+        "learning_rate": row["learning_rate"],
+        "epoch": 0 if pandas.isna(row["epoch"]) else row["epoch"],
+    }

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ...probes.options import SensitivityAggregate
-from .config import Arms, ArmsConfig, BatchSizes, short_arms
+from ..arms.config import Arms, ArmsConfig, BatchSizes, short_arms
 
 _PRESETS = ("shen", "shen_sgd", "shen_adam", "shen_deep", "shen_middle")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,19 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import torch
+from arms_oracle import rows_of
 
 import iclprobe
-from iclprobe.analyses.arms.outputs import OutputsRow, OutputsStudy, outputs
-from iclprobe.analyses.arms.outputs_config import OutputsConfig
+from iclprobe import OutputsStudy, load_study
+from iclprobe.analyses.outputs.config import OutputsConfig
+from iclprobe.analyses.outputs.findings import shots_without_icl
+from iclprobe.analyses.outputs.kept_tokens import GROUP, kept_tokens
+from iclprobe.analyses.outputs.registration import outputs
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.models.loading import load_model
+from iclprobe.probes.distributions import TopTokens
+from iclprobe.reports.series import series_of
 from iclprobe.study.run_directory import is_complete
 from iclprobe.tasks.orders import distinct_orders
 
@@ -48,12 +53,8 @@ def study(checkpoint: Path, records: Path) -> OutputsStudy:
     )
 
 
-def rows_of(study: OutputsStudy, arm: str, **fields: Any) -> list[OutputsRow]:
-    return [
-        row
-        for row in study.rows
-        if row.arm == arm and all(getattr(row, name) == value for name, value in fields.items())
-    ]
+def top_of(study: OutputsStudy, row: Any) -> TopTokens:
+    return kept_tokens(study.arrays[GROUP], row.tokens, row.queries)
 
 
 def literal_overlap(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
@@ -74,7 +75,7 @@ def test_the_study_is_a_literal_comparison(study: OutputsStudy, checkpoint: Path
     other = arms_oracle.prompts_in_order(model, task, 4, 1, distinct_orders(4, 2, 1)[1], 6)
     icl = arms_oracle.literal(model, prompts.icl)
 
-    def check(row: OutputsRow, said: arms_oracle.Literal, against: arms_oracle.Literal) -> None:
+    def check(row: Any, said: arms_oracle.Literal, against: arms_oracle.Literal) -> None:
         pairs = [
             literal_overlap(*both) for both in zip(said.probabilities, against.probabilities, strict=True)
         ]
@@ -103,10 +104,9 @@ def test_the_study_is_a_literal_comparison(study: OutputsStudy, checkpoint: Path
 
 
 def test_every_arm_rate_epoch_shots_and_draw_has_a_row(study: OutputsStudy) -> None:
-    assert len(study.rows) == 2 * 2 * (2 + 2 * 2 * 2) == len(study.to_pandas())
-    assert "top" not in study.to_pandas().columns
+    assert len(study.to_pandas()) == 2 * 2 * (2 + 2 * 2 * 2)
     assert {row.layer for row in rows_of(study, "GD, middle layer")} == {1}
-    series = {(one.arm, one.shots, one.learning_rates) for one in study.series("ocs")}
+    series = {(one.arm, one.shots, one.learning_rates) for one in series_of(study.tables["rows"], "ocs")}
     assert ("GD", 4, (0.2,)) in series and ("ICL", 1, ()) in series
     assert "a single demonstration has no other order" in study.table()
     assert all(math.isnan(row.ocs) for row in rows_of(study, "ICL", shots=1))
@@ -120,8 +120,7 @@ def test_checkpoints_are_compared_with_each_other(study: OutputsStudy) -> None:
         assert torch.allclose(pairs.values.diagonal(), torch.ones(4, dtype=torch.float64))
         assert float(pairs.values.min()) < 1
     found = rows_of(study, "GD", shots=4, seed=0)
-    tops = [found[0].top, found[3].top]
-    assert tops[0] is not None and tops[1] is not None
+    tops = [top_of(study, row) for row in (found[0], found[3])]
     shared = [
         len({*one} & {*two}) / 10 for one, two in zip(tops[0].ids.tolist(), tops[1].ids.tolist(), strict=True)
     ]
@@ -138,6 +137,16 @@ def test_checkpoints_are_compared_with_each_other(study: OutputsStudy) -> None:
         study.pairwise("GD", epochs=(3,))
     with pytest.raises(UserError, match="token_overlap or ocs"):
         study.pairwise("GD", "cosine")  # type: ignore[arg-type]
+
+
+def test_agreement_with_icl_follows_from_the_top_tokens_that_were_kept(study: OutputsStudy) -> None:
+    (icl,) = rows_of(study, "ICL", shots=4, seed=1)
+    for row in (*rows_of(study, "zero-shot", shots=4, seed=1), *rows_of(study, "GD", shots=4, seed=1)):
+        both = zip(top_of(study, row).ids.tolist(), top_of(study, icl).ids.tolist(), strict=True)
+        shared = [len({*one} & {*other}) / 10 for one, other in both]
+        assert row.token_overlap == pytest.approx(np.mean(shared))
+    # Zero-shot answers are the same for every draw and number of shots.
+    assert len({row.tokens for row in rows_of(study, "zero-shot")}) == 1
 
 
 def test_answers_of_the_pretrained_model_are_given_once_for_all_arms(checkpoint: Path, records: Path) -> None:
@@ -167,7 +176,7 @@ def test_demonstrations_that_do_not_fit_are_finetuned_on_without_icl(checkpoint:
     assert {row.shots for row in rows_of(study, "GD, deep layer")} == {2, 8, 20}
     many = rows_of(study, "GD, deep layer", shots=20)
     assert all(math.isnan(row.ocs) and 0 <= row.accuracy_labels <= 1 for row in many)
-    assert study.shots_without_icl == ((model.name, 8), (model.name, 20))
+    assert shots_without_icl(study.tables["rows"]) == ((model.name, 8), (model.name, 20))
     assert "no ICL with 20 demonstrations" in study.table()
     with pytest.raises(UserError, match="do not fit"):
         run(checkpoint, records, **given, strict_shots=True)
@@ -177,20 +186,17 @@ def test_all_demonstrations_train_where_icl_is_left_out(checkpoint: Path, record
     whole = load_model(str(checkpoint), device="cpu")
     short = load_model(str(checkpoint), device="cpu")
     short.module.config.max_position_embeddings = 70
-    rows = [
-        rows_of(run(checkpoint, records, model=model, arms="shen_deep", shots=8), "GD, deep layer")[-1]
-        for model in (whole, short)
-    ]
-    assert rows[0].top is not None and rows[1].top is not None
-    assert torch.allclose(rows[0].top.logprobs, rows[1].top.logprobs, atol=1e-6)
+    studies = [run(checkpoint, records, model=model, arms="shen_deep", shots=8) for model in (whole, short)]
+    tops = [top_of(study, rows_of(study, "GD, deep layer")[-1]) for study in studies]
+    assert torch.allclose(tops[0].logprobs, tops[1].logprobs, atol=1e-6)
 
 
 def test_a_rate_that_diverges_is_kept_undefined(checkpoint: Path, records: Path) -> None:
     study = run(checkpoint, records, arms={"by one": "shen_sgd"}, learning_rates=(0.05, 1e8))
     lost = rows_of(study, "by one", learning_rate=1e8)
     assert [row.epoch for row in lost] == [2, 4]
-    assert all(math.isnan(row.accuracy_labels) and math.isnan(row.ocs) and row.top is None for row in lost)
-    assert all(row.top is not None for row in rows_of(study, "by one", learning_rate=0.05))
+    assert all(math.isnan(row.accuracy_labels) and math.isnan(row.ocs) and row.tokens is None for row in lost)
+    assert all(row.tokens is not None for row in rows_of(study, "by one", learning_rate=0.05))
     assert "diverged and left out: by one at 1e+08" in study.table()
     assert study.pairwise("by one").labels == ("0.05, epoch 2", "0.05, epoch 4")
     with pytest.raises(UserError, match="diverged with every learning rate"):
@@ -203,17 +209,32 @@ def test_a_run_directory_is_complete_and_runs_again(
     other = tiny_checkpoint.write_checkpoint(tmp_path / "other", seed=5, layers=4)
     arguments = ["outputs", "--models", f"{checkpoint},{other}", "--task", "tone", "--data", str(records)]
     arguments += ["--template", tiny_checkpoint.TEMPLATE, "--label-words", "bad,good", "--device", "cpu"]
-    arguments += ["--shots", "1,2", "--seeds", "0,1", "--limit", "4", "--epochs", "2", "--every", "1"]
+    arguments += [
+        "--shots",
+        "1,2",
+        "--seeds",
+        "0,1",
+        "--limit",
+        "4",
+        "--epochs",
+        "2",
+        "--evaluation-epochs",
+        "1",
+    ]
     arguments += ["--arms", "shen,shen_deep", "--lr", "GD=0.1,0.2;GD, deep layer=0.5", "--icl-orders", "2"]
     assert main([*arguments, "--out", str(tmp_path / "one")]) == 0
     printed = capsys.readouterr().out
     assert "token overlap" in printed and "OCS" in printed and str(other) in printed
     assert is_complete(tmp_path / "one")
-    figures = {"epochs-1shots", "epochs-2shots", "shots", "models", "pairs"}
+    figures = {"epochs", "shots", "models", "pairs"}
     assert {path.stem for path in (tmp_path / "one").glob("*.png")} == figures
-    results = json.loads((tmp_path / "one" / "results.json").read_text())
-    assert {pair["arm"] for pair in results["checkpoint_pairs"]} == {"GD", "GD, deep layer"}
-    assert len(results["rows"]) == 2 * 2 * 2 * (2 + 3 * 2)
+    study = load_study(tmp_path / "one")
+    assert isinstance(study, OutputsStudy)
+    assert set(study.tables["pairs"]["arm"]) == {"GD", "GD, deep layer"}
+    assert len(study.tables["rows"]) == 2 * 2 * 2 * (2 + 3 * 2)
+    for measure in ("token_overlap", "ocs"):
+        square = study.tables["pairs"].query("arm == 'GD'")[measure].to_numpy().reshape(4, 4)
+        assert square.tolist() == study.pairwise("GD", measure).values.tolist()
     assert (
         main(["outputs", "--config", str(tmp_path / "one" / "config.yaml"), "--out", str(tmp_path / "two")])
         == 0

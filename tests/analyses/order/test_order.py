@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import tiny_checkpoint
 import torch
+from arms_oracle import rows_of
 
 import iclprobe
-from iclprobe.analyses.arms.order import OrderRow, OrderStudy, order
-from iclprobe.analyses.arms.order_config import OrderConfig
+from iclprobe import Study, load_study
+from iclprobe.analyses.order.config import OrderConfig
+from iclprobe.analyses.order.registration import order
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.hooks.repeated_queries import RepeatedQueries
 from iclprobe.models.loading import load_model
+from iclprobe.reports.series import series_of
 from iclprobe.settings import make_config
 from iclprobe.study.run_directory import is_complete
 from iclprobe.tasks.orders import distinct_orders
@@ -32,13 +35,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_checkpoint.write_checkpoint(tmp_path_factory.mktemp("tiny") / "four", layers=4)
 
 
-def run(checkpoint: Path, records: Path, **options: Any) -> OrderStudy:
+def run(checkpoint: Path, records: Path, **options: Any) -> Study:
     given = {"shots": 4, "seeds": (0,), "limit": 6, "orders": 5, "learning_rates": 0.05, **SHORT}
     return order(**{**arms_oracle.settings(checkpoint, records), **given, **options})
-
-
-def rows_of(study: OrderStudy, arm: str) -> list[OrderRow]:
-    return [row for row in study.rows if row.arm == arm]
 
 
 @pytest.mark.parametrize("kind", [arms_oracle.tiny_task, arms_oracle.single_token_task])
@@ -49,7 +48,7 @@ def test_the_study_is_a_literal_loop_over_orders(checkpoint: Path, records: Path
     orders = distinct_orders(4, 5, 0)
     sets = [arms_oracle.prompts_in_order(model, task, 4, 0, places, 6) for places in orders]
 
-    def check(row: OrderRow, runs: list[arms_oracle.Literal]) -> None:
+    def check(row: Any, runs: list[arms_oracle.Literal]) -> None:
         values = np.array([one.probabilities for one in runs]).std(axis=0).sum(axis=1)
         assert row.sensitivity == pytest.approx(values.mean(), rel=1e-5, abs=1e-5)
         assert row.sensitivity_std == pytest.approx(values.std(), rel=1e-5, abs=1e-5)
@@ -86,7 +85,7 @@ def test_gradient_descent_on_all_demonstrations_knows_no_order_and_batches_of_on
 
 def test_few_demonstrations_come_in_all_their_orders(checkpoint: Path, records: Path) -> None:
     study = run(checkpoint, records, shots=3, orders=10, arms="shen_deep")
-    assert {row.orders for row in study.rows} == {6}
+    assert {row.orders for row in rows_of(study)} == {6}
     with pytest.raises(UserError, match="at least 2 shots"):
         run(checkpoint, records, shots=1, arms="shen_deep")
 
@@ -113,7 +112,7 @@ def test_layers_that_nothing_trains_run_once_and_the_numbers_stay(
     handle.remove()
     # Two draws in five orders, evaluated twice each: twenty times over the queries, or once and a look at it.
     assert len(calls) - with_reuse == 18
-    for one, other in zip(kept.rows, plain.rows, strict=True):
+    for one, other in zip(rows_of(kept), rows_of(plain), strict=True):
         # Both are rounding for the arm, whose sensitivity is zero.
         assert one.sensitivity == pytest.approx(other.sensitivity, abs=1e-6)
         assert one.accuracy_labels == other.accuracy_labels
@@ -145,17 +144,22 @@ def test_auto_chooses_one_rate_a_draw_for_all_orders_and_layers(checkpoint: Path
     rates = {row.seed: row.learning_rate for row in rows_of(study, "values")}
     assert set(rates) == {0, 1} and set(rates.values()) <= {0.01, 0.1}
     assert all(row.chosen for row in rows_of(study, "values"))
-    (series,) = [entry for entry in study.series() if entry.arm == "values"]
+    (series,) = [entry for entry in series_of(study.tables["rows"], "sensitivity") if entry.arm == "values"]
     assert series.values.shape == (2, 2) and series.rate_name.startswith("auto (")
 
 
 def test_options_of_the_sensitivity_reach_it(checkpoint: Path, records: Path) -> None:
     base = {"arms": "shen_deep", "orders": 3}
     plain, sample = run(checkpoint, records, **base), run(checkpoint, records, **base, ddof=1)
-    assert sample.rows[0].sensitivity == pytest.approx(plain.rows[0].sensitivity * math.sqrt(3 / 2))
     few = run(checkpoint, records, **base, top_k=2, aggregate="sum_var")
-    assert 0 < few.rows[0].sensitivity < plain.rows[0].sensitivity
-    assert "variance" in few.table() and "2 most probable tokens" in few.table()
+    first = {
+        name: rows_of(study)[0].sensitivity
+        for name, study in (("plain", plain), ("sample", sample), ("few", few))
+    }
+    assert first["sample"] == pytest.approx(first["plain"] * math.sqrt(3 / 2))
+    assert 0 < first["few"] < first["plain"]
+    told = " ".join(few.table().split())
+    assert "variance" in told and "2 most probable tokens" in told
 
 
 def test_several_models_run_one_after_another_and_the_model_is_left_alone(
@@ -165,9 +169,13 @@ def test_several_models_run_one_after_another_and_the_model_is_left_alone(
     study = run(checkpoint, records, models=(str(checkpoint), other), arms="shen_deep", out=tmp_path / "run")
     assert [row.model for row in rows_of(study, "ICL")] == [str(checkpoint), other]
     assert len(study.provenance["models"]) == 2 and is_complete(tmp_path / "run")
-    files = {path.name for path in (tmp_path / "run").iterdir()}
-    wanted = {"config.yaml", "results.json", "table.txt", "order.csv", "sensitivity.png", "epochs.png"}
-    assert files == wanted | {"manifest.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        *("config.yaml", "manifest.json", "table.txt", "tables", "sensitivity.png", "epochs.png"),
+        *(f"{name}.csv" for name in ("rows", "prompts", "facts", "findings")),
+    }
+    loaded = load_study(tmp_path / "run")
+    assert loaded.tables["rows"].equals(study.tables["rows"]) and loaded.table() == study.table()
+    assert loaded.config.models == (str(checkpoint), other) and loaded.config.model == "pocket"
     model = load_model(str(checkpoint), device="cpu")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     run(checkpoint, records, model=model, arms="shen_sgd")
@@ -181,8 +189,8 @@ def test_demonstrations_that_do_not_fit_are_left_out_of_every_order(tmp_path: Pa
     model = load_model(str(folder), device="cpu")
     model.module.config.max_position_embeddings = 80
     study = run(folder, records, model=model, shots=8, arms="shen_deep")
-    used = study.rows[0].demonstrations
-    assert 2 <= used < 8 and f"{used} of 8 demonstrations" in study.table()
+    used = rows_of(study)[0].demonstrations
+    assert 2 <= used < 8 and f"{used} of 8 shots (the others do not fit)" in study.table()
 
 
 def test_the_defaults_are_the_papers_arms_and_public() -> None:
@@ -202,6 +210,32 @@ def test_the_defaults_are_the_papers_arms_and_public() -> None:
     assert (long.epochs, long.evaluation_epochs) == (200, 20)
 
 
+def test_every_number_of_the_table_is_a_finding(checkpoint: Path, records: Path) -> None:
+    study = run(
+        checkpoint, records, arms="shen_sgd", batch_sizes=(1,), seeds=(0, 1), learning_rates=(0.05, 1e8)
+    )
+    found = {
+        (one.name, one.where["arm"], one.where.get("learning rate")): one
+        for one in study.findings
+        if one.where
+    }
+    (icl,) = (one for (name, arm, _), one in found.items() if (name, arm) == ("Sen", "ICL"))
+    values = [row.sensitivity for row in rows_of(study, "ICL")]
+    assert icl.value == np.mean(values) and icl.high == np.mean(values) + np.std(values)
+    assert icl.basis == "one standard deviation over 2 draws and drawn layers" and icl.null == 0
+    accuracy = found["accuracy", "SGD, batch 1", "0.05"]
+    last = [row.accuracy_labels for row in rows_of(study, "SGD, batch 1", learning_rate=0.05, epoch=4)]
+    assert accuracy.value == 100 * np.mean(last) and accuracy.unit == "%"
+    most = [
+        max(row.sensitivity for row in rows_of(study, "SGD, batch 1", learning_rate=0.05, seed=seed))
+        for seed in (0, 1)
+    ]
+    assert found["most Sen over epochs", "SGD, batch 1", "0.05"].value == np.mean(most)
+    assert math.isnan(found["Sen", "SGD, batch 1", "1e+08"].value)
+    (warning,) = (one for one in study.findings if one.kind == "warning")
+    assert warning.sentence == "diverged and left out: SGD, batch 1 at 1e+08 (2 of 2 runs)"
+
+
 @pytest.mark.parametrize(
     ("extra", "named"),
     [
@@ -213,6 +247,8 @@ def test_the_defaults_are_the_papers_arms_and_public() -> None:
         (["--lr", "Adam=0.1=2"], "--lr"),
         (["--shots", "400"], "400 demonstrations"),
         (["--orders", "1"], "orders"),
+        (["--ddof", "2"], "--ddof"),
+        (["--every", "1"], "--every is now --evaluation-epochs"),
         (["--aggregate", "median"], "aggregate"),
         (["--lr", "1e8", "--arms", "shen_sgd", "--batch-sizes", "1"], "diverged"),
         (["--config", "{bad}"], "layer"),
@@ -246,7 +282,7 @@ def test_the_command_prints_the_table_and_its_config_runs_again(
     arguments += ["--template", tiny_checkpoint.TEMPLATE, "--label-words", "bad,good", "--device", "cpu"]
     arguments += ["--shots", "3", "--seeds", "0,1", "--limit", "4", "--orders", "3", "--epochs", "2"]
     arguments += [
-        "--every",
+        "--evaluation-epochs",
         "1",
         "--arms",
         "shen,shen_sgd",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,11 @@ from torch import Tensor
 from ...errors import UserError, shown
 from ...probes.distributions import TopTokens, overlap_cosine_similarity, token_overlap
 from ...probes.options import OverlapNorm
-from .outputs_measurement import OutputsRow
+from ...study.columns import Frame
+from .kept_tokens import kept_tokens
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PairMeasure = Literal["token_overlap", "ocs"]
 
@@ -39,18 +43,10 @@ class CheckpointPairs:
         if self.values.shape != (len(self.labels), len(self.labels)):
             raise ValueError(f"{len(self.labels)} checkpoints have values {tuple(self.values.shape)}")
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return {
-            "arm": self.arm,
-            "measure": self.measure,
-            "labels": list(self.labels),
-            "values": self.values.tolist(),
-        }
-
 
 def compare_checkpoints(
-    rows: Sequence[OutputsRow],
+    rows: Frame,
+    top: Mapping[str, np.ndarray],
     arm: str,
     measure: PairMeasure,
     norm: OverlapNorm,
@@ -64,6 +60,7 @@ def compare_checkpoints(
 
     Args:
         rows: Rows of a study.
+        top: Its top tokens, see `kept_tokens`.
         arm: The arm.
         measure: ``token_overlap`` or ``ocs``.
         norm: Which reading of Eq. 6.
@@ -77,28 +74,61 @@ def compare_checkpoints(
     """
     if measure not in ("token_overlap", "ocs"):
         raise UserError(f"checkpoints are not compared by {shown(measure)}: take token_overlap or ocs")
-    of_arm = [row for row in rows if row.arm == arm and row.epoch is not None]
-    if not of_arm:
-        names = dict.fromkeys(row.arm for row in rows if row.epoch is not None)
-        raise UserError(f"no arm is called {shown(arm)}: there are {', '.join(names)}")
-    model = of_arm[0].model if model is None else model
-    shots = max(row.shots for row in of_arm) if shots is None else shots
-    seeds = (of_arm[0].seed,) if seeds is None else seeds
-    kept = [
-        row
-        for row in of_arm
-        if (row.model, row.shots) == (model, shots)
-        and row.seed in seeds
-        and (epochs is None or row.epoch in epochs)
-        and row.top is not None
-    ]
-    if not kept:
+    finetuned = rows[rows["epoch"].notna()]
+    of_arm = finetuned[finetuned["arm"] == arm]
+    if of_arm.empty:
+        raise UserError(f"no arm is called {shown(arm)}: there are {', '.join(finetuned['arm'].unique())}")
+    model = of_arm["model"].iloc[0] if model is None else model
+    shots = int(of_arm["shots"].max()) if shots is None else shots
+    seeds = (int(of_arm["seed"].iloc[0]),) if seeds is None else seeds
+    asked = (of_arm["model"] == model) & (of_arm["shots"] == shots) & of_arm["seed"].isin(seeds)
+    if epochs is not None:
+        asked &= of_arm["epoch"].isin(epochs)
+    kept = of_arm[asked & of_arm["tokens"].notna()]
+    if kept.empty:
         raise UserError(
             f"nothing was kept of arm {shown(arm)} of {shown(model)} with {shots} shots, seeds {seeds} and epochs "
             f"{epochs or 'of any number'}: choose what was run and did not diverge"
         )
-    tops = [row.top for row in kept if row.top is not None]
+    places = zip(kept["tokens"], kept["queries"], strict=True)
+    tops = [kept_tokens(top, int(place), int(queries)) for place, queries in places]
     return CheckpointPairs(arm, measure, _labels(kept), _pairs(tops, measure, norm))
+
+
+def arms_with_pairs(rows: Frame) -> tuple[str, ...]:
+    """Return the arms of which `compare_checkpoints` finds something without further arguments.
+
+    Args:
+        rows: Rows of a study.
+    """
+    first = rows.iloc[0]
+    kept = rows[rows["epoch"].notna() & rows["tokens"].notna()]
+    found = (
+        (kept["model"] == first["model"])
+        & (kept["shots"] == rows["shots"].max())
+        & (kept["seed"] == first["seed"])
+    )
+    return tuple(kept[found]["arm"].unique())
+
+
+def pair_rows(overlap: CheckpointPairs, cosine: CheckpointPairs) -> list[dict[str, Any]]:
+    """Return one row every two checkpoints, each with itself too.
+
+    Args:
+        overlap: Checkpoints compared by token overlap.
+        cosine: The same ones by OCS.
+    """
+    return [
+        {
+            "arm": overlap.arm,
+            "checkpoint": one,
+            "other": other,
+            "token_overlap": float(overlap.values[row, column]),
+            "ocs": float(cosine.values[row, column]),
+        }
+        for row, one in enumerate(overlap.labels)
+        for column, other in enumerate(overlap.labels)
+    ]
 
 
 def _pairs(tops: Sequence[TopTokens], measure: PairMeasure, norm: OverlapNorm) -> Tensor:
@@ -113,12 +143,12 @@ def _pairs(tops: Sequence[TopTokens], measure: PairMeasure, norm: OverlapNorm) -
     return values
 
 
-def _labels(rows: Sequence[OutputsRow]) -> tuple[str, ...]:
-    several_seeds = len({row.seed for row in rows}) > 1
-    several_layers = len({row.layer for row in rows}) > 1
+def _labels(rows: Frame) -> tuple[str, ...]:
+    several_seeds = rows["seed"].nunique() > 1
+    several_layers = rows["layer"].nunique() > 1
     labels = []
-    for row in rows:
-        parts = [f"seed {row.seed}"] if several_seeds else []
-        parts += [f"layer {row.layer}"] if several_layers else []
-        labels.append(", ".join([*parts, f"{row.learning_rate:g}", f"epoch {row.epoch}"]))
+    for row in rows.to_dict("records"):
+        parts = [f"seed {row['seed']}"] if several_seeds else []
+        parts += [f"layer {row['layer']}"] if several_layers else []
+        labels.append(", ".join([*parts, f"{row['learning_rate']:g}", f"epoch {row['epoch']}"]))
     return tuple(labels)

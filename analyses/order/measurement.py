@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +15,12 @@ from ...hooks.next_token import NextToken, stream_next_token
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.demonstration_order import OrderMoments, order_sensitivity
 from ...progress import Progress, progressing
+from ...reports.series import series_of
+from ...study.arm_names import ICL
+from ...study.columns import Frame
+from ...study.finding import Finding
 from ...tasks.orders import distinct_orders
-from ..cell import Cell, prepare_cell
-from ..configuration import SubjectConfig
-from ..prompt import PromptView, view_prompt
-from ..subject import Subject
-from .finetuning import (
+from ..arms.finetuning import (
     Arm,
     AskedQueries,
     LearningRates,
@@ -28,32 +29,23 @@ from .finetuning import (
     require_some_rate,
     run_arm,
 )
-from .fitting_cell import icl_prompts
-from .order_config import OrderConfig
-from .series import ICL, ArmRow
-
-
-@dataclass(frozen=True)
-class OrderRow(ArmRow):
-    """The order sensitivity of one arm, learning rate and epoch on one draw of demonstrations.
-
-    Attributes:
-        orders: Orders, R.
-        sensitivity: Sen, mean over queries; NaN where finetuning diverged.
-        sensitivity_std: Its population standard deviation over queries.
-        accuracy_labels: Share right over the label set, mean over orders.
-        accuracy_vocabulary: Share right over the whole vocabulary, mean over orders.
-        queries: Queries asked.
-        demonstrations: Demonstrations in use: fewer than asked for where they do not fit the context window.
-    """
-
-    orders: int
-    sensitivity: float
-    sensitivity_std: float
-    accuracy_labels: float
-    accuracy_vocabulary: float
-    queries: int
-    demonstrations: int
+from ..arms.fitting_cell import icl_prompts
+from ..arms.rows import (
+    arm_facts,
+    arm_key,
+    diverged_warnings,
+    named_config,
+    series_finding,
+    what_varies,
+)
+from ..cell import Cell, prepare_cell
+from ..configuration import SubjectConfig
+from ..context import Context, Measured
+from ..prompt import PromptView, view_prompt
+from ..prompt_table import prompt_rows, prompt_warnings
+from ..subject import Subject
+from .config import OrderConfig
+from .registration import ROWS
 
 
 class Tally:
@@ -98,22 +90,76 @@ _DIVERGED: dict[str, float] = dict.fromkeys(
 )
 
 
-def measure_orders(config: OrderConfig, subject: Subject) -> tuple[list[OrderRow], PromptView]:
-    """Measure in-context learning and every arm of one model, draw by draw; return its first prompt too.
+def measure_order(config: OrderConfig, context: Context) -> Measured:
+    """Measure in-context learning and every arm of each model (R13).
 
     Args:
-        config: The study.
-        subject: The model and the task.
+        config: What is asked.
+        context: The models and the task.
 
     Raises:
         UserError: If there are not two demonstrations in use, an arm cannot be run, or all of them diverge.
     """
+    rows: list[dict[str, Any]] = []
+    views: list[PromptView] = []
+    named = config
+    for of_model, subject in context.subjects(config):
+        measured, view = _measure_model(of_model, subject)
+        rows += measured
+        views.append(view)
+        named = named_config(named, subject, context)
+    frame = ROWS.frame(rows)
+    facts = arm_facts(named, frame, _demonstrations(frame), views)
+    return Measured(
+        named,
+        {"rows": frame, "prompts": prompt_rows(views), "facts": facts},
+        (*order_findings(frame), *prompt_warnings(views)),
+    )
+
+
+def order_findings(rows: Frame) -> tuple[Finding, ...]:
+    """Return Sen and accuracy of every arm and learning rate after the last epoch, and what diverged.
+
+    Args:
+        rows: One row a model, draw, arm, drawn layer, learning rate and epoch.
+    """
+    several, sensitivity = what_varies(rows), series_of(rows, "sensitivity")
+    found = [series_finding(entry, several, "Sen", null=0.0) for entry in sensitivity]
+    found += [
+        series_finding(replace(entry, values=entry.most[:, None]), several, "most Sen over epochs", null=0.0)
+        for entry in sensitivity
+        if entry.learning_rates
+    ]
+    for measure, name in (
+        ("accuracy_labels", "accuracy"),
+        ("accuracy_vocabulary", "accuracy over the vocabulary"),
+    ):
+        found += [series_finding(entry, several, name, "%", 100.0) for entry in series_of(rows, measure)]
+    return (*found, *diverged_warnings(sensitivity))
+
+
+def _demonstrations(rows: Frame) -> str:
+    """Return how many demonstrations were shown and trained on, in how many orders."""
+    asked = int(rows["shots"].iloc[0])
+    used, orders = (sorted(set(rows[name])) for name in ("demonstrations", "orders"))
+    shown = (
+        f"{asked} shots" if used == [asked] else f"{_range(used)} of {asked} shots (the others do not fit)"
+    )
+    return f"{shown} in {_range(orders)} orders"
+
+
+def _range(values: list[int]) -> str:
+    return "–".join(map(str, dict.fromkeys((values[0], values[-1]))))
+
+
+def _measure_model(config: OrderConfig, subject: Subject) -> tuple[list[dict[str, Any]], PromptView]:
+    """Measure one model, draw by draw; return its first prompt too."""
     model = subject.model
     settings = config.subject(model.name, config.shots)
     arms = arms_of(config, model)
     rates = LearningRates(config, settings, model, subject.task)
     queries = AskedQueries(settings, model)
-    rows: list[OrderRow] = []
+    rows: list[dict[str, Any]] = []
     prompts: list[PromptView] = []
     with finetuning_bar(len(config.seeds) * len(arms) * config.orders, f"orders of {model.name}") as bar:
         for seed in config.seeds:
@@ -125,7 +171,7 @@ def measure_orders(config: OrderConfig, subject: Subject) -> tuple[list[OrderRow
             for arm in arms:
                 for rate in rates.of(arm, cell):
                     found = measured.finetuned(arm, rate, queries, bar)
-                    tried[arm.name, rate] = not math.isnan(found[-1].sensitivity)
+                    tried[arm.name, rate] = not math.isnan(found[-1]["sensitivity"])
                     rows.extend(found)
             require_some_rate(tried)
     return rows, prompts[0]
@@ -146,7 +192,7 @@ class _Draw:
         self._orders = distinct_orders(self._used, config.orders, cell.seed)
         self._gold = torch.tensor(cell.prompts.zero_shot.gold)
 
-    def in_context(self) -> OrderRow:
+    def in_context(self) -> dict[str, Any]:
         """Show the demonstrations in every order."""
         tally = Tally(self._gold)
         for order in progressing(self._orders, "in context", "orders", leave=False):
@@ -158,9 +204,9 @@ class _Draw:
                     scoring=self._settings.scoring,
                 )
             )
-        return self._row(ICL, None, None, False, None, tally.numbers(self._config))
+        return self._row(ICL, None, None, None, tally.numbers(self._config))
 
-    def finetuned(self, arm: Arm, rate: float, queries: AskedQueries, bar: Progress) -> list[OrderRow]:
+    def finetuned(self, arm: Arm, rate: float, queries: AskedQueries, bar: Progress) -> list[dict[str, Any]]:
         """Finetune on the demonstrations in every order; evaluate the same epochs of each."""
         asked = queries.of(self._cell.prompts.zero_shot, arm.recipe)
         tallies = {epoch: Tally(self._gold) for epoch in arm.epochs()}
@@ -179,38 +225,17 @@ class _Draw:
             )
             bar.update()
         return [
-            self._row(
-                arm.name,
-                arm.layer,
-                rate,
-                arm.chosen,
-                epoch,
-                tally.numbers(self._config) if well else _DIVERGED,
-            )
+            self._row(arm.name, arm, rate, epoch, tally.numbers(self._config) if well else _DIVERGED)
             for epoch, tally in tallies.items()
         ]
 
     def _row(
-        self,
-        arm: str,
-        layer: int | None,
-        rate: float | None,
-        chosen: bool,
-        epoch: int | None,
-        measured: dict[str, float],
-    ) -> OrderRow:
-        return OrderRow(
-            model=self._subject.model.name,
-            task=self._subject.task.name,
-            shots=self._settings.shots,
-            seed=self._cell.seed,
-            arm=arm,
-            layer=layer,
-            learning_rate=rate,
-            chosen=chosen,
-            epoch=epoch,
-            orders=len(self._orders),
-            queries=len(self._gold),
-            demonstrations=self._used,
+        self, name: str, arm: Arm | None, rate: float | None, epoch: int | None, measured: dict[str, float]
+    ) -> dict[str, Any]:
+        return {
+            **arm_key(self._subject, self._settings.shots, self._cell.seed, name, arm, rate, epoch),
+            "orders": len(self._orders),
+            "queries": len(self._gold),
+            "demonstrations": self._used,
             **measured,
-        )
+        }

@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from ...probes.options import OverlapNorm
 from ...settings import Shots
+from ..arms.config import Arms, ArmsConfig, short_arms
 from ..configuration import numbers
-from .config import Arms, ArmsConfig, short_arms
 
 _PRESETS = ("shen", "shen_deep", "shen_middle")
 

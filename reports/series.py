@@ -1,41 +1,16 @@
-"""Rows of a study put together: one series over epochs for each arm and learning rate, with its spread over draws."""
+"""Rows of arms put together: one series over epochs for each arm and learning rate, with its spread over draws."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-ICL, ZERO_SHOT = "ICL", "zero-shot"
-
-
-@dataclass(frozen=True)
-class ArmRow:
-    """What every row of a study of arms begins with.
-
-    Attributes:
-        model: The model.
-        task: The task.
-        shots: Demonstrations asked for.
-        seed: The draw of demonstrations.
-        arm: ``ICL``, ``zero-shot``, or how it was finetuned.
-        layer: The drawn layer, counted from 0; None where none was.
-        learning_rate: The learning rate; None of ICL and zero-shot.
-        chosen: Whether the rate was chosen on held-out training records.
-        epoch: Counted from 1; None of ICL and zero-shot.
-    """
-
-    model: str
-    task: str
-    shots: int
-    seed: int
-    arm: str
-    layer: int | None
-    learning_rate: float | None
-    chosen: bool
-    epoch: int | None
+if TYPE_CHECKING:
+    from ..study.columns import Frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +25,7 @@ class Series:
         chosen: Whether it was.
         epochs: E epochs in order; one, None, of ICL and zero-shot.
         values: Over draws of demonstrations and drawn layers, ``[R, E]``; NaN where it diverged.
+        layers: The layers drawn, if any were.
     """
 
     model: str
@@ -59,6 +35,7 @@ class Series:
     chosen: bool
     epochs: tuple[int | None, ...]
     values: np.ndarray
+    layers: tuple[int, ...] = ()
 
     @property
     def rate_name(self) -> str:
@@ -93,30 +70,36 @@ class Series:
         return int(np.isnan(self.values[:, -1]).sum())
 
 
-def series_of(rows: Sequence[ArmRow], measure: str) -> tuple[Series, ...]:
+def series_of(rows: Frame, measure: str) -> tuple[Series, ...]:
     """Group rows by model, shots, arm and learning rate, in the order in which they come.
 
     A rate that was chosen for each draw makes one series with the others of its arm.
 
     Args:
-        rows: Rows of one study.
-        measure: The name of the number.
+        rows: One row a model, draw, arm, drawn layer, learning rate and epoch.
+        measure: The column of the number.
     """
-    groups: dict[tuple[str, int, str, float | None], list[ArmRow]] = {}
-    for row in rows:
-        key = row.model, row.shots, row.arm, None if row.chosen else row.learning_rate
+    groups: dict[tuple[str, int, str, float | None], list[Mapping[str, Any]]] = {}
+    columns = ["model", "shots", "seed", "arm", "layer", "learning_rate", "chosen", "epoch", measure]
+    records = rows[columns].astype(object).where(rows[columns].notna(), None).to_dict("records")
+    for row in records:
+        key = row["model"], row["shots"], row["arm"], None if row["chosen"] else row["learning_rate"]
         groups.setdefault(key, []).append(row)
     return tuple(_series(key, group, measure) for key, group in groups.items())
 
 
-def _series(key: tuple[str, int, str, float | None], group: Sequence[ArmRow], measure: str) -> Series:
-    epochs = tuple(sorted({row.epoch for row in group}, key=lambda epoch: epoch or 0))
-    draws = tuple(dict.fromkeys((row.seed, row.layer) for row in group))
+def _series(
+    key: tuple[str, int, str, float | None], group: Sequence[Mapping[str, Any]], measure: str
+) -> Series:
+    epochs = tuple(sorted({row["epoch"] for row in group}, key=lambda epoch: epoch or 0))
+    draws = tuple(dict.fromkeys((row["seed"], row["layer"]) for row in group))
     values = np.full((len(draws), len(epochs)), math.nan)
     for row in group:
-        values[draws.index((row.seed, row.layer)), epochs.index(row.epoch)] = getattr(row, measure)
-    rates = tuple(dict.fromkeys(row.learning_rate for row in group if row.learning_rate is not None))
-    return Series(key[0], key[1], key[2], rates, group[0].chosen, epochs, values)
+        if row[measure] is not None:
+            values[draws.index((row["seed"], row["layer"])), epochs.index(row["epoch"])] = row[measure]
+    rates = tuple(dict.fromkeys(row["learning_rate"] for row in group if row["learning_rate"] is not None))
+    layers = tuple(dict.fromkeys(layer for _, layer in draws if layer is not None))
+    return Series(key[0], key[1], key[2], rates, bool(group[0]["chosen"]), epochs, values, layers)
 
 
 def _mean(values: np.ndarray) -> float:

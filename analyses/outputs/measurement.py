@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,13 +20,10 @@ from ...probes.distributions import (
     top_tokens,
 )
 from ...probes.options import OverlapNorm
+from ...study.arm_names import ICL, ZERO_SHOT
 from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
-from ..cell import Cell
-from ..configuration import SubjectConfig
-from ..prompt import PromptView, view_prompt
-from ..subject import Subject
-from .finetuning import (
+from ..arms.finetuning import (
     Arm,
     AskedQueries,
     LearningRates,
@@ -35,39 +32,19 @@ from .finetuning import (
     require_some_rate,
     run_arm,
 )
-from .fitting_cell import FittingCell, icl_prompts, prepare_fitting_cell
-from .outputs_config import OutputsConfig
-from .series import ICL, ZERO_SHOT, ArmRow
-
-
-@dataclass(frozen=True)
-class OutputsRow(ArmRow):
-    """The answers of one arm, learning rate and epoch on one draw of demonstrations.
-
-    Attributes:
-        accuracy_vocabulary: Share right over the whole vocabulary.
-        accuracy_labels: Share right over the label set.
-        token_overlap: Share of the top K tokens in common with ICL, mean over queries; of ICL itself with other
-            orders of its demonstrations; NaN without ICL, or without another order.
-        token_overlap_std: Its population standard deviation over queries.
-        ocs: Overlap cosine similarity, likewise.
-        ocs_std: Its population standard deviation over queries.
-        queries: Queries asked.
-        top: The top K tokens of every query; None where finetuning diverged.
-    """
-
-    accuracy_vocabulary: float
-    accuracy_labels: float
-    token_overlap: float
-    token_overlap_std: float
-    ocs: float
-    ocs_std: float
-    queries: int
-    top: TopTokens | None = field(repr=False, compare=False)
-
-    def values(self) -> dict[str, Any]:
-        """Return the numbers and names, without the tokens."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "top"}
+from ..arms.fitting_cell import FittingCell, icl_prompts, prepare_fitting_cell
+from ..arms.rows import arm_facts, arm_key, named_config
+from ..cell import Cell
+from ..configuration import SubjectConfig
+from ..context import Context, Measured
+from ..prompt import PromptView, view_prompt
+from ..prompt_table import prompt_rows, prompt_warnings
+from ..subject import Subject
+from .checkpoint_pairs import arms_with_pairs, compare_checkpoints, pair_rows
+from .config import OutputsConfig
+from .findings import outputs_findings
+from .kept_tokens import GROUP, KeptTokens
+from .registration import ROWS
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,22 +91,57 @@ def keep_answers(batches: Iterable[tuple[Tensor, NextToken]], gold: Tensor, k: i
     return Answers(TopTokens.concatenate(parts).select(order), labels / len(gold), vocabulary / len(gold))
 
 
-def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[OutputsRow], PromptView]:
-    """Measure zero-shot, in-context learning and every arm of one model, for every number of shots and draw.
-
-    Zero-shot answers are given once for all, those in context once for all arms. The model's first prompt is
-    returned too.
+def measure_outputs(config: OutputsConfig, context: Context) -> Measured:
+    """Measure zero-shot, in-context learning and every arm of each model, for every number of shots and draw.
 
     Args:
-        config: The study.
-        subject: The model and the task.
+        config: What is asked.
+        context: The models and the task.
 
     Raises:
         UserError: If an arm cannot be run, or all of them diverge.
     """
+    rows: list[dict[str, Any]] = []
+    views: list[PromptView] = []
+    kept = KeptTokens()
+    named = config
+    for of_model, subject in context.subjects(config):
+        measured, view = _measure_model(of_model, subject, kept)
+        rows += measured
+        views.append(view)
+        named = named_config(named, subject, context)
+    frame, top = ROWS.frame(rows), kept.arrays()
+    pairs = []
+    for arm in arms_with_pairs(frame):
+        overlap, cosine = (
+            compare_checkpoints(frame, top, arm, measure, config.overlap_norm)
+            for measure in ("token_overlap", "ocs")
+        )
+        pairs += pair_rows(overlap, cosine)
+    shots = f"{', '.join(map(str, config.shots))} shots"
+    return Measured(
+        named,
+        {
+            "rows": frame,
+            "pairs": pairs,
+            "prompts": prompt_rows(views),
+            "facts": arm_facts(named, frame, shots, views),
+        },
+        (*outputs_findings(frame), *prompt_warnings(views)),
+        {GROUP: top},
+    )
+
+
+def _measure_model(
+    config: OutputsConfig, subject: Subject, kept: KeptTokens
+) -> tuple[list[dict[str, Any]], PromptView]:
+    """Measure one model; return its first prompt too.
+
+    Zero-shot answers are given once for all, those in context once for all arms.
+    """
     model = subject.model
     arms = arms_of(config, model)
-    rows: list[OutputsRow] = []
+    rows: list[dict[str, Any]] = []
     prompts: list[PromptView] = []
     shared: _Shared | None = None
     with finetuning_bar(len(config.shots) * len(config.seeds) * len(arms), f"outputs of {model.name}") as bar:
@@ -138,7 +150,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[Outpu
             rates = LearningRates(config, settings, model, subject.task)
             for seed in config.seeds:
                 prepared = prepare_fitting_cell(settings, model, subject.task, seed)
-                shared = shared or _Shared(config, subject, settings, prepared.cell)
+                shared = shared or _Shared(config, subject, settings, prepared.cell, kept)
                 draw = _Draw(shared, settings, prepared)
                 prompts.append(view_prompt(model, subject.task, prepared.cell))
                 rows += [draw.zero_shot(), *draw.in_context()]
@@ -147,7 +159,7 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[Outpu
                     for rate in rates.of(arm, prepared.cell):
                         bar.note(f"{shots} shots, {arm.name}, {rate:g}")
                         found = draw.finetuned(arm, rate)
-                        tried[arm.name, rate] = found[-1].top is not None
+                        tried[arm.name, rate] = found[-1]["tokens"] is not None
                         rows += found
                     bar.update()
                 require_some_rate(tried)
@@ -157,8 +169,15 @@ def measure_outputs(config: OutputsConfig, subject: Subject) -> tuple[list[Outpu
 class _Shared:
     """What all draws and numbers of shots of one model have in common: the queries and the zero-shot answers."""
 
-    def __init__(self, config: OutputsConfig, subject: Subject, settings: SubjectConfig, cell: Cell) -> None:
-        self.config, self.subject = config, subject
+    def __init__(
+        self,
+        config: OutputsConfig,
+        subject: Subject,
+        settings: SubjectConfig,
+        cell: Cell,
+        kept: KeptTokens,
+    ) -> None:
+        self.config, self.subject, self.kept = config, subject, kept
         self.queries = AskedQueries(settings, subject.model)
         self.gold = torch.tensor(cell.prompts.zero_shot.gold)
         self.zero_shot = self.answers(cell.prompts.zero_shot, "zero-shot")
@@ -181,11 +200,11 @@ class _Draw:
         self._shared, self._settings, self._prepared = shared, settings, prepared
         self._icl = shared.answers(prepared.cell.prompts.icl, "icl") if prepared.fits else None
 
-    def zero_shot(self) -> OutputsRow:
+    def zero_shot(self) -> dict[str, Any]:
         """Return the zero-shot answers, compared with those in context."""
         return self._row(ZERO_SHOT, self._shared.zero_shot, self._icl)
 
-    def in_context(self) -> list[OutputsRow]:
+    def in_context(self) -> list[dict[str, Any]]:
         """Return the answers in context, compared with themselves in other orders; none where they do not fit."""
         if self._icl is None:
             return []
@@ -195,7 +214,7 @@ class _Draw:
         ]
         return [self._row(ICL, self._icl, others)]
 
-    def finetuned(self, arm: Arm, rate: float) -> list[OutputsRow]:
+    def finetuned(self, arm: Arm, rate: float) -> list[dict[str, Any]]:
         """Finetune and return the answers of every epoch evaluated; of none where it diverges."""
         shared, prompts = self._shared, self._prepared.cell.prompts
         asked = shared.queries.of(prompts.zero_shot, arm.recipe)
@@ -224,30 +243,22 @@ class _Draw:
         arm: Arm | None = None,
         rate: float | None = None,
         epoch: int | None = None,
-    ) -> OutputsRow:
+    ) -> dict[str, Any]:
         others = [] if against is None else [against.top] if isinstance(against, Answers) else list(against)
         top = None if answers is None else answers.top
         overlap, cosine = _compare(top, others, self._shared.config.overlap_norm)
-        subject = self._shared.subject
-        return OutputsRow(
-            model=subject.model.name,
-            task=subject.task.name,
-            shots=self._settings.shots,
-            seed=self._prepared.cell.seed,
-            arm=name,
-            layer=None if arm is None else arm.layer,
-            learning_rate=rate,
-            chosen=arm is not None and arm.chosen,
-            epoch=epoch,
-            accuracy_vocabulary=math.nan if answers is None else answers.accuracy_vocabulary,
-            accuracy_labels=math.nan if answers is None else answers.accuracy_labels,
-            token_overlap=float(overlap.mean()),
-            token_overlap_std=float(overlap.std(correction=0)),
-            ocs=float(cosine.mean()),
-            ocs_std=float(cosine.std(correction=0)),
-            queries=len(self._shared.gold),
-            top=top,
-        )
+        cell, shots = self._prepared.cell, self._settings.shots
+        return {
+            **arm_key(self._shared.subject, shots, cell.seed, name, arm, rate, epoch),
+            "queries": len(self._shared.gold),
+            "accuracy_vocabulary": math.nan if answers is None else answers.accuracy_vocabulary,
+            "accuracy_labels": math.nan if answers is None else answers.accuracy_labels,
+            "token_overlap": float(overlap.mean()),
+            "token_overlap_std": float(overlap.std(correction=0)),
+            "ocs": float(cosine.mean()),
+            "ocs_std": float(cosine.std(correction=0)),
+            "tokens": None if top is None else self._shared.kept.add(top),
+        }
 
 
 def _compare(top: TopTokens | None, others: Sequence[TopTokens], norm: OverlapNorm) -> tuple[Tensor, Tensor]:
