@@ -83,8 +83,6 @@ def completion(shell: str) -> None:
 _OLD = {
     "compare": "compare",
     "controls": "controls",
-    "sparsity": "weights",
-    "drift": "weights",
     "construction": "construction",
     "order": "experiments",
     "outputs": "experiments",

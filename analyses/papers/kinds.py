@@ -28,11 +28,11 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
     """
     source = f"the {kind} experiment"
     if kind == "sparsity":
-        from ..weights.sparsity_config import SparsityConfig
+        from ..sparsity.config import SparsityConfig
 
         return make_config(SparsityConfig, settings, source)
     if kind == "drift":
-        from ..weights.drift_config import DriftConfig
+        from ..drift.config import DriftConfig
 
         return make_config(DriftConfig, settings, source)
     if kind == "compare":
@@ -79,11 +79,11 @@ def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
     """
     config: Any = configuration(kind, settings)
     if kind == "sparsity":
-        from ..weights.sparsity import sparsity
+        from ..sparsity.registration import sparsity
 
         return sparsity(config=config)
     if kind == "drift":
-        from ..weights.drift import drift
+        from ..drift.registration import drift
 
         return drift(config=config)
     if kind == "compare":

@@ -131,5 +131,23 @@ def gradient_norms(study: Any, recipe: str) -> Tensor:
     return torch.tensor(by_step.to_numpy(dtype=float))
 
 
+def constructed_fractions(study: Any) -> dict[str, float]:
+    """Return the fraction of zeros of each matrix of the construction at the width of a sparsity study's model."""
+    construction = study.tables["construction"]
+    return dict(zip(construction["matrix"], construction["below"].tolist(), strict=True))
+
+
+def parameter_gap(study: Any, against: str) -> list[float]:
+    """Return the parameter gap of a drift study at each checkpoint; NaN where there is none to compare with.
+
+    Args:
+        study: The study.
+        against: ``previous``, ``first`` or ``last``.
+    """
+    gaps = study.tables["gaps"]
+    found = gaps[gaps["against"] == against].set_index("place")["mean_absolute"]
+    return found.reindex(range(len(study.tables["checkpoints"]))).tolist()
+
+
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
