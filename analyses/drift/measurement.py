@@ -193,7 +193,7 @@ def _warnings(moved: Sequence[MatrixDrift]) -> Iterator[Finding]:
         most = max(row.drift.undefined for row in broken)
         yield Finding(
             "undefined entries",
-            f"up to {most} NaN or infinite entries of a matrix left out, in {len(broken)} of {len(moved)} comparisons",
+            f"up to {most} NaN or infinite entries of a matrix left out, in {len(broken)} of {len(moved)} rows",
             "warning",
             value=most,
         )

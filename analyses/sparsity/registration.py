@@ -58,7 +58,7 @@ CONSTRUCTION = Table(
 SPARSITY = register(
     Analysis(
         name="sparsity",
-        summary="Measure how many entries of W_Q, W_K and W_V are near zero, layer by layer, without loading a model.",
+        summary="Measure how many entries of W_Q, W_K and W_V are near zero in each layer, without loading a model.",
         config=SparsityConfig,
         measure=f"{__package__}.measurement:measure_sparsity",
         tables=(FRACTIONS, MATRICES, HEADS, AVERAGES, CONSTRUCTION),
