@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
     from .analyses.controls.study import ControlsStudy, controls
+    from .analyses.drift.config import DriftConfig
+    from .analyses.drift.registration import drift
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
     from .analyses.order.config import OrderConfig
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     from .analyses.prompt import PromptView, show_prompt
     from .analyses.prompt_config import PromptConfig
     from .analyses.runner import run_analysis
-    from .analyses.weights.drift import DriftStudy, drift
-    from .analyses.weights.sparsity import Sparsity, sparsity
+    from .analyses.sparsity.config import SparsityConfig
+    from .analyses.sparsity.registration import sparsity
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
@@ -76,7 +78,7 @@ _PLACES = {
     "ControlsConfig": "analyses.controls.config",
     "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
-    "DriftStudy": "analyses.weights.drift",
+    "DriftConfig": "analyses.drift.config",
     "Family": "models.families",
     "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
@@ -96,7 +98,7 @@ _PLACES = {
     "RepeatedQueries": "hooks.repeated_queries",
     "Reproduction": "analyses.papers.reproduction",
     "SelfCheck": "hooks.self_check",
-    "Sparsity": "analyses.weights.sparsity",
+    "SparsityConfig": "analyses.sparsity.config",
     "SubjectConfig": "analyses.configuration",
     "Task": "tasks.task",
     "TaskEntry": "tasks.catalogue",
@@ -110,7 +112,7 @@ _PLACES = {
     "compare_grid": "analyses.comparison.grid",
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
-    "drift": "analyses.weights.drift",
+    "drift": "analyses.drift.registration",
     "family_outcomes": "hooks.family_outcomes",
     "finetune": "models.finetuning",
     "gradients": "analyses.gradients.registration",
@@ -126,7 +128,7 @@ _PLACES = {
     "reproduce_all": "analyses.papers.every",
     "self_check": "hooks.self_check",
     "show_prompt": "analyses.prompt",
-    "sparsity": "analyses.weights.sparsity",
+    "sparsity": "analyses.sparsity.registration",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
     "study_construction": "analyses.construction.study",
@@ -158,7 +160,7 @@ __all__ = [
     "ControlsConfig",
     "ControlsStudy",
     "Delta",
-    "DriftStudy",
+    "DriftConfig",
     "Family",
     "FamilyOutcome",
     "Finding",
@@ -180,7 +182,7 @@ __all__ = [
     "RepeatedQueries",
     "Reproduction",
     "SelfCheck",
-    "Sparsity",
+    "SparsityConfig",
     "Study",
     "SubjectConfig",
     "Table",

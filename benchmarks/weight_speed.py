@@ -149,8 +149,9 @@ def report(threads: str, procedure: str, *places: str) -> None:
     # Loaded on every side, so that imports are part of none.
     from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM  # noqa: F401
 
-    import iclprobe.analyses.weights.drift
-    import iclprobe.analyses.weights.sparsity  # noqa: F401
+    import iclprobe.analyses.drift.measurement
+    import iclprobe.analyses.runner
+    import iclprobe.analyses.sparsity.measurement  # noqa: F401
 
     torch.set_num_threads(int(threads))
     work = PROCEDURES[procedure]
@@ -164,13 +165,13 @@ def report(threads: str, procedure: str, *places: str) -> None:
 
 
 def sparsity(place: str) -> None:
-    from iclprobe.analyses.weights.sparsity import sparsity
+    from iclprobe.analyses.sparsity.registration import sparsity
 
     sparsity(place)
 
 
 def sparsity_of_entries(place: str) -> None:
-    from iclprobe.analyses.weights.sparsity import sparsity
+    from iclprobe.analyses.sparsity.registration import sparsity
 
     sparsity(place, stable_rank=False)
 
@@ -204,7 +205,7 @@ def read_wanted(place: str) -> None:
 
 
 def drift(*places: str) -> None:
-    from iclprobe.analyses.weights.drift import drift
+    from iclprobe.analyses.drift.registration import drift
 
     drift(list(places))
 

@@ -86,8 +86,6 @@ def completion(shell: str) -> None:
 _OLD = {
     "compare": "compare",
     "controls": "controls",
-    "sparsity": "weights",
-    "drift": "weights",
     "construction": "construction",
 }
 

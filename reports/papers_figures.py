@@ -10,6 +10,7 @@ import numpy as np
 from ..study.arm_names import ICL, ZERO_SHOT
 from . import style
 from .arm_style import draw_arms
+from .drift import accuracies_by_checkpoint, gaps_by_checkpoint
 from .heatmap import column_names, draw_heatmap
 from .series import series_of
 
@@ -164,26 +165,21 @@ def partition_figure(result: Reproduction) -> dict[str, Figure]:
 def accuracy_against_gap_figure(result: Reproduction) -> dict[str, Figure]:
     """Draw accuracy in context against the parameter gap to the first checkpoint, one line a task."""
     (study,) = result.studies.values()
-    gaps = study.parameter_gap("first").numpy()
-    gaps = np.where(np.isnan(gaps), 0.0, gaps)
-    tasks = tuple(dict.fromkeys(entry.task for entry in study.accuracies))
+    gaps = np.nan_to_num(gaps_by_checkpoint(study.tables["gaps"], "first"))
+    labels, accuracy = study.tables["checkpoints"]["checkpoint"].tolist(), study.tables["accuracy"]
     with style.figure_style():
         figure = style.new_figure(7.2, 3.8)
         axes = figure.subplots()
-        for index, task in enumerate(tasks):
-            found = [
-                [entry.icl for entry in study.accuracies if (entry.checkpoint, entry.task) == (label, task)]
-                for label in study.labels
-            ]
-            values = 100 * np.array(found)
+        for index, task in enumerate(dict.fromkeys(accuracy["task"])):
+            values = 100 * np.array(accuracies_by_checkpoint(accuracy, task))
             mean, spread = values.mean(axis=1), values.std(axis=1)
             colour = _LINE_COLOURS[index % len(_LINE_COLOURS)]
             axes.fill_between(gaps, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
             axes.plot(gaps, mean, "o-", color=colour, label=task)
-        for gap, label in _apart(gaps, study.labels):
+        for gap, label in _apart(gaps, labels):
             axes.annotate(label, (gap, 0), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
         axes.set(
-            xlabel=f"parameter gap to step {study.labels[0]}: mean |ΔW| (above the axis: some of the steps)",
+            xlabel=f"parameter gap to step {labels[0]}: mean |ΔW| (above the axis: some of the steps)",
             ylabel="ICL accuracy (%)",
             ylim=(0, 104),
         )
@@ -317,7 +313,7 @@ def _apart(places: np.ndarray, labels: Sequence[str]) -> list[tuple[float, str]]
 FIGURES: dict[str, Callable[[Any], dict[str, Figure]]] = {
     "study": _of_each_study(lambda study: study.plot()),
     "thresholds": _of_each_study(lambda study: study.plot()),
-    "layers": _of_each_study(lambda study: study.plot_layers()),
+    "layers": _of_each_study(lambda study: study.plot("layers")),
     "gap": _of_each_study(lambda study: study.plot()),
     "accuracy_against_gap": accuracy_against_gap_figure,
     "order_by_epoch": _of_each_study(lambda study: study.plot("epochs")),

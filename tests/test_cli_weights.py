@@ -35,9 +35,9 @@ def test_sparsity_prints_a_table_or_json(
         "0,-1",
     ]
     assert main([*arguments, "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert results["thresholds"] == [0.1, 0.01]
-    assert {(row["layer"], row["matrix"]) for row in results["layers"]} == {
+    tables = json.loads(capsys.readouterr().out)["tables"]
+    assert [row["threshold"] for row in tables["averages"]] == [0.1, 0.01] * 2
+    assert {(row["layer"], row["matrix"]) for row in tables["matrices"]} == {
         (layer, matrix) for layer in (0, 2) for matrix in ("query", "output")
     }
 
@@ -48,10 +48,35 @@ def test_drift_runs_over_directories_a_glob_and_the_embedded_model(
     assert main(["drift", str(checkpoint), str(later), "--out", str(tmp_path / "run")]) == 0
     assert "mean |ΔW|" in capsys.readouterr().out and (tmp_path / "run" / "pairs.png").exists()
     assert main(["drift", "--glob", str(later.parent / "*"), "--json"]) == 2
-    assert "CHECKPOINTS" in capsys.readouterr().err
+    assert "a series has at least 2 checkpoints" in capsys.readouterr().err
     assert main(["drift", "--layers", "0", "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert len(results["checkpoints"]) >= 10 and results["checkpoints"][0]["model"] == "pocket"
+    checkpoints = json.loads(capsys.readouterr().out)["tables"]["checkpoints"]
+    assert len(checkpoints) >= 10 and checkpoints[0]["model"] == "pocket"
+    steps = ["--repo", "pocket", "--steps", "0,64", "--layers", "0", "--matrices", "q"]
+    assert main(["drift", *steps, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["revision"] for row in told["tables"]["checkpoints"]] == ["0", "64"]
+    assert told["config"]["checkpoints"][1] == {"model": "pocket", "revision": "64", "step": 64}
+
+
+def test_a_run_is_repeated_from_its_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    steps = ["--steps", "0,64", "--layers", "0", "--matrices", "q"]
+    assert main(["drift", *steps, "--out", str(tmp_path / "run")]) == 0
+    first = capsys.readouterr().out
+    again = ["drift", "--config", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]
+    assert main(again) == 0 and capsys.readouterr().out == first
+    assert main(["show", str(tmp_path / "run"), str(tmp_path / "again")]) == 0
+    assert "mean |ΔW| to the previous, checkpoint 64" in capsys.readouterr().out
+
+
+def test_the_former_spelling_of_no_stable_ranks_says_the_new_one(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sparsity", str(checkpoint), "--no-stable-rank"]) == 2
+    assert "--no-stable-rank is now --stable-rank false" in capsys.readouterr().err
+    assert main(["sparsity", str(checkpoint), "--stable-rank", "false", "--json"]) == 0
+    matrices = json.loads(capsys.readouterr().out)["tables"]["matrices"]
+    assert {row["stable_rank"] for row in matrices} == {None}
 
 
 def test_a_file_of_an_unknown_family_is_read_by_pattern(
@@ -63,8 +88,8 @@ def test_a_file_of_an_unknown_family_is_read_by_pattern(
     assert "pattern" in capsys.readouterr().err
     pattern = "q=blocks.{layer}.wq,k=blocks.{layer}.wk,v=blocks.{layer}.wv"
     assert main(["sparsity", str(path), "--pattern", pattern, "--json"]) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert results["averaged_over_layers"]["key"]["below"] == [0.75] * 5
+    averages = json.loads(capsys.readouterr().out)["tables"]["averages"]
+    assert [row["below"] for row in averages if row["matrix"] == "key"] == [0.75] * 5
 
 
 @pytest.mark.parametrize(
@@ -76,9 +101,9 @@ def test_a_file_of_an_unknown_family_is_read_by_pattern(
         (["sparsity", "{model}", "--threshold", "tiny"], "tiny"),
         (["sparsity", "{model}", "--matrices", "q,x"], "'x'"),
         (["sparsity", "{model}", "--pattern", "q"], "--pattern"),
-        (["drift", "{model}"], "CHECKPOINTS"),
-        (["drift", "{model}", "--repo", "a/b"], "--repo"),
-        (["drift", "--repo", "a/b"], "--steps"),
+        (["drift", "{model}"], "--checkpoints"),
+        (["drift", "{model}", "{model}", "--repo", "a/b"], "by repo with steps"),
+        (["drift", "--repo", "a/b"], "needs steps"),
         (["drift", "--glob", "/no/such/place-*"], "/no/such/place-*"),
         (["drift", "{model}", "{model}", "--icl", "no-such-task"], "no-such-task"),
         (["sparsity", "{broken}"], "model.layers.0.self_attn.q_proj.weight"),

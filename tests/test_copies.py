@@ -80,9 +80,6 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "ConstructionStudy": small_construction.small_study,
         "ControlsStudy": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
         "Delta": lambda: finetuning().delta,
-        "DriftStudy": lambda: iclprobe.drift(
-            config=None, checkpoints=["pocket@0", "pocket@1152"], layers=(0,), matrices=("query",)
-        ),
         "Family": lambda: model.family,
         "FamilyOutcome": lambda: iclprobe.FamilyOutcome("rwkv", "refused", "it has no attention"),
         "Finetuning": finetuning,
@@ -102,7 +99,6 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "Record": lambda: task.train[0],
         "Reproduction": lambda: iclprobe.reproduce(figure, overrides=here),
         "SelfCheck": lambda: iclprobe.self_check(model),
-        "Sparsity": lambda: iclprobe.sparsity(checkpoint),
         "Task": lambda: task,
         "TaskEntry": lambda: task_entry("sst2"),
         "TaskPrompts": prompts,

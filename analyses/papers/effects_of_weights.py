@@ -6,21 +6,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ...probes.constructions import constructed_sparsity
 from .effects import Effect, fitted_change, over_units
+from .study_rows import constructed_fractions
 
 Studies = Mapping[str, Any]
 
 
 def _by_layer(study: Any, matrix: str) -> list[float]:
-    largest = study.config.thresholds.index(max(study.config.thresholds))
-    return [100 * float(row.below[largest]) for row in study.of(matrix)]
+    fractions = study.tables["fractions"]
+    of_matrix = fractions[fractions["matrix"] == matrix]
+    largest = of_matrix[of_matrix["threshold"] == of_matrix["threshold"].max()]
+    return [100 * below for below in largest["below"]]
 
 
 def sparsity_below_construction(studies: Studies, *matrices: str) -> Effect:
     """Constructed less measured sparsity at the largest threshold, in points, over matrices and layers."""
     values = [
-        100 * constructed_sparsity(study.width)[matrix] - value
+        100 * constructed_fractions(study)[matrix] - value
         for study in studies.values()
         for matrix in matrices
         for value in _by_layer(study, matrix)
@@ -40,21 +42,18 @@ def sparsity_change_over_depth(studies: Studies, *matrices: str) -> Effect:
 def accuracy_last_less_first(studies: Studies) -> Effect:
     """ICL accuracy at the last checkpoint less at the first, over tasks and draws."""
     (study,) = studies.values()
-    first, last = study.labels[0], study.labels[-1]
-    at = {(entry.checkpoint, entry.task, entry.seed): entry.icl for entry in study.accuracies}
-    values = [
-        accuracy - at[first, task, seed] for (label, task, seed), accuracy in at.items() if label == last
-    ]
-    return over_units(values, "tasks and draws")
+    accuracy = study.tables["accuracy"].set_index(["task", "seed"])
+    first, last = (accuracy[accuracy["place"] == place]["icl"] for place in (0, _final_place(study)))
+    return over_units([value - first[key] for key, value in last.items()], "tasks and draws")
 
 
 def weights_moved(studies: Studies) -> Effect:
     """‖ΔW‖ / ‖W‖ from the first to the last checkpoint, over layers and matrices."""
     (study,) = studies.values()
-    final = len(study.labels) - 1
-    values = [
-        row.drift.relative_frobenius
-        for row in study.rows
-        if row.checkpoint == final and row.against == "first"
-    ]
-    return over_units(values, "layers and matrices")
+    drift = study.tables["drift"]
+    found = drift[(drift["place"] == _final_place(study)) & (drift["against"] == "first")]
+    return over_units(found["relative_frobenius"].tolist(), "layers and matrices")
+
+
+def _final_place(study: Any) -> int:
+    return len(study.tables["checkpoints"]) - 1

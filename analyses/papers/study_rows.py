@@ -130,3 +130,22 @@ def _run(row: Mapping[str, Any]) -> dict[str, Any]:
         "learning_rate": row["learning_rate"],
         "epoch": 0 if pandas.isna(row["epoch"]) else row["epoch"],
     }
+
+
+def constructed_fractions(study: Any) -> dict[str, float]:
+    """Return the fraction of zeros of each matrix of the construction at the width of a sparsity study's model."""
+    construction = study.tables["construction"]
+    return dict(zip(construction["matrix"], construction["below"].tolist(), strict=True))
+
+
+def parameter_gap(study: Any, against: str) -> list[float]:
+    """Return the parameter gap of a drift study at each checkpoint; NaN where there is none to compare with.
+
+    Args:
+        study: The study.
+        against: ``previous``, ``first`` or ``last``.
+    """
+    gaps = study.tables["gaps"]
+    found = gaps[gaps["against"] == against].set_index("place")["mean_absolute"]
+    return found.reindex(range(len(study.tables["checkpoints"]))).tolist()
+

@@ -8,12 +8,20 @@ from statistics import mean
 from typing import Any
 
 from ...probes import prediction_changes
-from ...probes.constructions import constructed_sparsity
 from .barnatan import AVERAGE
 from .declaration import Experiment
 from .measured import Measured, over_repetitions
 from .shen2024 import GD
-from .study_rows import ICL, OutputRow, gradient_norms, late_pairs, order_rows, output_rows
+from .study_rows import (
+    ICL,
+    OutputRow,
+    constructed_fractions,
+    gradient_norms,
+    late_pairs,
+    order_rows,
+    output_rows,
+    parameter_gap,
+)
 
 Studies = Mapping[str, Any]
 """The studies of an experiment by the label of its part."""
@@ -86,13 +94,14 @@ def sparsity(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
 
     result = []
     for label, study in studies.items():
-        constructed = constructed_sparsity(study.width)
-        for matrix in study.config.matrices:
+        fractions, constructed = study.tables["fractions"], constructed_fractions(study)
+        for matrix, of_matrix in fractions.groupby("matrix", sort=False):
             row = f"{MATRIX_NAMES[matrix]}, {label}"
-            for index, threshold in enumerate(study.config.thresholds):
-                values = [100 * float(statistics.below[index]) for statistics in study.of(matrix)]
+            for threshold, below in of_matrix.groupby("threshold", sort=False)["below"]:
+                values = [100 * value for value in below]
                 result.append(over_repetitions(row, f"|w| < {threshold:g}", values))
-            result.append(Measured(row, "constructed", 100 * constructed[matrix]))
+            if matrix in constructed:
+                result.append(Measured(row, "constructed", 100 * constructed[matrix]))
     return tuple(result)
 
 
@@ -100,17 +109,14 @@ def drift(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
     """Return the parameter gap to the previous and the first checkpoint, and accuracies over checkpoints."""
     result = []
     for study in studies.values():
-        previous, first = study.parameter_gap("previous"), study.parameter_gap("first")
-        tasks = tuple(dict.fromkeys(entry.task for entry in study.accuracies))
-        for index, label in enumerate(study.labels):
+        previous, first = parameter_gap(study, "previous"), parameter_gap(study, "first")
+        accuracy = study.tables["accuracy"]
+        for place, label in enumerate(study.tables["checkpoints"]["checkpoint"]):
             row = f"step {label}"
-            result.append(Measured(row, "gap to previous", float(previous[index])))
-            result.append(Measured(row, "gap to first", float(first[index])))
-            for task in tasks:
-                found = [
-                    entry.icl for entry in study.accuracies if (entry.checkpoint, entry.task) == (label, task)
-                ]
-                result.append(over_repetitions(row, f"ICL, {task}", found))
+            result.append(Measured(row, "gap to previous", previous[place]))
+            result.append(Measured(row, "gap to first", first[place]))
+            for task, found in accuracy[accuracy["place"] == place].groupby("task", sort=False):
+                result.append(over_repetitions(row, f"ICL, {task}", found["icl"].tolist()))
     return tuple(result)
 
 

@@ -1,1 +1,1 @@
-"""What attention weights look like, and how they move over checkpoints."""
+"""What analyses of attention weights share: what is asked and read, and how a series of checkpoints is named."""

@@ -18,7 +18,6 @@ HEAVY = {"numpy", "torch", "transformers", "pandas", "matplotlib", "safetensors"
 REQUIRED = {
     "ArmsConfig": {"arms": "shen"},
     "ClaimsConfig": {"scale": "pocket", "experiments": ()},
-    "DriftConfig": {"checkpoints": ({"model": "one"}, {"model": "other"})},
     "ReproductionConfig": {
         "paper": "shen2024",
         "name": "fig2",

@@ -13,8 +13,8 @@ import yaml
 
 import iclprobe
 from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
+from iclprobe.analyses.drift.config import DriftConfig
 from iclprobe.analyses.subject import load_subject
-from iclprobe.analyses.weights.drift_config import DriftConfig
 from iclprobe.errors import UserError
 from iclprobe.settings import make_config
 from iclprobe.study.plain_values import plain

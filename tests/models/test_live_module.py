@@ -12,6 +12,7 @@ import tiny_families
 import torch
 from made_adapters import live, logits
 from model_snapshot import assert_as_it_was, fresh, same_bits, sequences, snapshot
+from weight_tables import averaged
 
 import iclprobe
 from iclprobe import CapturePlan, LanguageModel, UserError
@@ -96,7 +97,7 @@ def test_a_wrapped_model_gives_what_the_model_itself_gives(wrap: Callable[[Any],
     )
     assert isinstance(load_model(wrapped).module, type(plain))
     same_weights(wrapped, plain, exactly=True)
-    statistics = [iclprobe.sparsity(model).averaged("value") for model in (wrapped, plain)]
+    statistics = [averaged(iclprobe.sparsity(model), "value") for model in (wrapped, plain)]
     assert torch.equal(*statistics)
     assert iclprobe.self_check(load_model(wrapped)).held
 

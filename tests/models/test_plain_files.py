@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from weight_tables import averaged
 
 import iclprobe
 from iclprobe.errors import UserError
@@ -68,7 +69,7 @@ def test_links_to_files_are_files_as_in_the_hubs_cache(checkpoint: Path, tmp_pat
         shutil.copy(file, blobs / str(number))
         (snapshot / file.name).symlink_to(f"../../blobs/{number}")
     assert load_model(snapshot).n_layers == load_model(checkpoint).n_layers
-    rows = [iclprobe.sparsity(str(place)).averaged("value") for place in (snapshot, checkpoint)]
+    rows = [averaged(iclprobe.sparsity(str(place)), "value") for place in (snapshot, checkpoint)]
     assert rows[0].tolist() == rows[1].tolist()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import LlamaForCausalLM
+from weight_tables import averaged
 
 import iclprobe
 from iclprobe import UserError
@@ -121,9 +122,9 @@ def test_a_tokenizer_that_was_given_is_no_exception(coded: Path, checkpoint: Pat
 
 def test_reading_weights_runs_no_code(coded: Path, checkpoint: Path) -> None:
     name = json.loads((coded / "config.json").read_text())["model_type"]
-    found = iclprobe.sparsity(str(coded), family=name).averaged("value")
+    found = averaged(iclprobe.sparsity(str(coded), family=name), "value")
     assert not ran(coded)
-    assert torch.equal(found, iclprobe.sparsity(str(checkpoint)).averaged("value"))
+    assert torch.equal(found, averaged(iclprobe.sparsity(str(checkpoint)), "value"))
 
 
 TASK = ("--task", "tone", "--template", "Sentence: {text} Label:", "--shots", "2", "--device", "cpu")

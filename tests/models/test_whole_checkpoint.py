@@ -15,6 +15,7 @@ import torch
 from made_tokenizers import word_tokenizer
 from safetensors.torch import load_file, save_file
 from tiny_families import FAMILIES
+from weight_tables import averaged
 
 import iclprobe
 from iclprobe.errors import UserError
@@ -322,12 +323,12 @@ def test_a_wrapped_checkpoint_is_the_bare_one_to_all_that_read_weights(
     name: str, wrapper: str, tmp_path: Path
 ) -> None:
     folder, tensors = saved(name, tmp_path / "saved")
-    bare = iclprobe.sparsity(str(folder)).averaged("value")
+    bare = averaged(iclprobe.sparsity(str(folder)), "value")
     rewrite(folder, {WRAPPERS[wrapper](key): value for key, value in tensors.items()})
     model = load_model(folder, tokenizer=TOKENIZER)
     with torch.no_grad():
         assert_same(model.module(IDS).logits, logits_of_live(name))
-    assert torch.equal(iclprobe.sparsity(str(folder)).averaged("value"), bare)
+    assert torch.equal(averaged(iclprobe.sparsity(str(folder)), "value"), bare)
     projections = {(found.layer, found.matrix): found for found in iclprobe.attention_projections(folder)}
     for live in iclprobe.attention_projections(model):
         stored = projections.pop((live.layer, live.matrix))

@@ -15,7 +15,7 @@ from ...tasks.catalogue import load_task
 from ...tasks.demonstrations import choose_queries, draw_demonstrations
 from ...tasks.prompts import PromptSet, build_prompts
 from ...tasks.seen_queries import without_seen_queries
-from .checkpoints import Checkpoint
+from ..weights.checkpoints import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,6 @@ class IclAccuracy:
     """Accuracy of one checkpoint on one task with one draw of demonstrations.
 
     Attributes:
-        checkpoint: The checkpoint's label.
         task: The task.
         seed: Of the draw of demonstrations.
         shots: Demonstrations that fitted.
@@ -34,7 +33,6 @@ class IclAccuracy:
         chance: One over the number of labels.
     """
 
-    checkpoint: str
     task: str
     seed: int
     shots: int
@@ -101,7 +99,6 @@ def icl_accuracy(
                 zero_shots[digest], _ = _accuracy(model, prompts.zero_shot)
             icl, vocabulary = _accuracy(model, prompts.icl)
             yield IclAccuracy(
-                checkpoint.label,
                 task.name,
                 seed,
                 prompts.demonstrations_used,

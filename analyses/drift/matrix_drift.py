@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,11 +18,12 @@ from ...models.matrices import Matrix
 from ...models.undefined_entries import undefined_entries
 from ...models.weights import ProjectionFile, open_projections
 from ...probes import Drift, pairwise_mean_absolute, update_cosine, weight_drift
+from ...progress import progressing
 from ...seeds import derive_seed
+from ..weights.checkpoints import Checkpoint
+from ..weights.reading import require_defined
 from ..worker_threads import work_through
-from .checkpoints import Checkpoint
-from .drift_config import DriftConfig
-from .reading import require_defined
+from .config import DriftConfig
 
 Against = Literal["previous", "first", "last"]
 AGAINST: tuple[Against, ...] = ("previous", "first", "last")
@@ -55,14 +56,11 @@ class MatrixDrift:
     update_cosine: float
 
 
-def measure_weights(
-    config: DriftConfig, progress: Callable[[Sequence[Any], str], Iterable[Any]]
-) -> tuple[tuple[MatrixDrift, ...], Tensor]:
+def compare_weights(config: DriftConfig) -> tuple[tuple[MatrixDrift, ...], Tensor]:
     """Go through all matrices of all checkpoints, each read once.
 
     Args:
         config: Which checkpoints and matrices.
-        progress: Wraps what is worked through, with its name.
 
     Returns:
         One entry a matrix, checkpoint and checkpoint compared with; and the mean |ΔW| between every two, ``[C, C]``.
@@ -85,7 +83,7 @@ def measure_weights(
         pairwise = torch.zeros(len(files), len(files), dtype=torch.float64)
 
         def comparisons() -> Iterator[Callable[[], list[MatrixDrift]]]:
-            for layer, matrix in progress(files[0].keys, "weights"):
+            for layer, matrix in progressing(files[0].keys, "weights", "matrices"):
                 sampled = yield from _comparisons(config, files, layer, matrix)
                 pairwise.add_(pairwise_mean_absolute(sampled))
 
@@ -183,15 +181,13 @@ def _require_alike(config: DriftConfig, files: Sequence[ProjectionFile]) -> None
         first = config.checkpoints[0].place
         if file.family_name != files[0].family_name:
             raise UserError(
-                f"{shown(first)} is a {files[0].family_name} and {shown(checkpoint.place)} a {file.family_name}: a "
-                "series "
-                "holds checkpoints of one model"
+                f"{shown(first)} is a {files[0].family_name} and {shown(checkpoint.place)} a {file.family_name}: "
+                "a series holds checkpoints of one model"
             )
         if file.keys != files[0].keys:
             raise UserError(
                 f"{shown(first)} has {len(files[0].keys)} matrices and {shown(checkpoint.place)} {len(file.keys)}: "
-                "a series "
-                "holds checkpoints of one model"
+                "a series holds checkpoints of one model"
             )
         for layer, matrix in files[0].keys:
             ours, theirs = files[0].shape(layer, matrix), file.shape(layer, matrix)

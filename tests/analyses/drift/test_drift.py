@@ -10,15 +10,17 @@ import pytest
 import tiny_checkpoint
 import tiny_families
 import torch
+from weight_tables import between, parameter_gap
 
-import iclprobe.analyses.weights.drift_measurement as drift_module
+import iclprobe.analyses.drift.matrix_drift as drift_module
+from iclprobe import DriftConfig, drift, load_study
+from iclprobe.analyses.drift.series import with_series
 from iclprobe.analyses.weights.checkpoints import (
     Checkpoint,
     checkpoints_at,
     checkpoints_by_step,
     checkpoints_matching,
 )
-from iclprobe.analyses.weights.drift import drift
 from iclprobe.errors import UserError
 from iclprobe.models.projection_file import ProjectionFile
 from iclprobe.study.run_directory import is_complete
@@ -52,29 +54,34 @@ def weight(folder: Path, layer: int, matrix: str) -> torch.Tensor:
     return tensors[f"model.layers.{layer}.self_attn.{PLACES[matrix]}.weight"].double()
 
 
+def rows_of(study: Any) -> list[Any]:
+    return list(study.to_pandas().itertuples(index=False))
+
+
 def test_numbers_are_literal_differences_of_the_files(series: Path) -> None:
     study = drift(checkpoints_matching(str(series / "checkpoint-*")))
     folders = [series / f"checkpoint-{number}" for number in (0, 100, 200, 1000)]
-    assert study.labels == ("0", "100", "200", "1000")
-    for row in study.rows:
-        other = {"previous": row.checkpoint - 1, "first": 0, "last": 3}[row.against]
-        pair = sorted((other, row.checkpoint))
+    assert list(study.tables["checkpoints"]["checkpoint"]) == ["0", "100", "200", "1000"]
+    rows = rows_of(study)
+    for row in rows:
+        other = {"previous": row.place - 1, "first": 0, "last": 3}[row.against]
+        pair = sorted((other, row.place))
         before, after = (weight(folders[index], row.layer, row.matrix) for index in pair)
-        assert row.drift.mean_absolute == pytest.approx(float((after - before).abs().mean()), rel=1e-12)
+        assert row.mean_absolute == pytest.approx(float((after - before).abs().mean()), rel=1e-12)
         relative = float((after - before).norm() / before.norm())
-        assert row.drift.relative_frobenius == pytest.approx(relative, rel=1e-12)
-        assert row.step_gap == abs((0, 100, 200, 1000)[other] - (0, 100, 200, 1000)[row.checkpoint])
-    assert len(study.rows) == 3 * 3 * (3 + 3 + 3)
-    back = [row for row in study.rows if row.checkpoint == 3 and row.against == "first"]
-    assert all(row.drift.mean_absolute < 1e-7 for row in back)
-    gaps = study.parameter_gap("previous")
+        assert row.relative_frobenius == pytest.approx(relative, rel=1e-12)
+        assert row.step_gap == abs((0, 100, 200, 1000)[other] - (0, 100, 200, 1000)[row.place])
+    assert len(rows) == 3 * 3 * (3 + 3 + 3)
+    back = [row for row in rows if row.place == 3 and row.against == "first"]
+    assert all(row.mean_absolute < 1e-7 for row in back)
+    gaps = parameter_gap(study, "previous")
     assert torch.isnan(gaps[0]) and gaps[2] == 0.0 and gaps[1] > 0.005
 
 
 def test_successive_updates_have_a_cosine_where_both_moved(series: Path) -> None:
     folders = [series / f"checkpoint-{number}" for number in (0, 100, 1000)]
-    rows = drift([str(folder) for folder in folders]).rows
-    cosines = [row.update_cosine for row in rows if row.checkpoint == 2 and row.against == "previous"]
+    rows = rows_of(drift(folders))
+    cosines = [row.update_cosine for row in rows if row.place == 2 and row.against == "previous"]
     assert cosines == pytest.approx([-1.0] * len(cosines), abs=1e-6)
 
 
@@ -90,42 +97,42 @@ def test_updates_that_storing_rounds_away_have_no_cosine_and_are_counted(tmp_pat
                 parameter.copy_(exact[name] + size * 2**-7 * step[name])
         model.save_pretrained(tmp_path / f"step{number}")
     study = drift([str(tmp_path / f"step{number}") for number in range(5)])
-    rows = [row for row in study.rows if row.against == "previous"]
-    found = {place: [row.update_cosine for row in rows if row.checkpoint == place] for place in (1, 2, 3, 4)}
+    rows = [row for row in rows_of(study) if row.against == "previous"]
+    found = {place: [row.update_cosine for row in rows if row.place == place] for place in (1, 2, 3, 4)}
     for place in (1, 2, 3):
         assert all(math.isnan(cosine) for cosine in found[place])
     assert all(cosine > 0.95 for cosine in found[4])
-    assert study.cosines == (2 * 9, 3 * 9)
-    assert study.results()["update_cosines"] == {"undefined": 18, "of": 27}
+    assert [each.value for each in study.findings if each.name == "update cosines"] == [2 * 9]
     said = " ".join(study.table().split())
     assert "18 of 27 cosines are undefined, where an update is no longer than the rounding" in said
 
 
 def test_two_checkpoints_are_compared_once_and_stand_in_every_row(series: Path) -> None:
-    rows = drift([str(series / "checkpoint-0"), str(series / "checkpoint-100")], layers=(1,)).rows
-    assert [(row.matrix, row.checkpoint, row.against) for row in rows] == [
+    rows = rows_of(drift([series / "checkpoint-0", series / "checkpoint-100"], layers=(1,)))
+    assert [(row.matrix, row.place, row.against) for row in rows] == [
         (matrix, checkpoint, against)
         for matrix in PLACES
         for checkpoint, against in ((0, "last"), (1, "previous"), (1, "first"))
     ]
-    assert all(rows[place].drift == rows[place + 1].drift == rows[place + 2].drift for place in (0, 3, 6))
-    assert len({row.drift for row in rows}) == 3
+    moved = [(row.mean_absolute, row.rms, row.relative_frobenius, row.entries) for row in rows]
+    assert all(moved[place] == moved[place + 1] == moved[place + 2] for place in (0, 3, 6))
+    assert len(set(moved)) == 3
 
 
 def test_identical_checkpoints_do_not_drift_at_all(series: Path) -> None:
     place = str(series / "checkpoint-0")
     study = drift([place, place, place])
     assert all(
-        (row.drift.mean_absolute, row.drift.rms, row.drift.relative_frobenius) == (0.0, 0.0, 0.0)
-        for row in study.rows
+        (row.mean_absolute, row.rms, row.relative_frobenius) == (0.0, 0.0, 0.0) for row in rows_of(study)
     )
-    assert torch.equal(study.pairwise, torch.zeros(3, 3, dtype=torch.float64))
+    assert torch.equal(between(study), torch.zeros(3, 3, dtype=torch.float64))
 
 
 def test_the_pairwise_table_agrees_with_the_gaps(series: Path) -> None:
     study = drift(checkpoints_matching(str(series / "checkpoint-*")))
-    torch.testing.assert_close(study.pairwise[0, 1:], study.parameter_gap("first")[1:], atol=1e-12, rtol=0)
-    assert torch.equal(study.pairwise, study.pairwise.T)
+    pairwise = between(study)
+    torch.testing.assert_close(pairwise[0, 1:], parameter_gap(study, "first")[1:], atol=1e-12, rtol=0)
+    assert torch.equal(pairwise, pairwise.T)
 
 
 def test_each_tensor_is_read_once_and_few_are_kept(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +155,8 @@ def test_a_large_matrix_is_sampled_alike_at_every_checkpoint(
 ) -> None:
     monkeypatch.setattr(drift_module, "_SAMPLED_ENTRIES", 200)
     study = drift(checkpoints_matching(str(series / "checkpoint-*")))
-    assert float(study.pairwise[1, 2]) == 0.0
-    assert float(study.pairwise[0, 1]) == pytest.approx(float(study.parameter_gap("first")[1]), rel=0.2)
+    assert float(between(study)[1, 2]) == 0.0
+    assert float(between(study)[0, 1]) == pytest.approx(float(parameter_gap(study, "first")[1]), rel=0.2)
 
 
 def test_tasks_run_at_every_checkpoint(tmp_path: Path) -> None:
@@ -157,11 +164,17 @@ def test_tasks_run_at_every_checkpoint(tmp_path: Path) -> None:
     study = drift(
         places, icl=("pocket-tone",), shots=4, seeds=(0, 1), limit=8, layers=(0,), out=tmp_path / "run"
     )
-    assert [(entry.checkpoint, entry.seed, entry.queries) for entry in study.accuracies] == [
+    accuracy = study.tables["accuracy"]
+    assert list(accuracy[["checkpoint", "seed", "queries"]].itertuples(index=False, name=None)) == [
         (label, seed, 8) for label in ("1", "2") for seed in (0, 1)
     ]
     assert "pocket-tone (ICL %)" in study.table()
+    found = {each.where["checkpoint"]: each for each in study.findings if each.name == "ICL accuracy"}
+    assert found["2"].value == pytest.approx(50 * accuracy.query("place == 1")["icl"].sum())
+    assert found["2"].null == 50
     assert is_complete(tmp_path / "run") and (tmp_path / "run" / "accuracy.csv").exists()
+    loaded = load_study(tmp_path / "run")
+    assert loaded.config == study.config and loaded.table() == study.table()
 
 
 def test_checkpoints_of_different_models_are_refused(series: Path, tmp_path: Path) -> None:
@@ -192,3 +205,42 @@ def test_a_series_is_named_in_several_ways(series: Path) -> None:
         checkpoints_matching("/no/such/place-*")
     with pytest.raises(UserError, match=r"\{step\}"):
         checkpoints_by_step("a/b", (1,), "main")
+
+
+def test_python_and_yaml_name_a_series_as_the_command_line_does(series: Path) -> None:
+    def places(**named: Any) -> list[tuple[str, str | None, int | None]]:
+        found = with_series(DriftConfig(**named)).checkpoints
+        return [(each.model, each.revision, each.step) for each in found]
+
+    at = [str(series / f"checkpoint-{step}") for step in (0, 100)]
+    wanted = [(place, None, step) for place, step in zip(at, (0, 100), strict=True)]
+    for named in (at, tuple(map(Path, at)), at[::-1], ",".join(at), [{"model": at[0], "step": 0}, at[1]]):
+        assert places(checkpoints=named) == wanted
+    with pytest.raises(UserError, match="a series has at least 2"):
+        places(glob=str(series / "checkpoint-?"))
+    assert places(glob=str(series / "checkpoint-*"))[:2] == wanted
+    assert places(repo="a/b", steps="512,0", revision_template="s{step}") == [
+        ("a/b", "s0", 0),
+        ("a/b", "s512", 512),
+    ]
+    assert places(steps=[0, 64]) == [("pocket", "0", 0), ("pocket", "64", 64)]
+    assert len(places()) >= 10 and places() == places(repo="pocket")
+    resolved = with_series(DriftConfig(steps=(0, 64)))
+    assert resolved.repo is None and DriftConfig(**resolved.model_dump()) == resolved
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"checkpoints": ["a"]}, "at least 2 checkpoints"),
+        ({"checkpoints": ["a", "b"], "repo": "a/b"}, "choose one way"),
+        ({"glob": "a*", "steps": (1, 2)}, "choose one way"),
+        ({"repo": "a/b"}, "needs steps"),
+        ({"repo": "a/b", "steps": (1, 1)}, "2 different steps"),
+        ({"steps": (1, 2), "revision_template": "main"}, "no {step} in it"),
+        ({"glob": "/no/such/place-*"}, "no path matches"),
+    ],
+)
+def test_a_series_that_cannot_be_meant_is_one_sentence(named: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        drift(**named)
