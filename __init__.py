@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .analyses.comparison.study import Comparison, compare
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
     from .analyses.construction.config import ConstructionConfig
-    from .analyses.construction.study import ConstructionStudy, study_construction
+    from .analyses.construction.registration import construction
     from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
     from .analyses.controls.study import ControlsStudy, controls
@@ -70,7 +70,6 @@ _PLACES = {
     "Comparison": "analyses.comparison.study",
     "ComparisonGrid": "analyses.comparison.grid",
     "ConstructionConfig": "analyses.construction.config",
-    "ConstructionStudy": "analyses.construction.study",
     "ControlsConfig": "analyses.controls.config",
     "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
@@ -107,6 +106,7 @@ _PLACES = {
     "capture": "hooks.capture",
     "compare": "analyses.comparison.study",
     "compare_grid": "analyses.comparison.grid",
+    "construction": "analyses.construction.registration",
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.weights.drift",
@@ -128,7 +128,6 @@ _PLACES = {
     "sparsity": "analyses.weights.sparsity",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
-    "study_construction": "analyses.construction.study",
     "tap": "hooks.tap",
     "Analysis": "study.analysis",
     "Column": "study.columns",
@@ -152,7 +151,6 @@ __all__ = [
     "Comparison",
     "ComparisonGrid",
     "ConstructionConfig",
-    "ConstructionStudy",
     "Context",
     "ControlsConfig",
     "ControlsStudy",
@@ -194,6 +192,7 @@ __all__ = [
     "capture",
     "compare",
     "compare_grid",
+    "construction",
     "controls",
     "draw_demonstrations",
     "drift",
@@ -218,7 +217,6 @@ __all__ = [
     "sparsity",
     "stream",
     "stream_next_token",
-    "study_construction",
     "tap",
 ]
 

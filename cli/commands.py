@@ -85,7 +85,6 @@ _OLD = {
     "controls": "controls",
     "sparsity": "weights",
     "drift": "weights",
-    "construction": "construction",
     "order": "experiments",
     "outputs": "experiments",
     "reproduce": "reproduce",
