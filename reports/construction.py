@@ -63,15 +63,16 @@ def _distances(constructed: Frame) -> Block:
 
 
 def _sweep(sweep: Frame) -> Block:
+    """One row a value, for there may be many: each learner's loss, and how far it is from the trained layer."""
     learners = dict(iter(sweep.groupby("learner", sort=False)))
-    losses = [(learner, _cells(rows["loss"])) for learner, rows in learners.items()]
-    gaps = [
-        (f"‖{learner} - trained‖", _cells(rows["difference"]))
+    columns = [
+        [(number(loss),) if learner == TRAINED else (number(loss), f"Δ {number(gap)}") for loss, gap in pairs]
         for learner, rows in learners.items()
-        if learner not in (TRAINED, INTERPOLATED)
+        for pairs in [zip(rows["loss"], rows["difference"], strict=True)]
     ]
-    values = tuple(f"{value:g}" for value in learners[TRAINED]["value"])
-    return Block(f"loss by {sweep['varied'].iloc[0]}", values, (*losses, *gaps))
+    values = [f"{value:g}" for value in learners[TRAINED]["value"]]
+    rows = tuple(zip(values, zip(*columns, strict=True), strict=True))
+    return Block(f"loss by {sweep['varied'].iloc[0]}", tuple(learners), rows)
 
 
 def _interpolated(line: Frame) -> Block:
@@ -120,7 +121,8 @@ def _cells(values: Frame, form: str = ".3g") -> tuple[tuple[str, ...], ...]:
 
 def _notes(demonstrations: int) -> tuple[str, ...]:
     return (
-        "loss: mean of ½ ‖f - y‖². Differences are mean L2 norms; sensitivities are ∂f/∂x_query.",
+        "loss: mean of ½ ‖f - y‖². Differences are mean L2 norms, Δ that from the trained layer's predictions; "
+        "sensitivities are ∂f/∂x_query.",
         "interpolated: W_Kᵀ W_Q and P W_V halfway between trained and constructed, after W_Kᵀ W_Q is divided by "
         "the mean of its x diagonal and P W_V multiplied by it. Only these products are determined by the "
         "function: an invertible matrix may stand between W_K and W_Q, so trained W_K and W_Q are dense where the "
