@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .analyses.comparison.study import Comparison, compare
     from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
     from .analyses.construction.config import ConstructionConfig
-    from .analyses.construction.study import ConstructionStudy, study_construction
+    from .analyses.construction.registration import construction
     from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
     from .analyses.controls.study import ControlsStudy, controls
@@ -74,7 +74,6 @@ _PLACES = {
     "Comparison": "analyses.comparison.study",
     "ComparisonGrid": "analyses.comparison.grid",
     "ConstructionConfig": "analyses.construction.config",
-    "ConstructionStudy": "analyses.construction.study",
     "ControlsConfig": "analyses.controls.config",
     "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
@@ -110,6 +109,7 @@ _PLACES = {
     "capture": "hooks.capture",
     "compare": "analyses.comparison.study",
     "compare_grid": "analyses.comparison.grid",
+    "construction": "analyses.construction.registration",
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.drift.registration",
@@ -131,7 +131,6 @@ _PLACES = {
     "sparsity": "analyses.sparsity.registration",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
-    "study_construction": "analyses.construction.study",
     "tap": "hooks.tap",
     "Analysis": "study.analysis",
     "Column": "study.columns",
@@ -155,7 +154,6 @@ __all__ = [
     "Comparison",
     "ComparisonGrid",
     "ConstructionConfig",
-    "ConstructionStudy",
     "Context",
     "ControlsConfig",
     "ControlsStudy",
@@ -196,6 +194,7 @@ __all__ = [
     "capture",
     "compare",
     "compare_grid",
+    "construction",
     "controls",
     "draw_demonstrations",
     "drift",
@@ -220,7 +219,6 @@ __all__ = [
     "sparsity",
     "stream",
     "stream_next_token",
-    "study_construction",
     "tap",
 ]
 

@@ -152,4 +152,5 @@ _OLD_SPELLINGS = {
     "--all-demonstrations": "--match-demonstrations false",
     "--no-stable-rank": "--stable-rank false",
     "--every": "--evaluation-epochs",
+    "--no-model": "--model none",
 }

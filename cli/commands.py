@@ -86,7 +86,6 @@ def completion(shell: str) -> None:
 _OLD = {
     "compare": "compare",
     "controls": "controls",
-    "construction": "construction",
 }
 
 

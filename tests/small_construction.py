@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from iclprobe.analyses.construction.config import ConstructionConfig
-from iclprobe.analyses.construction.study import ConstructionStudy, study_construction
+import torch
+
+from iclprobe import ConstructionConfig, Study, construction
+from iclprobe.probes.linear_attention import LinearSelfAttention
 
 CONFIG = ConstructionConfig(
     n_x=3,
@@ -22,8 +24,22 @@ CONFIG = ConstructionConfig(
     ridge_penalties=(0.5,),
     probe_queries=16,
 )
+SMALLEST = CONFIG.model_copy(update={"steps": 3, "evaluate_every": 2, "evaluation_tasks": 20, "model": None})
 
 
 @cache
-def small_study() -> ConstructionStudy:
-    return study_construction(CONFIG)
+def small_study() -> Study:
+    return construction(CONFIG)
+
+
+def layer_of(study: Study, name: str) -> LinearSelfAttention:
+    """Return the ``trained`` or the ``constructed`` layer of a study."""
+    arrays = study.arrays["weights"]
+    matrices = (torch.tensor(arrays[f"{name}.{matrix}"]) for matrix in ("W_K", "W_Q", "W_V", "P"))
+    return LinearSelfAttention(*matrices, n_x=study.config.n_x)
+
+
+def swept(study: Study, varied: str, learner: str, column: str = "loss") -> list[float]:
+    """Return the numbers of one learner at every value of what is varied."""
+    sweeps = study.tables["sweeps"]
+    return sweeps.loc[(sweeps["varied"] == varied) & (sweeps["learner"] == learner), column].tolist()

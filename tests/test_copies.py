@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_construction
 import torch
 from made_draws import made_draw
 from tiny_checkpoint import TEMPLATE
@@ -77,7 +76,6 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "Capture": lambda: iclprobe.capture(model, prompts().icl),
         "Comparison": lambda: iclprobe.compare(**comparing),
         "ComparisonGrid": lambda: iclprobe.compare_grid(**{**comparing, "recipes": ("dai",)}),
-        "ConstructionStudy": small_construction.small_study,
         "ControlsStudy": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
         "Delta": lambda: finetuning().delta,
         "Family": lambda: model.family,

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from ...on_command_line import OnCommandLine
 from ...settings import BatchSize, Positive, Seed, Settings
+from ..configuration import numbers
 from ..public_settings import without_secrets
 
 NO_DEMONSTRATIONS = (
@@ -14,20 +16,18 @@ NO_DEMONSTRATIONS = (
 )
 
 
-def _numbers(value: Any) -> Any:
-    """Accept one number, a list, or ``"0.5,1,2"``."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(","))
-    return (value,) if isinstance(value, int | float) else value
+def _none(value: Any) -> Any:
+    """Read the ``none`` of a command line or a YAML file."""
+    return None if value == "none" else value
 
 
 MOST_ENTRIES = 1_000_000_000
 """Numbers of all demonstrations of one step, or of one comparison: 4 GB in float32."""
 
-_Positives = Annotated[tuple[Positive, ...], BeforeValidator(_numbers), Field(min_length=1, max_length=1000)]
+_Positives = Annotated[tuple[Positive, ...], BeforeValidator(numbers), Field(min_length=1, max_length=1000)]
 _Counts = Annotated[
     tuple[Annotated[int, Field(le=100_000)], ...],
-    BeforeValidator(_numbers),
+    BeforeValidator(numbers),
     Field(min_length=1, max_length=1000),
 ]
 _Size = Annotated[int, Field(ge=1, le=1000)]
@@ -62,7 +62,7 @@ class ConstructionConfig(Settings):
         probe_queries: Fresh inputs by which implicit weights are found.
         seed: Of every random draw.
         model: A model pretrained on text, whose weights stand beside: hub id, directory, file, or an embedded
-            model; None leaves it out.
+            model; ``none`` leaves it out.
         revision: Branch, tag or commit of the model; for ``pocket`` a training step.
     """
 
@@ -73,7 +73,7 @@ class ConstructionConfig(Settings):
     weight_scale: Positive = 1.0
     steps: _Steps = 2500
     batch_size: BatchSize = 2048
-    learning_rate: Positive = 1e-3
+    learning_rate: Annotated[Positive, OnCommandLine(("--lr",))] = 1e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     clip: Positive = 1e-3
     init_scale: Positive = 2e-3
@@ -86,7 +86,7 @@ class ConstructionConfig(Settings):
     ridge_penalties: _Positives = (0.1, 0.5, 1.0)
     probe_queries: int = Field(default=64, ge=1, le=100_000)
     seed: Seed = 0
-    model: str | None = "pocket"
+    model: Annotated[str | None, BeforeValidator(_none)] = "pocket"
     revision: str | None = None
 
     def __repr_args__(self) -> Any:

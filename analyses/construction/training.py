@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,29 +18,6 @@ from .config import ConstructionConfig
 from .regression_tasks import RegressionTasks, draw_regression_tasks
 
 _REPORTS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingCurve:
-    """How far a layer in training is from gradient descent, every so many steps.
-
-    Attributes:
-        steps: Steps taken, `[S]`; the first is 0 and the last is the trained layer.
-        losses: Mean over the evaluation tasks of ½ ‖f - y‖², `[S]` float64.
-        agreements: The three comparisons with gradient descent at each of them.
-    """
-
-    steps: tuple[int, ...]
-    losses: Tensor
-    agreements: tuple[FunctionAgreement, ...]
-
-    def __post_init__(self) -> None:
-        """Check that every step has a loss and a comparison."""
-        if tuple(self.losses.shape) != (len(self.steps),) or len(self.agreements) != len(self.steps):
-            raise ValueError(
-                f"{len(self.steps)} steps need as many losses and agreements, "
-                f"got {tuple(self.losses.shape)} and {len(self.agreements)}"
-            )
 
 
 def layer_predictions(layer: LinearSelfAttention, tasks: RegressionTasks) -> Tensor:
@@ -78,7 +56,7 @@ def train_layer(
     construction: LinearSelfAttention,
     evaluation: RegressionTasks,
     say: Callable[[str], None],
-) -> tuple[LinearSelfAttention, TrainingCurve]:
+) -> tuple[LinearSelfAttention, list[dict[str, Any]]]:
     """Train a layer on the ICL objective with Adam, on new tasks at every step.
 
     Args:
@@ -88,7 +66,8 @@ def train_layer(
         say: Told now and then how far training is.
 
     Returns:
-        The trained layer, which requires no gradient, and what was seen on the way.
+        The trained layer, which requires no gradient, and rows of the table ``training``: the first is step 0, the
+        last the trained layer.
 
     Raises:
         UserError: If training diverges.
@@ -98,7 +77,7 @@ def train_layer(
     optimiser = torch.optim.Adam(parameters, lr=config.learning_rate, betas=(0.9, 0.98))
     factor = _schedule(config)
     generator = torch.Generator().manual_seed(derive_seed("construction", config.seed, "training tasks"))
-    steps, losses, agreements = [], [], []
+    rows: list[dict[str, Any]] = []
     report_every = max(1, config.steps // config.evaluate_every // _REPORTS)
 
     def evaluate(step: int) -> None:
@@ -108,10 +87,9 @@ def train_layer(
             raise UserError(
                 f"training diverged by step {step}: lower learning_rate ({config.learning_rate:g})"
             )
-        steps.append(step)
-        losses.append(loss)
-        agreements.append(compare_layers(layer, construction, evaluation))
-        if step and (len(steps) - 1) % report_every == 0:
+        agreement = compare_layers(layer, construction, evaluation)
+        rows.append({"step": step, "loss": loss, **asdict(agreement)})
+        if step and (len(rows) - 1) % report_every == 0:
             say(f"step {step} of {config.steps}: loss {loss:.4f}")
 
     evaluate(0)
@@ -133,9 +111,7 @@ def train_layer(
         optimiser.step()
         if step % config.evaluate_every == 0 or step == config.steps:
             evaluate(step)
-    trained = LinearSelfAttention(*(matrix.detach() for matrix in parameters), n_x=config.n_x)
-    curve = TrainingCurve(tuple(steps), torch.tensor(losses, dtype=torch.float64), tuple(agreements))
-    return trained, curve
+    return LinearSelfAttention(*(matrix.detach() for matrix in parameters), n_x=config.n_x), rows
 
 
 def _first_layer(config: ConstructionConfig) -> LinearSelfAttention:

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_construction import CONFIG, small_study
+from small_construction import CONFIG, SMALLEST, small_study, swept
 
-from iclprobe.analyses.construction.sparsity import sparsity_curves
-from iclprobe.analyses.construction.sweeps import DESCENT, INTERPOLATED, TRAINED
-from iclprobe.reports.construction_figures import agreement_figure, products_figure
-from iclprobe.reports.construction_sparsity_figure import construction_sparsity_figure
+from iclprobe import construction
+from iclprobe.analyses.construction.sweeps import DESCENT, INTERPOLATED, LINE, TRAINED
 
 
 def lines(axes: Any) -> dict[str, np.ndarray]:
@@ -24,26 +22,26 @@ def lines(axes: Any) -> dict[str, np.ndarray]:
 
 def test_the_first_figure_draws_training_the_line_between_and_three_sweeps() -> None:
     study = small_study()
-    figure = agreement_figure(study)
+    figure = study.plot()
     differences, cosine, between, inputs, weights, counts = figure.axes
     drawn = lines(differences)
     assert set(drawn) == {"predictions", "sensitivities"}
-    assert drawn["predictions"][:, 0].tolist() == list(study.training.steps)
-    assert drawn["predictions"][-1, 1] == study.agreement.prediction_difference
-    assert np.asarray(cosine.get_lines()[0].get_ydata())[-1] == study.agreement.sensitivity_cosine
-    assert np.asarray(between.get_lines()[0].get_ydata()) == pytest.approx(
-        study.interpolation.losses[INTERPOLATED].numpy()
-    )
+    training = study.tables["training"]
+    assert drawn["predictions"].tolist() == training[["step", "prediction_difference"]].to_numpy().tolist()
+    assert drawn["sensitivities"][:, 1].tolist() == training["sensitivity_difference"].tolist()
+    assert np.asarray(cosine.get_lines()[0].get_ydata()).tolist() == training["sensitivity_cosine"].tolist()
+    assert np.asarray(between.get_lines()[0].get_ydata()).tolist() == swept(study, LINE, INTERPOLATED)
     assert set(lines(inputs)) == set(lines(weights)) == {TRAINED, DESCENT, INTERPOLATED}
     assert set(lines(counts)) == {TRAINED, DESCENT, f"P built for N = {CONFIG.demonstrations}"}
     assert lines(counts)[TRAINED][:, 0].tolist() == list(CONFIG.demonstration_counts)
+    assert lines(counts)[DESCENT][:, 1].tolist() == swept(study, "demonstrations", DESCENT)
     assert [label.get_text() for label in counts.get_xticklabels()] == ["1", "5", "20"]
     assert "N_x = 3, N_y = 2, N = 5" in figure.get_suptitle()
 
 
 def test_the_second_figure_shows_trained_and_constructed_products_on_one_scale() -> None:
     study = small_study()
-    figure = products_figure(study)
+    figure = study.plot("products")
     panels = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in panels] == [
         *("W_Kᵀ W_Q, trained", "W_Kᵀ W_Q, constructed"),
@@ -52,7 +50,9 @@ def test_the_second_figure_shows_trained_and_constructed_products_on_one_scale()
     images = [axes.get_images()[0] for axes in panels]
     shown = [np.asarray(image.get_array()) for image in images]
     assert np.allclose(np.diag(shown[1]), [1, 1, 1, 0, 0])
-    assert np.allclose(np.diag(shown[3])[3:], -study.step_size / CONFIG.demonstrations)
+    assert np.allclose(
+        np.diag(shown[3])[3:], -study.tables["construction"]["step_size"].iloc[0] / CONFIG.demonstrations
+    )
     assert shown[0][:3, :3] == pytest.approx(shown[1][:3, :3], abs=0.1)
     for trained, constructed in (images[:2], images[2:]):
         assert trained.get_clim() == constructed.get_clim()
@@ -62,24 +62,24 @@ def test_the_second_figure_shows_trained_and_constructed_products_on_one_scale()
 
 def test_the_sparsity_figure_has_the_three_kinds_in_every_matrix() -> None:
     study = small_study()
-    figure = construction_sparsity_figure(study.sparsity)
+    figure = study.plot("sparsity")
     panels = figure.axes
     assert len(panels) == 8
     assert [axes.get_title() for axes in panels[:4]] == ["W_Q", "W_K", "W_V", "products, rescaled"]
-    width = study.sparsity.pretrained.width if study.sparsity.pretrained else 0
     assert set(lines(panels[0])) == {
         "constructed (d = 5)",
         "trained for ICL (d = 5)",
-        f"pretrained on text (pocket, d = {width}, mean over layers)",
-        f"zeros of the construction at d = {width}, N_x = N_y",
+        "pretrained on text (pocket, d = 112, mean over layers)",
+        "zeros of the construction at d = 112, N_x = N_y",
     }
     drawn = lines(panels[4])["trained for ICL (d = 5)"]
-    assert drawn[:, 1] == pytest.approx(100 * study.sparsity.trained["query"].relative.numpy())
+    sparsity = study.tables["sparsity"]
+    trained = sparsity[(sparsity["weights"] == "trained for ICL") & (sparsity["matrix"] == "query")]
+    assert drawn[:, 1] == pytest.approx(100 * trained["below_relative"].to_numpy())
     assert len(figure.legends) == 2
 
 
 def test_without_a_pretrained_model_two_kinds_remain() -> None:
-    study = small_study()
-    figure = construction_sparsity_figure(sparsity_curves(study.construction, study.trained))
+    figure = construction(SMALLEST).plot("sparsity")
     assert set(lines(figure.axes[2])) == {"constructed (d = 5)", "trained for ICL (d = 5)"}
     assert "pretrained" not in figure.get_suptitle()
