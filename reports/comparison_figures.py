@@ -81,6 +81,7 @@ def _band(profiles: Sequence[LayerProfile]) -> LayerProfile:
         low=spread.mean - spread.std,
         high=spread.mean + spread.std,
         defined=torch.stack([profile.defined for profile in profiles]).sum(0),
+        of=sum(profile.of for profile in profiles),
     )
 
 
