@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from .analyses.arms.order_config import OrderConfig
     from .analyses.arms.outputs import OutputsStudy, outputs
     from .analyses.arms.outputs_config import OutputsConfig
-    from .analyses.comparison.grid import ComparisonGrid, compare_grid
-    from .analyses.comparison.study import Comparison, compare
-    from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
+    from .analyses.comparison.comparison import Comparison
+    from .analyses.comparison.config import CompareConfig
+    from .analyses.comparison.registration import compare
+    from .analyses.configuration import SubjectConfig
     from .analyses.construction.config import ConstructionConfig
     from .analyses.construction.study import ConstructionStudy, study_construction
     from .analyses.context import Context, Measured
@@ -66,9 +67,8 @@ _PLACES = {
     "AttentionProjection": "models.weights",
     "Capture": "hooks.captured",
     "CapturePlan": "hooks.plan",
-    "CompareConfig": "analyses.configuration",
-    "Comparison": "analyses.comparison.study",
-    "ComparisonGrid": "analyses.comparison.grid",
+    "CompareConfig": "analyses.comparison.config",
+    "Comparison": "analyses.comparison.comparison",
     "ConstructionConfig": "analyses.construction.config",
     "ConstructionStudy": "analyses.construction.study",
     "ControlsConfig": "analyses.controls.config",
@@ -79,7 +79,6 @@ _PLACES = {
     "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
     "GradientsConfig": "analyses.gradients.config",
-    "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
     "OrderConfig": "analyses.arms.order_config",
@@ -105,8 +104,7 @@ _PLACES = {
     "attention_projections": "models.weights",
     "build_prompts": "tasks.prompts",
     "capture": "hooks.capture",
-    "compare": "analyses.comparison.study",
-    "compare_grid": "analyses.comparison.grid",
+    "compare": "analyses.comparison.registration",
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.weights.drift",
@@ -150,7 +148,6 @@ __all__ = [
     "Column",
     "CompareConfig",
     "Comparison",
-    "ComparisonGrid",
     "ConstructionConfig",
     "ConstructionStudy",
     "Context",
@@ -163,7 +160,6 @@ __all__ = [
     "Finding",
     "Finetuning",
     "GradientsConfig",
-    "GridConfig",
     "LanguageModel",
     "Measured",
     "NextToken",
@@ -193,7 +189,6 @@ __all__ = [
     "build_prompts",
     "capture",
     "compare",
-    "compare_grid",
     "controls",
     "draw_demonstrations",
     "drift",

@@ -6,7 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...reports.comparison_names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL
+from ...reports.comparison_names import (
+    DELTA,
+    DELTA_NULL,
+    LOSS_ROSE,
+    NO_CHANGE,
+    NO_LEARNING,
+    PARTIAL,
+    PARTIAL_NULL,
+)
 from ...study.columns import Frame
 from ...study.finding import Finding
 from .draw import Draw
@@ -15,12 +23,6 @@ from .rows import Key, Rows
 
 # Losses over the same demonstrations differ by so much, relatively, from rounding alone.
 _ROUNDING = 1e-5
-
-NO_CHANGE, NO_LEARNING, LOSS_ROSE = (
-    "no prediction changed by finetuning",
-    "ICL not better than zero-shot",
-    "training loss rose",
-)
 
 
 def comparison_findings(

@@ -36,10 +36,10 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> BaseModel:
 
         return make_config(DriftConfig, settings, source)
     if kind == "compare":
-        from ..configuration import GridConfig
+        from ..comparison.config import CompareConfig
 
         recipes = tuple(load_recipe(recipe) for recipe in settings["recipes"])
-        return make_config(GridConfig, {**settings, "recipes": recipes}, source)
+        return make_config(CompareConfig, {**settings, "recipes": recipes}, source)
     if kind == "order":
         from ..arms.order_config import OrderConfig
 
@@ -87,10 +87,10 @@ def run_study(kind: Kind, settings: Mapping[str, Any]) -> Any:
 
         return drift(config=config)
     if kind == "compare":
-        from ..comparison.grid import compare_grid
+        from ..comparison.registration import compare
 
-        grid = compare_grid(config)
-        return {recipe: comparison for (recipe, _), comparison in grid.comparisons.items()}
+        study = compare(config)
+        return {recipe: study[recipe, shots] for recipe, shots in study.cells}
     if kind == "order":
         from ..arms.order import order
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ...study.json_values import rows_of
 from ...study.study import Study
 
 if TYPE_CHECKING:
@@ -21,19 +22,15 @@ def studies_of(study: Any) -> dict[str, Any]:
 
 
 def study_results(study: Any) -> Any:
-    """Return every number of a part as JSON can hold it."""
-    from ..comparison.files import results_of
-    from ..comparison.study import Comparison
-
-    found = {
-        name: results_of(one.config, one.draws) if isinstance(one, Comparison) else _numbers(one)
-        for name, one in studies_of(study).items()
-    }
+    """Return the numbers of a part as JSON can hold them; tables with a row a query are left out, for their size."""
+    found = {name: _numbers(one) for name, one in studies_of(study).items()}
     return found if isinstance(study, Mapping) else found[""]
 
 
 def _numbers(study: Any) -> Any:
-    return study.to_json()["tables"] if isinstance(study, Study) else study.results()
+    if not isinstance(study, Study):
+        return study.results()
+    return {name: rows_of(frame) for name, frame in study.tables.items() if "query" not in frame.columns}
 
 
 def study_provenance(study: Any) -> Any:
@@ -51,7 +48,7 @@ def study_frames(studies: Mapping[str, Any]) -> dict[str, pandas.DataFrame]:
         for name, one in studies_of(study).items():
             frame = one.to_pandas()
             frame.insert(0, "part", label)
-            if name:
+            if name and "recipe" not in frame:
                 frame.insert(1, "recipe", name)
             parts.append(frame)
     return {"measurements": pandas.concat(parts, ignore_index=True)} if parts else {}
