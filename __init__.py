@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .analyses.comparison.grid import ComparisonGrid, compare_grid
-    from .analyses.comparison.study import Comparison, compare
-    from .analyses.configuration import CompareConfig, GridConfig, SubjectConfig
+    from .analyses.comparison.comparison import Comparison
+    from .analyses.comparison.config import CompareConfig
+    from .analyses.comparison.registration import compare
+    from .analyses.configuration import SubjectConfig
     from .analyses.construction.config import ConstructionConfig
     from .analyses.construction.registration import construction
     from .analyses.context import Context, Measured
@@ -70,9 +71,8 @@ _PLACES = {
     "AttentionProjection": "models.weights",
     "Capture": "hooks.captured",
     "CapturePlan": "hooks.plan",
-    "CompareConfig": "analyses.configuration",
-    "Comparison": "analyses.comparison.study",
-    "ComparisonGrid": "analyses.comparison.grid",
+    "CompareConfig": "analyses.comparison.config",
+    "Comparison": "analyses.comparison.comparison",
     "ConstructionConfig": "analyses.construction.config",
     "ControlsConfig": "analyses.controls.config",
     "ControlsStudy": "analyses.controls.study",
@@ -82,7 +82,6 @@ _PLACES = {
     "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
     "GradientsConfig": "analyses.gradients.config",
-    "GridConfig": "analyses.configuration",
     "LanguageModel": "models.loading",
     "NextToken": "hooks.next_token",
     "OrderConfig": "analyses.order.config",
@@ -107,8 +106,7 @@ _PLACES = {
     "attention_projections": "models.weights",
     "build_prompts": "tasks.prompts",
     "capture": "hooks.capture",
-    "compare": "analyses.comparison.study",
-    "compare_grid": "analyses.comparison.grid",
+    "compare": "analyses.comparison.registration",
     "construction": "analyses.construction.registration",
     "controls": "analyses.controls.study",
     "draw_demonstrations": "tasks.demonstrations",
@@ -152,7 +150,6 @@ __all__ = [
     "Column",
     "CompareConfig",
     "Comparison",
-    "ComparisonGrid",
     "ConstructionConfig",
     "Context",
     "ControlsConfig",
@@ -164,7 +161,6 @@ __all__ = [
     "Finding",
     "Finetuning",
     "GradientsConfig",
-    "GridConfig",
     "LanguageModel",
     "Measured",
     "NextToken",
@@ -193,7 +189,6 @@ __all__ = [
     "build_prompts",
     "capture",
     "compare",
-    "compare_grid",
     "construction",
     "controls",
     "draw_demonstrations",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..hooks.plan import CapturePlan
 from ..hooks.scoring import Scoring
@@ -176,14 +176,14 @@ class MeasuringConfig(SubjectConfig):
     resamples: int = Field(default=2000, ge=1, le=1_000_000)
     level: float = Field(default=0.95, gt=0, lt=1)
 
-    def comparison(self, **changes: Any) -> CompareConfig:
+    def comparison(self, **changes: Any) -> CellConfig:
         """Return the comparison that has all of this, and the changes."""
         shared = {name: getattr(self, name) for name in MeasuringConfig.model_fields}
-        return CompareConfig(**{**shared, **changes})
+        return CellConfig(**{**shared, **changes})
 
 
-class CompareConfig(MeasuringConfig):
-    """One comparison of in-context learning with finetuning.
+class CellConfig(MeasuringConfig):
+    """One comparison of in-context learning with one way of finetuning, for one number of shots.
 
     Attributes:
         recipe: A preset, a YAML file or a mapping.
@@ -191,37 +191,6 @@ class CompareConfig(MeasuringConfig):
         save_captures: Keep the recorded arrays in the run directory.
     """
 
-    analysis: ClassVar[str] = "compare"
-
     recipe: Recipe | str | dict[str, Any] = "dai"
     finetuned: str | None = None
     save_captures: bool = False
-
-
-class GridConfig(MeasuringConfig):
-    """Comparisons for several numbers of shots and several recipes.
-
-    Attributes:
-        shots: Numbers of demonstrations.
-        recipes: Presets, YAML files or mappings; each has a name of its own.
-        save_captures: Keep the recorded arrays in the run directory.
-    """
-
-    analysis: ClassVar[str] = "compare"
-
-    shots: Annotated[  # pyright: ignore[reportIncompatibleVariableOverride]
-        tuple[Shots, ...], BeforeValidator(numbers), Field(min_length=1, max_length=100)
-    ] = (8,)
-    recipes: Annotated[
-        tuple[Recipe | str | dict[str, Any], ...],
-        BeforeValidator(several_recipes),
-        Field(min_length=1, max_length=100),
-    ] = ("dai",)
-    save_captures: bool = False
-
-    @field_validator("shots")
-    @classmethod
-    def _once(cls, shots: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(shots)) < len(shots):
-            raise ValueError("a number of shots is named twice")
-        return shots

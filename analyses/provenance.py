@@ -15,7 +15,7 @@ import torch
 
 from ..models.loading import LanguageModel
 from ..tasks.task import Task
-from .configuration import CompareConfig, SubjectConfig
+from .configuration import SubjectConfig
 
 _PACKAGES = ("iclprobe", "torch", "transformers", "numpy", "safetensors", "tokenizers")
 _GIT_SECONDS = 5
@@ -64,15 +64,7 @@ def provenance(
         "seeds": list(config.seeds),
         "captures": dict(captures_manifest or {}),
         "self_check": None if self_check is None else dict(self_check),
-        **_of_comparison(config),
     }
-
-
-def _of_comparison(config: SubjectConfig) -> dict[str, Any]:
-    """Return what only comparisons have."""
-    if not isinstance(config, CompareConfig):
-        return {}
-    return {"finetuned": config.finetuned, "score_space": config.plan.score_space}
 
 
 def surroundings(device: torch.device | str, seconds: float | None = None) -> dict[str, Any]:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..analyses.comparison.draw import Draw
-from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
-from .comparison_alarms import ALARMS, Alarm
-from .comparison_notes import CALIBRATED
-from .comparison_sheet import SIM_AOU_NOTES, Block, cell_of
+from ..study.sheet import Block, Cell
+from .comparison_names import DELTA, DELTA_NULL, LOSS_ROSE, NO_CHANGE, NO_LEARNING, PARTIAL, PARTIAL_NULL
 from .undefined_notes import undefined_notes
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from ..study.columns import Frame
+    from ..study.finding import Finding
 
+CALIBRATED = (
+    "calibrated: accuracy over the label set, each label's log-probability less its mean over the queries."
+)
+SIM_AOU_NOTES = (
+    "SimAOU: cosine of the updates of the attention output by ICL and by finetuning, mean over layers. Its nulls "
+    "account for chance (gaussian), for the direction that all queries share (permuted pairs), and for both that and "
+    "the zero-shot output which the two updates are taken from (shared baseline); they overlap and do not subtract.",
+    "SimAOU partial: the same with the zero-shot output and what all queries share taken out; 0 where nothing "
+    "particular to the query is in common.",
+)
 _BLOCKS: tuple[tuple[str, Mapping[str, str]], ...] = (
     (
         "accuracy, label set (%)",
@@ -77,55 +86,64 @@ _NOTES = (
 )
 
 
-def row_blocks(rows: Mapping[str, Sequence[MeasureOverDraws]], draws: int) -> tuple[Block, ...]:
+# What is said once of all comparisons in which an alarm sounds.
+_SEVERAL = {
+    NO_CHANGE: "finetuning changed no prediction, so the overlap of changes says nothing about it",
+    NO_LEARNING: "ICL is not better than zero-shot, so there is no learning in context to compare finetuning with",
+    LOSS_ROSE: "the training loss rose, so finetuning did not learn the demonstrations",
+}
+
+
+def row_blocks(rows: Mapping[str, Frame], draws: int) -> tuple[Block, ...]:
     """Return the measures of several comparisons, one row each.
 
     Args:
-        rows: Every measure of each comparison, by the comparison's name.
+        rows: Every measure of each comparison over its draws, by the comparison's name.
         draws: How many draws of demonstrations each has.
     """
-    by_name = {row: {measure.name: measure for measure in measures} for row, measures in rows.items()}
+    cells = {row: spread_cells(measures, draws) for row, measures in rows.items()}
     return tuple(
         Block(
             corner,
             tuple(columns),
-            tuple(
-                (row, tuple(cell_of(measures[name], draws) for name in columns.values()))
-                for row, measures in by_name.items()
-            ),
+            tuple((row, tuple(found[name] for name in columns.values())) for row, found in cells.items()),
         )
         for corner, columns in _BLOCKS
     )
 
 
-def row_alarms(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
-    """Return what must be read before any number, see `ALARMS`, each once with the comparisons that it holds in.
+def row_alarms(
+    findings: Iterable[Finding], row_of: Callable[[Mapping[str, Any]], str], draws: int
+) -> tuple[str, ...]:
+    """Return what must be read before any number, each once with the comparisons and draws that it holds in.
 
     Args:
-        rows: The draws of each comparison, by the comparison's name.
+        findings: What was found.
+        row_of: What a row is called, by where something was found.
+        draws: How many draws of demonstrations each comparison has.
     """
-    said = ((alarm.several, _where(alarm, rows)) for alarm in ALARMS)
-    return tuple(f"{what}, in: {'; '.join(where)}" for what, where in said if where)
+    said: dict[str, dict[str, list[str]]] = {}
+    for finding in findings:
+        if finding.kind == "alarm":
+            rows = said.setdefault(_SEVERAL.get(finding.name, finding.sentence), {})
+            rows.setdefault(row_of(finding.where), []).append(str(finding.where.get("seed", "")))
+    return tuple(f"{what}, in: {'; '.join(_rows(rows, draws))}" for what, rows in said.items())
 
 
-def _where(alarm: Alarm, rows: Mapping[str, Sequence[Draw]]) -> list[str]:
-    where = []
-    for row, draws in rows.items():
-        seeds = [str(draw.seed) for draw in draws if alarm.sounds(draw)]
-        if len(seeds) == len(draws):
-            where.append(row)
-        elif seeds:
-            where.append(f"{row} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})")
-    return where
+def _rows(rows: Mapping[str, list[str]], draws: int) -> list[str]:
+    return [
+        row if len(seeds) == draws else f"{row} (seed{'s' * (len(seeds) > 1)} {', '.join(seeds)})"
+        for row, seeds in rows.items()
+    ]
 
 
-def row_notes(rows: Mapping[str, Sequence[Draw]]) -> tuple[str, ...]:
+def row_notes(layers: Frame) -> tuple[str, ...]:
     """Return how to read the numbers, and which of them are undefined.
 
     Args:
-        rows: The draws of each comparison, by the comparison's name.
+        layers: One row a comparison, draw, layer and measure.
     """
-    return (*_NOTES, *undefined_notes([draw for draws in rows.values() for draw in draws]))
+    return (*_NOTES, *undefined_notes(layers))
 
 
 def spread_note(draws: int) -> str:
@@ -135,32 +153,20 @@ def spread_note(draws: int) -> str:
     return f"mean ± standard deviation over {draws} draws of demonstrations."
 
 
-def rows_frame(
-    rows: Sequence[tuple[Mapping[str, Any], Sequence[MeasureOverDraws]]], names: Sequence[str]
-) -> DataFrame:
-    """Return one row per comparison and measure.
+def spread_cells(measures: Frame, draws: int) -> dict[str, Cell]:
+    """Return each number of one comparison with its spread over so many draws, by its name."""
+    return {row.measure: _spread_cell(row, draws) for row in measures.itertuples()}
 
-    Columns: what tells the comparisons apart; ``measure``, ``unit`` (``%`` or ``cosine``), ``mean`` and ``std`` over
-    draws of demonstrations, and ``draws``, in how many of them the measure is defined.
 
-    Args:
-        rows: For each comparison what tells it apart, and its measures.
-        names: The columns that tell the comparisons apart.
-    """
-    import pandas
+def _spread_cell(row: Any, draws: int) -> Cell:
+    digits = 1 if row.unit == "%" else 3
+    if math.isnan(row.mean):
+        return (undefined(row.unit),)
+    spread = "" if math.isnan(row.std) else f"± {row.std:.{digits}f}"
+    fewer = "" if row.draws == draws else f"({row.draws} of {draws} draws)"
+    return (f"{row.mean:.{digits}f}", spread, fewer)
 
-    content = [
-        (
-            *(key[name] for name in names),
-            measure.name,
-            measure.unit,
-            measure.mean,
-            measure.std,
-            measure.draws,
-        )
-        for key, measures in rows
-        for measure in measures
-    ]
-    return pandas.DataFrame(
-        content, columns=pandas.Index([*names, "measure", "unit", "mean", "std", "draws"])
-    )
+
+def undefined(unit: str) -> str:
+    """Say of a number that there is none."""
+    return "undefined (0/0)" if unit == "%" else "undefined"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analyses.comparison.measures import PARTIAL, MeasureOverDraws
+from ..analyses.comparison.measures import MeasureOverDraws
 from . import style
+from .comparison_names import PARTIAL
 from .controls_table import control_title
 
 if TYPE_CHECKING:

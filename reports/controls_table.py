@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..analyses.comparison.facts import facts_of
+from ..analyses.comparison.findings import comparison_findings, draw_warnings
+from ..analyses.comparison.measures import Intervals
+from ..analyses.comparison.rows import comparison_rows, joined_rows
 from ..analyses.controls.config import CONTROLS
-from .comparison_facts import facts_of, warnings_of
-from .comparison_rows import row_alarms, row_blocks, row_notes, rows_frame, spread_note
-from .comparison_sheet import Sheet
-from .comparison_table import sheet_html, sheet_text
+from ..study.sheet import Sheet
+from .comparison_rows import row_alarms, row_blocks, row_notes, spread_note
+from .sheet_html import sheet_html
+from .sheet_text import sheet_text
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -39,31 +43,43 @@ def controls_html(study: ControlsStudy) -> str:
 def controls_frame(study: ControlsStudy) -> DataFrame:
     """Return one row per control and measure.
 
-    Columns: ``control``, ``measure``, ``unit``, ``mean``, ``std``, ``draws``; see `rows_frame`.
+    Columns: ``control``, ``measure``, ``unit``, ``mean``, ``std``, ``draws``.
     """
-    rows = [({"control": control}, study.measures(control)) for control in study.draws]
-    return rows_frame(rows, ("control",))
+    return joined_rows([_rows(study, control) for control in study.draws])["over_draws"]
+
+
+def _rows(study: ControlsStudy, control: str) -> dict[str, Any]:
+    intervals = Intervals(study.config.resamples, study.config.level)
+    draws = next(found for name, found in study.draws.items() if name == control)
+    return comparison_rows(draws, {"control": control}, study.config.agreement, intervals, ())
 
 
 def _sheet(study: ControlsStudy) -> Sheet:
     first, n = next(iter(study.draws)), len(study.config.seeds)
     # What was run is told of the comparison itself, where it is there.
-    own = study["none" if "none" in study.draws else first]
-    facts = [fact for fact in facts_of(own.config, own.draws) if fact[0] != "finetuning moved"]
+    own = study.draws["none" if "none" in study.draws else first]
+    one = study.config.comparison(recipe=study.config.recipe)
+    facts = [fact for fact in facts_of(one, own) if fact[0] != "finetuning moved"]
     controls = [(control_title(name), _what(study, name)) for name in study.draws]
-    warnings = [warning for draws in study.draws.values() for warning in warnings_of(draws)]
+    rows = {name: _rows(study, name) for name in study.draws}
+    intervals = Intervals(study.config.resamples, study.config.level)
+    findings = [
+        finding
+        for name, found in rows.items()
+        for finding in comparison_findings(found, {"control": name}, intervals, only=False)
+    ]
+    warnings = [warning.sentence for draws in study.draws.values() for warning in draw_warnings(draws, {})]
     for seed, changed in zip(study.config.seeds, study.labels_changed, strict=False):
         if changed == 0:
             warnings.append(
                 f"the demonstrations of seed {seed} all have one label, so permuting labels changes nothing there"
             )
-    rows = {control_title(name): draws for name, draws in study.draws.items()}
     return Sheet(
-        alarms=row_alarms(rows),
+        alarms=row_alarms(findings, lambda where: control_title(where["control"]), n),
         facts=(*facts, *controls),
         warnings=tuple(dict.fromkeys(warnings)),
-        blocks=row_blocks({control_title(name): study.measures(name) for name in study.draws}, n),
-        notes=(spread_note(n), *row_notes(rows)),
+        blocks=row_blocks({control_title(name): found["over_draws"] for name, found in rows.items()}, n),
+        notes=(spread_note(n), *row_notes(joined_rows(rows.values())["layers"])),
     )
 
 

@@ -2,44 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..analyses.comparison.draw import Draw
 from . import style
+from .comparison_figures import figure_title
 from .heatmap import whole_number_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..study.columns import Frame
+    from ..study.study import Study
 
-def finetuning_drift_figure(draws: Sequence[Draw], *, title: str = "") -> Figure:
+
+def finetuning_drift_of(study: Study) -> Figure:
+    """Draw where a study's finetuning wrote.
+
+    Args:
+        study: A study of one comparison.
+    """
+    return finetuning_drift_figure(study.tables["finetuning_drift"], title=figure_title(study))
+
+
+def finetuning_drift_figure(drift: Frame, *, title: str = "") -> Figure:
     """Draw the relative Frobenius norm of what finetuning changed, by layer and matrix; several draws are averaged.
 
     Args:
-        draws: One or more draws of the same model.
+        drift: One row a draw, layer and matrix.
         title: What the figure is about.
     """
-    rows = [row for draw in draws for row in draw.finetuned.drift]
-    layers = sorted({row.layer for row in rows})
     with style.figure_style():
         figure = style.new_figure(6.4, 3.4)
         axes = figure.subplots()
-        for matrix in dict.fromkeys(row.matrix for row in rows):
-            gaps = [
-                np.mean(
-                    [
-                        row.drift.relative_frobenius
-                        for row in rows
-                        if row.matrix == matrix and row.layer == layer
-                    ]
-                )
-                for layer in layers
-            ]
+        for matrix, found in drift.groupby("matrix", sort=False):
+            gaps = found.groupby("layer")["relative_frobenius"].mean()
+            name = str(matrix)
             axes.plot(
-                layers, gaps, "o-", color=style.MATRIX_COLOURS[matrix], label=style.MATRIX_NAMES[matrix]
+                gaps.index.to_numpy(dtype=int),
+                gaps.to_numpy(dtype=float),
+                "o-",
+                color=style.MATRIX_COLOURS[name],
+                label=style.MATRIX_NAMES[name],
             )
         whole_number_ticks(axes.xaxis)
         axes.set(xlabel="layer", ylabel="‖ΔW‖ / ‖W‖", ylim=(0, None))

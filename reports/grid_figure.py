@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.comparison.measures import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, MeasureOverDraws
 from ..errors import UserError, shown
 from . import style
+from .comparison_figures import subject_title
+from .comparison_names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.comparison.grid import ComparisonGrid
+    from ..study.columns import Frame
+    from ..study.study import Study
 
 DEFAULT_MEASURES = (
     "accuracy, finetuned",
@@ -55,9 +57,16 @@ _NULLS: Mapping[str, str] = {
 _SPACING_OF_LINES = 0.06
 
 
-def grid_figure(
-    grid: ComparisonGrid, measures: Sequence[str] = DEFAULT_MEASURES, *, title: str = ""
-) -> Figure:
+def grid_of(study: Study) -> Figure:
+    """Draw a study's measures against the number of shots.
+
+    Args:
+        study: A study of comparisons.
+    """
+    return grid_figure(study.tables["over_draws"], title=subject_title(study))
+
+
+def grid_figure(over_draws: Frame, measures: Sequence[str] = DEFAULT_MEASURES, *, title: str = "") -> Figure:
     """Draw measures against the number of shots, one line a recipe.
 
     Bars are one standard deviation over draws of demonstrations. Dashed lines are what a measure is read against;
@@ -65,22 +74,18 @@ def grid_figure(
     the partial SimAOU has of other queries.
 
     Args:
-        grid: The comparisons.
+        over_draws: One row a recipe, number of shots and measure: ``mean`` and ``std``.
         measures: Names of measures as in the table.
         title: What the figure is about.
 
     Raises:
         UserError: If there is no such measure.
     """
-    values = {
-        key: {measure.name: measure for measure in comparison.over_draws}
-        for key, comparison in grid.comparisons.items()
-    }
-    known = next(iter(values.values()))
+    known = set(over_draws["measure"])
     for name in measures:
         if name not in known:
             raise UserError(
-                f"there is no measure {shown(name)}: take one that table() of the grid lists, such as SimAOU"
+                f"there is no measure {shown(name)}: take one that the table over_draws lists, such as SimAOU"
             )
     columns = min(3 if len(measures) > 4 else 4, len(measures))
     rows = -(-len(measures) // columns)
@@ -88,7 +93,7 @@ def grid_figure(
         figure = style.new_figure(max(4.0, 3.1 * columns), 3.3 * rows)
         panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
         for axes, name in zip(panels, measures, strict=False):
-            _panel(axes, grid, values, name)
+            _panel(axes, over_draws, name)
         for axes in panels[len(measures) :]:
             axes.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
@@ -98,43 +103,39 @@ def grid_figure(
     return figure
 
 
-def _panel(
-    axes: Axes,
-    grid: ComparisonGrid,
-    values: Mapping[tuple[str, int], Mapping[str, MeasureOverDraws]],
-    name: str,
-) -> None:
-    shots = sorted(grid.config.shots)
+def _panel(axes: Axes, over_draws: Frame, name: str) -> None:
+    shots = sorted({int(count) for count in over_draws["shots"]})
+    recipes = list(dict.fromkeys(over_draws["recipe"]))
     places = np.arange(len(shots), dtype=float)
     dashed = {}
+
+    def column(measure: str, recipe: str) -> Frame:
+        found = over_draws[(over_draws["measure"] == measure) & (over_draws["recipe"] == recipe)]
+        return found.set_index("shots").loc[shots]
+
     for reference, label, colour in _REFERENCES.get(name, ()):
-        column = [values[grid.recipes[0], count][reference] for count in shots]
-        dashed[label] = _line(axes, places, column, colour, linestyle="--")
-    colours = style.recipe_colours(grid.recipes)
-    for position, recipe in enumerate(grid.recipes):
-        shift = _SPACING_OF_LINES * (position - (len(grid.recipes) - 1) / 2)
+        dashed[label] = _line(axes, places, column(reference, recipes[0]), colour, linestyle="--")
+    colours = style.recipe_colours(recipes)
+    for position, recipe in enumerate(recipes):
+        shift = _SPACING_OF_LINES * (position - (len(recipes) - 1) / 2)
         if name in _NULLS:
-            column = [values[recipe, count][_NULLS[name]] for count in shots]
-            drawn = _line(axes, places + shift, column, colours[recipe], linestyle=":", alpha=0.7)
+            null = column(_NULLS[name], recipe)
+            drawn = _line(axes, places + shift, null, colours[recipe], linestyle=":", alpha=0.7)
             dashed.setdefault("null: " + _NULLS[name].split(", null ")[1].replace("_", " "), drawn)
-        column = [values[recipe, count][name] for count in shots]
-        _line(axes, places + shift, column, colours[recipe], label=recipe)
+        _line(axes, places + shift, column(name, recipe), colours[recipe], label=recipe)
     if dashed:
         axes.margins(y=0.18)  # Room for the legend, which does not see bars.
         axes.legend(list(dashed.values()), list(dashed), fontsize=7, handlelength=2.6)
-    unit = values[grid.recipes[0], shots[0]][name].unit
     axes.set_xticks(places, [str(count) for count in shots])
     axes.set_xlim(-0.35, len(shots) - 0.65)
-    axes.set(xlabel="shots", ylabel=unit, title=name)
+    axes.set(xlabel="shots", ylabel=column(name, recipes[0])["unit"].iloc[0], title=name)
 
 
-def _line(
-    axes: Axes, places: np.ndarray, column: Sequence[MeasureOverDraws], colour: str, **looks: Any
-) -> Any:
-    spread = np.nan_to_num([measure.std for measure in column])
+def _line(axes: Axes, places: np.ndarray, column: Frame, colour: str, **looks: Any) -> Any:
+    spread = np.nan_to_num(column["std"].to_numpy(dtype=float))
     return axes.errorbar(
         places,
-        [measure.mean for measure in column],
+        column["mean"].to_numpy(dtype=float),
         yerr=spread if spread.any() else None,
         color=colour,
         marker="o",

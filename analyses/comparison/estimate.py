@@ -14,7 +14,7 @@ from ...models.rate_search import expected_cost
 from ...models.recipe import Recipe
 from ...models.token_loss import loss_token_count
 from ..cell import Cell
-from ..configuration import CompareConfig
+from ..configuration import CellConfig
 from .finetuned import comparison_recipe
 from .pace import Pace, measure_pace
 
@@ -75,7 +75,7 @@ class Estimate:
 
 
 def estimate_comparisons(
-    model: LanguageModel, planned: Sequence[tuple[Cell, Sequence[CompareConfig]]]
+    model: LanguageModel, planned: Sequence[tuple[Cell, Sequence[CellConfig]]]
 ) -> Estimate:
     """Estimate what comparisons take, from the prompts' lengths, the model's shapes and a few timed forwards.
 

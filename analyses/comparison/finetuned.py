@@ -20,14 +20,14 @@ from ...seeds import derive_seed
 from ...tasks.prompts import PromptSet
 from ...tasks.task import Task
 from ..cell import Cell
-from ..configuration import CompareConfig, SubjectConfig
+from ..configuration import CellConfig, SubjectConfig
 from ..learning_rates import rate_and_finetuning_for
 from .draw import Evaluation, FinetunedSetting
 from .finetuning_drift import finetuning_drift
 
 
 def finetune_cell(
-    config: CompareConfig, model: LanguageModel, task: Task, cell: Cell, batch_size: int
+    config: CellConfig, model: LanguageModel, task: Task, cell: Cell, batch_size: int
 ) -> tuple[Delta, FinetunedSetting]:
     """Finetune on the demonstrations of one draw, or take the finetuned model that was given.
 
@@ -49,7 +49,7 @@ def finetune_cell(
 
 
 def _finetune(
-    config: CompareConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
+    config: CellConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
 ) -> tuple[Delta, FinetunedSetting]:
     training = cell.prompts.training
     # One that is evaluated along the way has to run again.
@@ -95,7 +95,7 @@ def _in_main_memory(delta: Delta) -> Delta:
     return Delta({name: tensor.cpu() for name, tensor in delta.tensors.items()})
 
 
-def comparison_recipe(config: CompareConfig) -> Recipe:
+def comparison_recipe(config: CellConfig) -> Recipe:
     """Return the recipe of a comparison, with the learning rate that the comparison puts in its place."""
     recipe = load_recipe(config.recipe)
     if config.learning_rate is None:
@@ -103,7 +103,7 @@ def comparison_recipe(config: CompareConfig) -> Recipe:
     return recipe.model_copy(update={"learning_rate": config.learning_rate})
 
 
-def _load_finetuned(config: CompareConfig, model: LanguageModel) -> tuple[Delta, FinetunedSetting]:
+def _load_finetuned(config: CellConfig, model: LanguageModel) -> tuple[Delta, FinetunedSetting]:
     source = str(config.finetuned)
     if is_adapter(source):
         # An adapter belongs on the very weights that are compared, so it is merged into a copy of them.

@@ -11,6 +11,7 @@ from torch import Tensor
 from ...probes import (
     Agreement,
     Ratio,
+    SimAM,
     accuracy,
     bootstrap_mean,
     calibrated_accuracy,
@@ -20,12 +21,17 @@ from ...probes import (
     mean_over_layers,
     rec2ftp,
 )
+from ...reports.comparison_names import (
+    DELTA,
+    DELTA_NULL,
+    FT_NORM,
+    ICL_NORM,
+    PARTIAL,
+    PARTIAL_NULL,
+    SETTING_NAMES,
+)
 from ...seeds import derive_seed
 from .draw import SETTINGS, Draw
-
-PARTIAL, PARTIAL_NULL = "SimAOU partial", "SimAOU partial, null permuted_pairs"
-DELTA, DELTA_NULL = "SimAM of the changes (delta)", "SimAM of the changes (delta), null shared_baseline"
-SETTING_NAMES = {"zsl": "zero-shot", "icl": "ICL", "ft": "finetuned"}
 
 
 @dataclass(frozen=True)
@@ -112,19 +118,41 @@ def measures_of(draw: Draw, agreement: Agreement, intervals: Intervals) -> tuple
         ),
         ratio("predictions changed by ICL", changed_predictions(zsl, icl)),
         ratio("predictions changed by finetuning", changed_predictions(zsl, ft)),
-        similarity("SimAOU", draw.sim_aou.values),
-        *(similarity(f"SimAOU, null {kind}", null.values) for kind, null in draw.nulls.items()),
-        similarity(PARTIAL, draw.sim_aou_partial.values),
-        similarity(PARTIAL_NULL, draw.sim_aou_partial_null.values),
-        similarity("SimAM before finetuning", draw.sim_am_before.per_example),
-        similarity("SimAM after finetuning", draw.sim_am_after.per_example),
-        similarity(DELTA, draw.sim_am_delta.per_example),
-        similarity(DELTA_NULL, draw.sim_am_delta_null.per_example),
+        *(similarity(name, values) for name, values in similarities_of(draw).items()),
         ratio("Rec2FTP", rec2ftp(*correct)),
         ratio("Jaccard, all changes", overlap.all),
         ratio("Jaccard, correct changes", overlap.correct),
         ratio("Jaccard, incorrect changes", overlap.incorrect),
     )
+
+
+def similarities_of(draw: Draw) -> dict[str, Tensor]:
+    """Return every similarity of each query and layer, ``[N, L]`` by name, in the order of the table."""
+    return {
+        "SimAOU": draw.sim_aou.values,
+        **{f"SimAOU, null {kind}": null.values for kind, null in draw.nulls.items()},
+        PARTIAL: draw.sim_aou_partial.values,
+        PARTIAL_NULL: draw.sim_aou_partial_null.values,
+        **{name: sim_am.per_example for name, sim_am in _maps(draw).items()},
+    }
+
+
+def resampled_of(draw: Draw) -> dict[str, Tensor]:
+    """Return everything that intervals resample, ``[N, L]`` by name: similarities and the lengths of updates."""
+    return {
+        **similarities_of(draw),
+        ICL_NORM: draw.sim_aou.update_norms_icl,
+        FT_NORM: draw.sim_aou.update_norms_ft,
+    }
+
+
+def _maps(draw: Draw) -> dict[str, SimAM]:
+    return {
+        "SimAM before finetuning": draw.sim_am_before,
+        "SimAM after finetuning": draw.sim_am_after,
+        DELTA: draw.sim_am_delta,
+        DELTA_NULL: draw.sim_am_delta_null,
+    }
 
 
 @dataclass(frozen=True)
@@ -137,6 +165,7 @@ class LayerProfile:
         low: Lower end of the bootstrap interval, ``[L]``.
         high: Upper end, ``[L]``.
         defined: Examples (or example-head pairs) that have a value, ``[L]``.
+        of: Examples (or example-head pairs) that there are, in a layer.
     """
 
     name: str
@@ -144,6 +173,7 @@ class LayerProfile:
     low: Tensor
     high: Tensor
     defined: Tensor
+    of: int
 
 
 def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, ...]:
@@ -158,35 +188,19 @@ def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, .
         )
         axes = tuple(axis for axis in range(values.dim()) if axis != 1)
         defined = (~values.isnan()).sum(dim=axes)
-        return LayerProfile(name, interval.estimate, interval.low, interval.high, defined)
+        of = values.numel() // values.shape[1]
+        return LayerProfile(name, interval.estimate, interval.low, interval.high, defined, of)
 
-    maps = {
-        "SimAM before finetuning": draw.sim_am_before,
-        "SimAM after finetuning": draw.sim_am_after,
-        DELTA: draw.sim_am_delta,
-        DELTA_NULL: draw.sim_am_delta_null,
-    }
-    outputs = {
-        "SimAOU": draw.sim_aou.values,
-        **{f"SimAOU, null {kind}": null.values for kind, null in draw.nulls.items()},
-        PARTIAL: draw.sim_aou_partial.values,
-        PARTIAL_NULL: draw.sim_aou_partial_null.values,
-    }
-    return (
-        *(profile(name, values, values) for name, values in outputs.items()),
-        *(profile(name, sim_am.per_example, sim_am.values) for name, sim_am in maps.items()),
-        profile("norm of the ICL update", draw.sim_aou.update_norms_icl, draw.sim_aou.update_norms_icl),
-        profile("norm of the finetuning update", draw.sim_aou.update_norms_ft, draw.sim_aou.update_norms_ft),
+    maps = _maps(draw)
+    return tuple(
+        profile(name, values, maps[name].values if name in maps else values)
+        for name, values in resampled_of(draw).items()
     )
 
 
 def head_profiles_of(draw: Draw) -> dict[str, Tensor]:
     """Return every measure that has a value in each layer and head, ``[L, H]``, mean over examples."""
-    return {
-        "SimAM before finetuning": draw.sim_am_before.head_profile,
-        "SimAM after finetuning": draw.sim_am_after.head_profile,
-        DELTA: draw.sim_am_delta.head_profile,
-    }
+    return {name: sim_am.head_profile for name, sim_am in _maps(draw).items() if name != DELTA_NULL}
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,15 @@ from typing import Any
 from ...errors import UserError, shown
 from ...hooks.self_check import self_check
 from ..cell import Cell, prepare_cell
-from ..configuration import CompareConfig
-from ..provenance import provenance
-from ..subject import Subject, load_subject
+from ..configuration import CellConfig
+from ..context import Context
+from ..subject import Subject
 from .cell_comparison import compare_cell, whole
 from .draw import Draw
 from .estimate import estimate_comparisons
 from .finetuned import comparison_recipe, finetune_cell
 from .pretrained import Pretrained, ZeroShot, record_pretrained
-from .settings import capture_setting, require_comparable, stream_finetuned
+from .settings import capture_setting, stream_finetuned
 
 
 @dataclass(frozen=True)
@@ -30,55 +29,36 @@ class ComparisonRun:
     Attributes:
         configs: What was asked, with the names of what was loaded.
         draws: For each of them, one result a seed.
-        provenance: Where they came from.
+        self_check: What was found of the model before.
     """
 
-    configs: tuple[CompareConfig, ...]
+    configs: tuple[CellConfig, ...]
     draws: tuple[tuple[Draw, ...], ...]
-    provenance: Mapping[str, Any]
-
-
-def check_comparisons(configs: Sequence[CompareConfig]) -> None:
-    """Refuse what cannot be compared before anything is loaded.
-
-    Raises:
-        UserError: If a plan leaves out what is needed, or a recipe cannot be read.
-    """
-    for config in configs:
-        require_comparable(config)
-        comparison_recipe(config)
+    self_check: Mapping[str, Any]
 
 
 def run_comparisons(
-    configs: Sequence[CompareConfig],
-    model: Any,
-    task: Any,
-    *,
-    folders: Sequence[Path | None],
-    say: Callable[[str], None],
+    configs: Sequence[CellConfig], context: Context, folders: Sequence[Path | None]
 ) -> ComparisonRun:
     """Run comparisons that differ in shots and in what is finetuned, and in nothing else.
 
     Args:
         configs: The comparisons.
-        model: A model in memory, or None.
-        task: A task in memory, or None.
-        folders: The run directory of each, for captures.
-        say: Told what is about to happen.
+        context: The model and the task.
+        folders: Where each keeps its captures.
 
     Raises:
         UserError: If something cannot be done.
     """
-    start = time.perf_counter()
     if any(config.save_captures for config in configs) and None in folders:
         raise UserError("captures are kept in the run directory: give out=DIR (--out DIR) with save_captures")
-    subject = load_subject(configs[0], model, task)
+    subject = context.subject(configs[0])
     configs = [subject.named(config) for config in configs]
     cells = _cells(configs, subject)
     checked = self_check(subject.model)
     if not checked.held:
-        say("warning: the self-check failed; see iclprobe check")
-    say(_estimate(configs, subject, cells))
+        context.say("warning: the self-check failed; see iclprobe check")
+    context.say(_estimate(configs, subject, cells))
     draws: list[list[Draw]] = [[] for _ in configs]
     zero_shot: ZeroShot | None = None
     for (shots, seed), cell in cells.items():
@@ -95,18 +75,11 @@ def run_comparisons(
     return ComparisonRun(
         tuple(configs),
         tuple(map(tuple, draws)),
-        provenance(
-            subject.model,
-            subject.task,
-            configs[0],
-            captures_manifest=dict(zero_shot.capture.manifest) if zero_shot else {},
-            self_check=checked.to_dict(),
-            seconds=time.perf_counter() - start,
-        ),
+        checked.to_dict(),
     )
 
 
-def _cells(configs: Sequence[CompareConfig], subject: Subject) -> dict[tuple[int, int], Cell]:
+def _cells(configs: Sequence[CellConfig], subject: Subject) -> dict[tuple[int, int], Cell]:
     """Prepare every draw, so that one that cannot be made is told before anything runs."""
     by_shots = {config.shots: config for config in configs}
     return {
@@ -116,9 +89,7 @@ def _cells(configs: Sequence[CompareConfig], subject: Subject) -> dict[tuple[int
     }
 
 
-def _estimate(
-    configs: Sequence[CompareConfig], subject: Subject, cells: Mapping[tuple[int, int], Cell]
-) -> str:
+def _estimate(configs: Sequence[CellConfig], subject: Subject, cells: Mapping[tuple[int, int], Cell]) -> str:
     seed = configs[0].seeds[0]
     planned = [
         (cell, [config for config in configs if config.shots == shots])
@@ -129,7 +100,7 @@ def _estimate(
 
 
 def _draw(
-    config: CompareConfig, subject: Subject, cell: Cell, pretrained: Pretrained, captures: Path | None
+    config: CellConfig, subject: Subject, cell: Cell, pretrained: Pretrained, captures: Path | None
 ) -> Draw:
     size = pretrained.zero_shot.batch_size
     delta, finetuned = finetune_cell(config, subject.model, subject.task, cell, size)
@@ -145,7 +116,7 @@ def _draw(
 
 
 @contextmanager
-def _told_apart(configs: Sequence[CompareConfig], index: int, seed: int) -> Iterator[None]:
+def _told_apart(configs: Sequence[CellConfig], index: int, seed: int) -> Iterator[None]:
     """Say of an error in one of several comparisons in which it was."""
     try:
         yield
@@ -159,7 +130,7 @@ def _told_apart(configs: Sequence[CompareConfig], index: int, seed: int) -> Iter
         ) from error
 
 
-def _captures_folder(config: CompareConfig, folder: Path | None, seed: int) -> Path | None:
+def _captures_folder(config: CellConfig, folder: Path | None, seed: int) -> Path | None:
     if not config.save_captures or folder is None:
         return None
     name = "captures" if len(config.seeds) == 1 else f"captures/seed{seed}"

@@ -19,7 +19,7 @@ from ..comparison.finetuned import comparison_recipe, finetune_cell
 from ..comparison.finetuning_drift import finetuning_drift
 from ..comparison.pretrained import Pretrained, ZeroShot, record_pretrained, record_zero_shot
 from ..comparison.settings import capture_setting, stream_finetuned
-from ..configuration import CompareConfig
+from ..configuration import CellConfig
 from ..learning_rates import learning_rate_for
 from ..subject import Subject
 from .altered_cells import with_other_task, with_permuted_labels, with_shuffled_prefix
@@ -51,7 +51,7 @@ class ControlledDraw:
     """
 
     def __init__(
-        self, config: CompareConfig, subject: Subject, cell: Cell, zero_shot: ZeroShot | None = None
+        self, config: CellConfig, subject: Subject, cell: Cell, zero_shot: ZeroShot | None = None
     ) -> None:
         """Choose the learning rate.
 
@@ -122,7 +122,7 @@ class ControlledDraw:
         return self.cell.prompts.zero_shot
 
     @property
-    def _batched(self) -> CompareConfig:
+    def _batched(self) -> CellConfig:
         return self._config.model_copy(update={"batch_size": self.zero_shot.batch_size})
 
     def _finetune(self, subject: Subject, cell: Cell) -> tuple[Delta, FinetunedSetting]:

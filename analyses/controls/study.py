@@ -18,12 +18,11 @@ from ...study.run_directory import run_directory
 from ...tasks.catalogue import load_task
 from ...tasks.task import Task
 from ..cell import prepare_cell
+from ..comparison.cells import check_cell
 from ..comparison.draw import Draw
 from ..comparison.estimate import estimate_comparisons
-from ..comparison.measures import MeasureOverDraws
+from ..comparison.measures import Intervals, Measure, MeasureOverDraws, measures_of, over_draws
 from ..comparison.pretrained import ZeroShot
-from ..comparison.run import check_comparisons
-from ..comparison.study import Comparison
 from ..provenance import provenance
 from ..study_files import write_study
 from ..subject import Subject, load_subject
@@ -55,17 +54,17 @@ class ControlsStudy:
     other_task: str | None
     provenance: Mapping[str, Any]
 
-    def __getitem__(self, control: str) -> Comparison:
-        """Return the comparison under a control."""
+    def each_draw(self, control: str) -> list[tuple[Measure, ...]]:
+        """Return every number of each draw under a control."""
+        intervals = Intervals(self.config.resamples, self.config.level)
         for name, draws in self.draws.items():
             if name == control:
-                config = self.config.comparison(recipe=self.config.recipe)
-                return Comparison(config, draws, self.provenance)
+                return [measures_of(draw, self.config.agreement, intervals) for draw in draws]
         raise KeyError(f"no control {shown(control)}: there are {', '.join(self.draws)}")
 
     def measures(self, control: str) -> tuple[MeasureOverDraws, ...]:
         """Return every number under a control, mean and standard deviation over draws."""
-        return self[control].over_draws
+        return over_draws(self.each_draw(control))
 
     def to_pandas(self) -> DataFrame:
         """Return one row per control and measure, with mean and standard deviation over draws."""
@@ -106,7 +105,7 @@ class ControlsStudy:
                             "draws": measure.draws,
                             "each_draw": [
                                 {one.name: one.value for one in numbers}[measure.name]
-                                for numbers in self[control].measures
+                                for numbers in self.each_draw(control)
                             ],
                         }
                         for measure in self.measures(control)
@@ -174,7 +173,7 @@ def controls(
             settings[name] = given
     base = config.model_dump(exclude_unset=True) if config else {}
     resolved: ControlsConfig = make_config(ControlsConfig, {**base, **settings}, "the controls")
-    check_comparisons([resolved.comparison(recipe=resolved.recipe)])
+    check_cell(resolved.comparison(recipe=resolved.recipe))
     directory = nullcontext(None) if out is None else run_directory(Path(out), overwrite=overwrite)
     with directory as folder:
         subject = load_subject(resolved, model, task)

@@ -10,36 +10,27 @@ from torch import Tensor
 
 from ...probes import jaccard, rec2ftp
 from .barnatan import CLIPPED, FT, LCFT
+from .comparison_draws import ComparedDraw, compared_draws
 from .effects import Criterion, Effect, over_queries, over_units, ratio_over_queries, share_that
 
 Comparisons = Mapping[str, Mapping[str, Any]]
 """By the task and the recipe."""
 
 
-def _draws(studies: Comparisons, recipe: str = FT) -> list[Any]:
-    return [draw for study in studies.values() for draw in study[recipe].draws]
+def _draws(studies: Comparisons, recipe: str = FT) -> list[ComparedDraw]:
+    return [draw for study in studies.values() for draw in compared_draws(study[recipe])]
 
 
-def _predictions(draw: Any) -> tuple[Tensor, Tensor, Tensor]:
-    zsl, icl, ft = (draw.answers[setting].prediction for setting in ("zsl", "icl", "ft"))
-    return zsl, icl, ft
+def _sim_aou(draw: ComparedDraw, name: str = "SimAOU") -> Tensor:
+    return draw.similarity(name).nanmean(1)
 
 
-def _correct(draw: Any) -> tuple[Tensor, Tensor, Tensor]:
-    zsl, icl, ft = (draw.answers[setting].correct for setting in ("zsl", "icl", "ft"))
-    return zsl, icl, ft
-
-
-def _sim_aou(draw: Any) -> Tensor:
-    return draw.sim_aou.values.nanmean(1)
-
-
-def _sim_am(draw: Any, when: str = "after") -> Tensor:
-    return getattr(draw, f"sim_am_{when}").per_example.nanmean(1)
+def _sim_am(draw: ComparedDraw, when: str = "after") -> Tensor:
+    return draw.similarity(f"SimAM {when} finetuning").nanmean(1)
 
 
 def _paired(
-    studies: Comparisons, measure: Callable[[Any], Tensor], recipe: str, other: str = FT
+    studies: Comparisons, measure: Callable[[ComparedDraw], Tensor], recipe: str, other: str = FT
 ) -> list[Tensor]:
     """Return, for each draw, a measure of one recipe less that of another on the same queries."""
     pairs = zip(_draws(studies, recipe), _draws(studies, other), strict=True)
@@ -50,14 +41,14 @@ def changes_by_icl_less_ft(studies: Comparisons) -> Effect:
     """Share of predictions that ICL changes, less the share that finetuning changes, in points."""
     values = []
     for draw in _draws(studies):
-        zsl, icl, ft = _predictions(draw)
+        zsl, icl, ft = draw.predictions
         values.append(100 * ((icl != zsl).double() - (ft != zsl).double()))
     return over_queries(torch.cat(values))
 
 
 def recall_to_finetuning(studies: Comparisons) -> Effect:
     """Rec2FTP over all tasks together, in percent."""
-    ratios = [rec2ftp(*_correct(draw)) for draw in _draws(studies)]
+    ratios = [rec2ftp(*draw.correct) for draw in _draws(studies)]
     return ratio_over_queries(
         torch.cat([ratio.numerators for ratio in ratios]), torch.cat([ratio.denominators for ratio in ratios])
     )
@@ -67,7 +58,7 @@ def tasks_with_unique_majority(studies: Comparisons) -> Effect:
     """Share of tasks in which changes by one of the two alone are the majority of all changes."""
     effects = []
     for draw in _draws(studies):
-        overlap = jaccard(*_predictions(draw), draw.gold).all
+        overlap = jaccard(*draw.predictions, draw.gold).all
         shared = ratio_over_queries(overlap.numerators, overlap.denominators)
         effects.append(Effect(100 - shared.value, 100 - shared.high, 100 - shared.low, shared.basis))
     return share_that(effects, Criterion(above=50), "tasks")
@@ -77,7 +68,7 @@ def tasks_with_low_jaccard(studies: Comparisons) -> Effect:
     """Share of tasks whose Jaccard index is below one half."""
     effects = []
     for draw in _draws(studies):
-        overlap = jaccard(*_predictions(draw), draw.gold).all
+        overlap = jaccard(*draw.predictions, draw.gold).all
         effects.append(ratio_over_queries(overlap.numerators, overlap.denominators))
     return share_that(effects, Criterion(below=50), "tasks")
 
@@ -86,7 +77,7 @@ def jaccard_correct_less_incorrect(studies: Comparisons) -> Effect:
     """Jaccard index over correct changes less that over incorrect ones, in points, over tasks."""
     values = []
     for draw in _draws(studies):
-        overlap = jaccard(*_predictions(draw), draw.gold)
+        overlap = jaccard(*draw.predictions, draw.gold)
         values.append(overlap.correct.percent - overlap.incorrect.percent)
     return over_units(values, "tasks")
 
@@ -95,7 +86,7 @@ def relative_accuracy_difference(studies: Comparisons) -> Effect:
     """|ICL − FT| accuracy relative to zero-shot accuracy, in percent, over tasks."""
     values = []
     for draw in _draws(studies):
-        zsl, icl, ft = (float(correct.double().mean()) for correct in _correct(draw))
+        zsl, icl, ft = (float(correct.double().mean()) for correct in draw.correct)
         values.append(100 * abs(icl - ft) / zsl if zsl else float("nan"))
     return over_units(values, "tasks")
 
@@ -114,7 +105,7 @@ def layer_causal_sim_am(studies: Comparisons) -> Effect:
 def sim_aou_above_random(studies: Comparisons) -> Effect:
     """SimAOU of standard finetuning less that of a random update, paired over all queries."""
     return over_queries(
-        torch.cat([_sim_aou(draw) - draw.nulls["gaussian"].values.nanmean(1) for draw in _draws(studies)])
+        torch.cat([_sim_aou(draw) - _sim_aou(draw, "SimAOU, null gaussian") for draw in _draws(studies)])
     )
 
 
@@ -139,8 +130,8 @@ def lower_layer_drift(studies: Comparisons) -> Effect:
     return over_units([_lower_drift(one) - _lower_drift(two) for one, two in pairs], "tasks")
 
 
-def _lower_drift(draw: Any) -> float:
-    layers = sorted({row.layer for row in draw.finetuned.drift})
-    lower = set(layers[: len(layers) // 2])
-    found = [row.drift.relative_frobenius for row in draw.finetuned.drift if row.layer in lower]
+def _lower_drift(draw: ComparedDraw) -> float:
+    layers = sorted(set(draw.drift["layer"]))
+    lower = draw.drift["layer"].isin(layers[: len(layers) // 2])
+    found = [float(value) for value in draw.drift.loc[lower, "relative_frobenius"]]
     return sum(found) / len(found) if found else float("nan")

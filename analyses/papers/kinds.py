@@ -60,6 +60,5 @@ def readable(study: Study) -> Any:
     """
     if study.analysis != "compare":
         return study
-    (shots,) = study.config.shots
-    selecting: Any = study
-    return {recipe: selecting[recipe, shots] for recipe in dict.fromkeys(study.tables["measures"]["recipe"])}
+    comparison: Any = study
+    return {recipe: comparison[recipe, shots] for recipe, shots in comparison.cells}

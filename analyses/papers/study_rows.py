@@ -148,4 +148,3 @@ def parameter_gap(study: Any, against: str) -> list[float]:
     gaps = study.tables["gaps"]
     found = gaps[gaps["against"] == against].set_index("place")["mean_absolute"]
     return found.reindex(range(len(study.tables["checkpoints"]))).tolist()
-

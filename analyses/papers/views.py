@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from statistics import mean
 from typing import Any
 
-from ...probes import prediction_changes
 from .barnatan import AVERAGE
 from .declaration import Experiment
 from .measured import Measured, over_repetitions
@@ -32,19 +31,15 @@ View = Callable[[Experiment, Studies], tuple[Measured, ...]]
 def comparison(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
     """Return the declared rows of a table of comparisons, one column a part."""
     return tuple(
-        over_repetitions(
-            row.label,
-            label,
-            [
-                measure.value
-                for draw in study[row.recipe].measures
-                for measure in draw
-                if measure.name == row.measure
-            ],
-        )
+        over_repetitions(row.label, label, _each_draw(study[row.recipe], row.measure))
         for row in experiment.rows
         for label, study in studies.items()
     )
+
+
+def _each_draw(study: Any, measure: str) -> list[float]:
+    measures = study.tables["measures"]
+    return [float(value) for value in measures.loc[measures["measure"] == measure, "value"]]
 
 
 def comparison_with_average(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
@@ -65,27 +60,16 @@ PARTITION: tuple[tuple[str, str], ...] = (
     ("FT only, correct", "ft_correct"),
     ("FT only, incorrect", "ft_incorrect"),
 )
-"""The parts of Bar Natan et al. Fig. 1 and their names in `PredictionChanges`."""
+"""The parts of Bar Natan et al. Fig. 1 and their columns in the table ``draws``."""
 
 
 def partition(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
     """Return how many predictions ICL and finetuning changed, shared or not, correct or not."""
-    result = []
-    for label, study in studies.items():
-        compared = study["dai"]
-        changes = [
-            prediction_changes(
-                draw.answers["zsl"].prediction,
-                draw.answers["icl"].prediction,
-                draw.answers["ft"].prediction,
-                draw.gold,
-                compared.config.agreement,
-            )
-            for draw in compared.draws
-        ]
-        for row, name in PARTITION:
-            result.append(over_repetitions(row, label, [getattr(change, name) for change in changes]))
-    return tuple(result)
+    return tuple(
+        over_repetitions(row, label, [int(count) for count in study["dai"].tables["draws"][name]])
+        for label, study in studies.items()
+        for row, name in PARTITION
+    )
 
 
 def sparsity(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:

@@ -1,28 +1,44 @@
-"""What the table of a comparison says beside its numbers: what was run, and what limits it."""
+"""What was run, as a person reads it: of one comparison, and of several side by side."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
 
-from ..analyses.comparison.draw import Draw, FinetunedSetting
-from ..analyses.configuration import CompareConfig
-from ..analyses.prompt_text import prompt_fact
-from .comparison_alarms import ALARMS
-from .style import MATRIX_NAMES
+from ...reports.style import MATRIX_NAMES
+from ..configuration import CellConfig
+from ..prompt_text import prompt_fact
+from .draw import Draw, FinetunedSetting
+from .finetuned import comparison_recipe
+
+Facts = tuple[tuple[str, str], ...]
 
 
-def alarms_of(draws: Sequence[Draw]) -> tuple[str, ...]:
-    """Return what must be read before any number, see `ALARMS`, draw by draw."""
+def facts_of_several(cells: Sequence[tuple[CellConfig, Sequence[Draw]]]) -> Facts:
+    """Return what was run in several comparisons that differ in recipe and shots, as name and value.
 
-    def where(draw: Draw) -> str:
-        return f" in the draw of seed {draw.seed}" if len(draws) > 1 else ""
+    Args:
+        cells: Each comparison and its draws.
+    """
+    config, draws = cells[0]
+    shared = dict(facts_of(config, draws))
+    shots = ", ".join(str(count) for count in dict.fromkeys(cell.shots for cell, _ in cells))
+    seeds = ", ".join(map(str, config.seeds))
+    recipes: dict[str, str] = {}
+    for cell, found in cells:
+        recipe = comparison_recipe(cell)
+        trained = f"{found[0].finetuned.trained_parameters:,} parameters"
+        recipes.setdefault(recipe.name, f"{recipe.parameters} ({trained}), {recipe.describe()}")
+    return (
+        *((name, shared[name]) for name in ("model", "task", "records", "prompt") if name in shared),
+        ("demonstrations", f"{shots} shots, seed{'s' * (len(config.seeds) > 1)} {seeds}"),
+        ("queries", shared["queries"]),
+        *recipes.items(),
+    )
 
-    return tuple(alarm.one(draw, where(draw)) for alarm in ALARMS for draw in draws if alarm.sounds(draw))
 
-
-def facts_of(config: CompareConfig, draws: Sequence[Draw]) -> tuple[tuple[str, str], ...]:
-    """Return what was run, as name and value."""
+def facts_of(config: CellConfig, draws: Sequence[Draw]) -> Facts:
+    """Return what was run in one comparison, as name and value."""
     facts = [
         ("model", _model(config, draws[0])),
         ("task", _task(config, draws[0])),
@@ -47,7 +63,7 @@ def _each(texts: Iterable[str]) -> str:
     return texts[0] if len(set(texts)) == 1 else ", ".join(texts)
 
 
-def _model(config: CompareConfig, draw: Draw) -> str:
+def _model(config: CellConfig, draw: Draw) -> str:
     parts = [config.model]
     if config.revision:
         parts.append(f"revision {config.revision}")
@@ -59,7 +75,7 @@ def _model(config: CompareConfig, draw: Draw) -> str:
     return ", ".join([*parts, f"{len(draw.layers)} {recorded} recorded"])
 
 
-def _task(config: CompareConfig, draw: Draw) -> str:
+def _task(config: CellConfig, draw: Draw) -> str:
     name = config.template
     # A template's text is quoted: its line breaks are part of it.
     shown = json.dumps(name, ensure_ascii=False) if name and "{" in name else name
@@ -67,7 +83,7 @@ def _task(config: CompareConfig, draw: Draw) -> str:
     return f"{config.task} ({', '.join(draw.label_names)}){template}"
 
 
-def _demonstrations(config: CompareConfig, draws: Sequence[Draw]) -> str:
+def _demonstrations(config: CellConfig, draws: Sequence[Draw]) -> str:
     used = _each(str(draw.demonstrations_used) for draw in draws)
     asked = _each(str(draw.demonstrations_asked) for draw in draws)
     seeds = ", ".join(str(draw.seed) for draw in draws)
@@ -99,7 +115,7 @@ def _finetuning(settings: Sequence[FinetunedSetting]) -> str:
     return f"{setting.source}: {recipe.parameters} ({changed}), {recipe.describe()} {losses}"
 
 
-def _learning_rate(config: CompareConfig, settings: Sequence[FinetunedSetting]) -> str:
+def _learning_rate(config: CellConfig, settings: Sequence[FinetunedSetting]) -> str:
     choices = [setting.choice for setting in settings if setting.choice is not None]
     if len(choices) == 1:
         return choices[0].describe().removeprefix("learning rate ")
@@ -146,17 +162,3 @@ def _noise(draws: Sequence[Draw]) -> str:
         f"in {dtype}, {icl} of the ICL and {ft} of the finetuning "
         "updates are no larger than what repeating the zero-shot run changes, and left out"
     )
-
-
-def warnings_of(draws: Sequence[Draw]) -> tuple[str, ...]:
-    """Return what limits the numbers."""
-    warnings = [
-        f"only {draw.demonstrations_used} of {draw.demonstrations_asked} demonstrations fit the context window "
-        f"with seed {draw.seed}; the others were left out"
-        for draw in draws
-        if draw.demonstrations_used < draw.demonstrations_asked
-    ]
-    if any(draw.separator_unknown for draw in draws):
-        warnings.append("the separator between demonstrations is an unknown token to this tokenizer")
-    warnings += draws[0].prompt.notes if draws[0].prompt is not None else ()
-    return tuple(dict.fromkeys(warnings))

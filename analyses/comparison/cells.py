@@ -1,0 +1,69 @@
+"""The comparisons that one configuration asks for: one for each recipe and number of shots."""
+
+from __future__ import annotations
+
+from ...addresses import public
+from ...errors import UserError, shown
+from ...models.recipe import Recipe, load_recipe
+from ..configuration import CellConfig, MeasuringConfig
+from .config import CompareConfig
+from .finetuned import comparison_recipe
+from .settings import require_comparable
+
+
+def cells_of(config: CompareConfig) -> dict[tuple[str, int], CellConfig]:
+    """Return the comparison of each recipe's name, or finetuned model, and number of shots.
+
+    Raises:
+        UserError: If a recipe cannot be read, or two have one name.
+    """
+    shared = {name: getattr(config, name) for name in MeasuringConfig.model_fields}
+    shared["save_captures"] = config.save_captures
+    if config.finetuned is not None:
+        shots = config.shots[0]
+        one = CellConfig(**{**shared, "shots": shots, "finetuned": config.finetuned})
+        return {(public(config.finetuned), shots): one}
+    recipes = recipes_of(config)
+    return {
+        (name, shots): CellConfig(**{**shared, "shots": shots, "recipe": recipe})
+        for shots in config.shots
+        for name, recipe in recipes.items()
+    }
+
+
+def recipes_of(config: CompareConfig) -> dict[str, Recipe]:
+    """Return the recipes by their names.
+
+    Raises:
+        UserError: If one cannot be read, or two have one name.
+    """
+    recipes: dict[str, Recipe] = {}
+    for source in config.recipes:
+        recipe = load_recipe(source)
+        if recipe.name in recipes:
+            raise UserError(
+                f"two recipes are called {shown(recipe.name)}: give one of them a name of its own (the key name of a "
+                "mapping or YAML file)"
+            )
+        recipes[recipe.name] = recipe
+    return recipes
+
+
+def check_comparison(config: CompareConfig) -> None:
+    """Refuse what cannot be compared before anything is loaded.
+
+    Raises:
+        UserError: If a plan leaves out what is needed, or a recipe cannot be used.
+    """
+    for cell in cells_of(config).values():
+        check_cell(cell)
+
+
+def check_cell(config: CellConfig) -> None:
+    """Refuse one comparison that cannot be made.
+
+    Raises:
+        UserError: If its plan leaves out what is needed, or its recipe cannot be read.
+    """
+    require_comparable(config)
+    comparison_recipe(config)

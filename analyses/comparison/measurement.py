@@ -1,0 +1,79 @@
+"""Running a task zero-shot, in context and finetuned on the same demonstrations, and measuring the three."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ...study.finding import Finding
+from ...study.run_directory import free_run_name
+from ..context import Context, Measured
+from .cells import cells_of, recipes_of
+from .config import CompareConfig
+from .facts import facts_of, facts_of_several
+from .findings import comparison_findings, draw_warnings
+from .measures import Intervals
+from .rows import comparison_rows, joined_rows
+from .run import run_comparisons
+
+
+def measure_compare(config: CompareConfig, context: Context) -> Measured:
+    """Compare in-context learning with finetuning for every recipe and number of shots.
+
+    Every comparison is what it is alone, but the zero-shot setting runs once, and in-context learning once for each
+    draw of demonstrations.
+
+    Args:
+        config: What is asked.
+        context: The model and the task, and the run directory for captures.
+
+    Raises:
+        UserError: If something asked for cannot be done.
+    """
+    cells = cells_of(config)
+    run = run_comparisons(list(cells.values()), context, _folders(config, context.folder, cells))
+    intervals = Intervals(config.resamples, config.level)
+    parts, findings, captures = [], list[Finding](), dict[str, Any]()
+    for (recipe, shots), cell, draws in zip(cells, run.configs, run.draws, strict=True):
+        key = {"recipe": recipe, "shots": shots}
+        rows = comparison_rows(draws, key, config.agreement, intervals, facts_of(cell, draws))
+        parts.append(rows)
+        findings += comparison_findings(rows, key, intervals, only=len(cells) == 1)
+        findings += draw_warnings(draws, key)
+        captures[f"{recipe}, {shots} shots"] = {str(draw.seed): dict(draw.manifest) for draw in draws}
+    several = list(zip(run.configs, run.draws, strict=True))
+    facts = facts_of(*several[0]) if len(several) == 1 else facts_of_several(several)
+    loaded = ("model", "task", "chat_template", "finetuned")
+    named = config.model_copy(
+        update={
+            "recipes": tuple(recipes_of(config).values()),
+            **{name: getattr(run.configs[0], name) for name in loaded},
+        }
+    )
+    return Measured(
+        named,
+        {**joined_rows(parts), "facts": [{"name": name, "text": text} for name, text in facts]},
+        tuple(findings),
+        provenance={
+            "captures": captures,
+            "self_check": dict(run.self_check),
+            "finetuned": run.configs[0].finetuned,
+            "score_space": config.plan.score_space,
+        },
+    )
+
+
+def _folders(
+    config: CompareConfig, folder: Path | None, cells: Iterable[tuple[str, int]]
+) -> list[Path | None]:
+    """Return where each comparison keeps its captures: in the run directory, or in a folder of its own there."""
+    cells = list(cells)
+    if folder is None or len(cells) == 1 or not config.save_captures:
+        return [folder] * len(cells)
+    folders: list[Path | None] = []
+    for recipe, shots in cells:
+        own = folder / free_run_name(f"{shots}shots", recipe, parent=folder)
+        own.mkdir()
+        folders.append(own)
+    return folders
