@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .analyses.construction.study import ConstructionStudy, study_construction
     from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
-    from .analyses.controls.study import ControlsStudy, controls
+    from .analyses.controls.registration import controls
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
     from .analyses.papers.every import reproduce_all
@@ -72,7 +72,6 @@ _PLACES = {
     "ConstructionConfig": "analyses.construction.config",
     "ConstructionStudy": "analyses.construction.study",
     "ControlsConfig": "analyses.controls.config",
-    "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
     "DriftStudy": "analyses.weights.drift",
     "Family": "models.families",
@@ -107,7 +106,7 @@ _PLACES = {
     "capture": "hooks.capture",
     "compare": "analyses.comparison.study",
     "compare_grid": "analyses.comparison.grid",
-    "controls": "analyses.controls.study",
+    "controls": "analyses.controls.registration",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.weights.drift",
     "family_outcomes": "hooks.family_outcomes",
@@ -155,7 +154,6 @@ __all__ = [
     "ConstructionStudy",
     "Context",
     "ControlsConfig",
-    "ControlsStudy",
     "Delta",
     "DriftStudy",
     "Family",

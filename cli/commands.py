@@ -82,7 +82,6 @@ def completion(shell: str) -> None:
 # Commands that are not yet made from a configuration.
 _OLD = {
     "compare": "compare",
-    "controls": "controls",
     "sparsity": "weights",
     "drift": "weights",
     "construction": "construction",

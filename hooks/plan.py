@@ -76,7 +76,7 @@ class CapturePlan(Settings):
     positions: Annotated[
         NamedPosition | tuple[_Position, ...], BeforeValidator(_as_tuple), OnCommandLine(("--position",))
     ] = "last_prompt_token"
-    columns: Literal["query", "all"] = "query"
+    columns: Annotated[Literal["query", "all"], OnCommandLine(hidden=True)] = "query"
     score_space: ScoreSpace = "softmax_input"
 
     @property
