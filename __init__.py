@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .analyses.construction.registration import construction
     from .analyses.context import Context, Measured
     from .analyses.controls.config import ControlsConfig
-    from .analyses.controls.study import ControlsStudy, controls
+    from .analyses.controls.registration import controls
     from .analyses.drift.config import DriftConfig
     from .analyses.drift.registration import drift
     from .analyses.gradients.config import GradientsConfig
@@ -75,7 +75,6 @@ _PLACES = {
     "Comparison": "analyses.comparison.comparison",
     "ConstructionConfig": "analyses.construction.config",
     "ControlsConfig": "analyses.controls.config",
-    "ControlsStudy": "analyses.controls.study",
     "Delta": "models.delta",
     "DriftConfig": "analyses.drift.config",
     "Family": "models.families",
@@ -108,7 +107,7 @@ _PLACES = {
     "capture": "hooks.capture",
     "compare": "analyses.comparison.registration",
     "construction": "analyses.construction.registration",
-    "controls": "analyses.controls.study",
+    "controls": "analyses.controls.registration",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.drift.registration",
     "family_outcomes": "hooks.family_outcomes",
@@ -153,7 +152,6 @@ __all__ = [
     "ConstructionConfig",
     "Context",
     "ControlsConfig",
-    "ControlsStudy",
     "Delta",
     "DriftConfig",
     "Family",

@@ -27,15 +27,13 @@ class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name them: analyses first."""
         return list(
-            dict.fromkeys([*(each.command for each in _analyses().values()), *_OLD, *_OTHERS, "completion"])
+            dict.fromkeys([*(each.command for each in _analyses().values()), *_OTHERS, "completion"])
         )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return one of them."""
         if cmd_name in _OTHERS:
             return getattr(import_module(f".{_OTHERS[cmd_name]}", __package__), cmd_name)
-        if cmd_name in _OLD:
-            return _old(cmd_name)
         if cmd_name == "completion":
             return completion
         from .analysis_command import AnalysisCommand
@@ -80,29 +78,3 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     write_line(found(iclprobe, {}, "iclprobe", "_ICLPROBE_COMPLETE").source())
-
-
-# Commands that are not yet made from a configuration.
-_OLD = {
-    "controls": "controls",
-}
-
-
-def _old(name: str) -> click.Command:
-    import typer
-
-    function = getattr(import_module(f".{_OLD[name]}", __package__), name)
-    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    app.command(name)(function)
-
-    def run(arguments: tuple[str, ...]) -> object:
-        return app(args=list(arguments), prog_name=f"iclprobe {name}", standalone_mode=False)
-
-    return click.Command(
-        name,
-        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
-        callback=run,
-        add_help_option=False,
-        short_help=(function.__doc__ or "").splitlines()[0],
-        context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
-    )

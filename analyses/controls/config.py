@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BeforeValidator, Field, field_validator
 
 from ...models.recipe import Recipe
+from ...on_command_line import OnCommandLine, same_text
 from ..configuration import MeasuringConfig
 from ..given_data import Data
 
@@ -38,7 +39,7 @@ class ControlsConfig(MeasuringConfig):
 
     Attributes:
         recipe: A preset, a YAML file or a mapping.
-        controls: Which controls; ``none`` is the comparison itself.
+        controls: Which controls, or ``all``; ``none`` is the comparison itself.
         other_task: The task of the catalogue whose demonstrations stand in the context of ``other_task``; by default
             the next one that needs no network and has other labels.
         other_data: Where the records of the other task are, in place of the hub.
@@ -47,11 +48,14 @@ class ControlsConfig(MeasuringConfig):
     analysis: ClassVar[str] = "controls"
 
     recipe: Recipe | str | dict[str, Any] = "dai"
-    controls: Annotated[tuple[ControlName, ...], BeforeValidator(_names), Field(min_length=1)] = get_args(
-        ControlName
-    )
+    controls: Annotated[
+        tuple[ControlName, ...],
+        BeforeValidator(_names),
+        Field(min_length=1),
+        OnCommandLine(read=same_text, example="none,untrained"),
+    ] = get_args(ControlName)
     other_task: str | None = None
-    other_data: Data | None = None
+    other_data: Annotated[Data | None, OnCommandLine(read=same_text, example="FOLDER")] = None
 
     @field_validator("controls")
     @classmethod

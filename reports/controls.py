@@ -1,21 +1,24 @@
-"""The figure of a comparison under controls: accuracies, SimAOU and SimAM under each."""
+"""One comparison under several controls: the sheet, and the figure of accuracies, SimAOU and SimAM under each."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..analyses.comparison.measures import MeasureOverDraws
+from ..study.sheet import Sheet, sheet_of
 from . import style
 from .comparison_names import PARTIAL
-from .controls_table import control_title
+from .frame_rows import row_alarms, row_blocks, row_notes, spread_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.controls.study import ControlsStudy
+    from ..study.columns import Frame
+    from ..study.study import Study
 
 _SETTINGS, _MEASURES = style.SETTING_COLOURS, style.MEASURE_COLOURS
 # Title and axis of each panel, and what is in it: measure, label and colour.
@@ -62,27 +65,67 @@ _SPACING = 0.2
 _MOST_SPREAD = 0.6
 
 
-def controls_figure(study: ControlsStudy) -> Figure:
+def controls_sheet(study: Study) -> Sheet:
+    """Return every number under each control, mean over draws with their spread, one row a control.
+
+    Args:
+        study: A study of controls.
+    """
+    draws = len(study.config.seeds)
+    rows = {
+        control_title(control): measures
+        for control, measures in study.tables["over_draws"].groupby("control", sort=False)
+    }
+    notes = (spread_note(draws), *row_notes(study.tables["layers"]))
+    sheet = sheet_of(study, row_blocks(rows, draws), notes)
+    return replace(sheet, alarms=row_alarms(study.findings, _row, draws))
+
+
+def control_title(control: str) -> str:
+    """Return a control's name as a table and a figure show it."""
+    return control.replace("_", " ")
+
+
+def _row(where: Mapping[str, Any]) -> str:
+    return control_title(where["control"])
+
+
+def controls_figure(study: Study) -> Figure:
+    """Draw accuracies, SimAOU with its nulls, and SimAM before and after finetuning, one row a control.
+
+    Args:
+        study: A study of controls.
+    """
+    config, draws = study.config, len(study.config.seeds)
+    shots = f"{config.shots} shot{'s' * (config.shots > 1)}"
+    note = "one draw of demonstrations"
+    if draws > 1:
+        note = f"points: mean over {draws} draws of demonstrations; bars: ± one standard deviation"
+    title = f"{config.model.rstrip('/').rsplit('/', 1)[-1]} on {config.task}, {shots}"
+    return measures_figure(study.tables["over_draws"], title=title, note=note)
+
+
+def measures_figure(over_draws: Frame, *, title: str = "", note: str = "") -> Figure:
     """Draw accuracies, SimAOU with its nulls, and SimAM before and after finetuning, one row a control.
 
     Bars are one standard deviation over draws of demonstrations.
 
     Args:
-        study: The study.
+        over_draws: One row a control and measure: ``mean`` and ``std``.
+        title: What stands above.
+        note: What stands below.
     """
-    controls = tuple(study.draws)
-    values = [{measure.name: measure for measure in study.measures(control)} for control in controls]
-    config, draws = study.config, len(study.config.seeds)
+    controls = list(dict.fromkeys(over_draws["control"]))
     with style.figure_style():
         figure = style.new_figure(9.6, 1.9 + 0.42 * len(controls))
         panels: list[Axes] = list(figure.subplots(1, len(_PANELS), sharey=True))
-        for axes, (title, label, measures) in zip(panels, _PANELS, strict=True):
+        for axes, (heading, label, measures) in zip(panels, _PANELS, strict=True):
+            spacing = min(_SPACING, _MOST_SPREAD / (len(measures) - 1))
             for place, (name, short, colour) in enumerate(measures):
-                spacing = min(_SPACING, _MOST_SPREAD / (len(measures) - 1))
-                shift = spacing * (place - (len(measures) - 1) / 2)
-                _points(axes, values, name, short, colour, shift)
+                rows = over_draws[over_draws["measure"] == name].set_index("control").loc[controls]
+                _points(axes, rows, short, colour, spacing * (place - (len(measures) - 1) / 2))
             _rows(axes, len(controls))
-            axes.set(title=title, xlabel=label)
+            axes.set(title=heading, xlabel=label)
             axes.legend(
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.1 - 0.4 / len(controls)),
@@ -93,28 +136,17 @@ def controls_figure(study: ControlsStudy) -> Figure:
             )
         panels[0].set_yticks(range(len(controls)), [control_title(control) for control in controls])
         panels[0].invert_yaxis()
-        shots = f"{config.shots} shot{'s' * (config.shots > 1)}"
-        figure.suptitle(f"{config.model.rstrip('/').rsplit('/', 1)[-1]} on {config.task}, {shots}")
-        note = "one draw of demonstrations"
-        if draws > 1:
-            note = f"points: mean over {draws} draws of demonstrations; bars: ± one standard deviation"
-        figure.supxlabel(note, fontsize=8, color="#555555")
+        figure.suptitle(title)
+        if note:
+            figure.supxlabel(note, fontsize=8, color="#555555")
     return figure
 
 
-def _points(
-    axes: Axes,
-    values: list[dict[str, MeasureOverDraws]],
-    name: str,
-    label: str,
-    colour: str,
-    shift: float,
-) -> None:
-    column: list[MeasureOverDraws] = [measures[name] for measures in values]
-    spread = np.nan_to_num([measure.std for measure in column])
+def _points(axes: Axes, rows: Frame, label: str, colour: str, shift: float) -> None:
+    spread = np.nan_to_num(rows["std"].to_numpy(dtype=float))
     axes.errorbar(
-        [measure.mean for measure in column],
-        np.arange(len(column)) + shift,
+        rows["mean"].to_numpy(dtype=float),
+        np.arange(len(rows)) + shift,
         xerr=spread if spread.any() else None,
         linestyle="none",
         marker="o",
