@@ -26,9 +26,7 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name them: analyses first."""
-        return list(
-            dict.fromkeys([*(each.command for each in _analyses().values()), *_OTHERS, "completion"])
-        )
+        return list(dict.fromkeys([*(each.command for each in _analyses().values()), *_OTHERS, "completion"]))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return one of them."""
