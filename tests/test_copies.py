@@ -90,7 +90,6 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
             [figure], tmp_path_factory.mktemp("all"), overrides=here, with_claims=False, workers=1
         ),
         "NextToken": lambda: next(iter(iclprobe.stream_next_token(model, prompts().icl)))[1],
-        "OrderStudy": lambda: iclprobe.order(**arms, orders=2),
         "OutputsStudy": lambda: iclprobe.outputs(**arms),
         "PromptSet": lambda: prompts().icl,
         "PromptView": lambda: iclprobe.show_prompt(model=model, task=task, shots=2),

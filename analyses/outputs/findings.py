@@ -38,8 +38,9 @@ def shots_without_icl(rows: Frame) -> tuple[tuple[str, int], ...]:
         rows: Rows of a study.
     """
     draws = ["model", "shots", "seed"]
-    shown = set(rows.loc[rows["arm"] == ICL, draws].itertuples(index=False, name=None))
-    asked = rows[draws].itertuples(index=False, name=None)
+    plain = rows[draws].astype(object)
+    shown = set(plain[rows["arm"] == ICL].itertuples(index=False, name=None))
+    asked = plain.itertuples(index=False, name=None)
     return tuple(dict.fromkeys(key[:2] for key in asked if key not in shown))
 
 

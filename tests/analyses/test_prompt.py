@@ -13,7 +13,7 @@ from made_tokenizers import CHAT
 from shared_material import real_model, shared
 
 import iclprobe
-from iclprobe import PromptView, UserError, load_model, load_task, show_prompt
+from iclprobe import PromptView, UserError, load_model, load_study, load_task, show_prompt
 from iclprobe.analyses.cell import prepare_cell
 from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
@@ -192,27 +192,20 @@ def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options:
     assert "prompts: one user turn of the tokenizer's chat template" in study.table()
 
 
-@pytest.mark.parametrize("experiment", ["compare", "order", "outputs", "gradients", "controls"])
+@pytest.mark.parametrize("experiment", ["compare", "controls"])
 def test_every_run_directory_keeps_a_whole_prompt(
     experiment: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     own: dict[str, Any] = {
         "compare": {"learning_rate": 1e-3},
-        "order": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "orders": 2, "seeds": 0},
-        "outputs": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "shots": 2, "seeds": 0},
-        "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
         "controls": {"controls": ("none", "shuffled_prefix"), "learning_rate": 1e-3},
     }[experiment]
     getattr(iclprobe, experiment)(**(options | own), out=tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     prompt = {
-        "order": lambda: results["prompts"][options["model"]],
-        "outputs": lambda: results["prompts"][options["model"]],
         "controls": lambda: results["controls"]["none"]["prompt"],
     }.get(experiment, lambda: results["prompt"])()
-    # No query is asked for gradients, so prompts are built with one.
-    asked = options | ({"limit": 1} if experiment == "gradients" else {})
-    assert prompt == json.loads(json.dumps(shown(asked).to_dict()))
+    assert prompt == json.loads(json.dumps(shown(options).to_dict()))
     assert prompt["chat_template"] == "user_turn"
     assert len(prompt["icl"]["tokens"]) == len(prompt["icl"]["ids"])
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["chat_template"] == "user_turn"
@@ -222,6 +215,30 @@ def test_every_run_directory_keeps_a_whole_prompt(
     if experiment == "controls":
         shuffled = results["controls"]["shuffled_prefix"]["prompt"]["icl"]
         assert sorted(shuffled["ids"]) == sorted(prompt["icl"]["ids"]) and "context" in shuffled["parts"]
+
+
+@pytest.mark.parametrize("experiment", ["order", "outputs", "gradients"])
+def test_every_study_keeps_a_whole_prompt(experiment: str, options: dict[str, Any], tmp_path: Path) -> None:
+    arms = {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "seeds": 0}
+    own: dict[str, Any] = {
+        "order": {**arms, "orders": 2},
+        "outputs": {**arms, "shots": 2},
+        "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
+    }[experiment]
+    getattr(iclprobe, experiment)(**(options | own), out=tmp_path / "run")
+    study = load_study(tmp_path / "run")
+    # No query is asked for gradients, so prompts are built with one.
+    view = shown(options | ({"limit": 1} if experiment == "gradients" else {}))
+    prompts = study.tables["prompts"]
+    assert set(prompts["model"]) == {options["model"]} and study.config.chat_template == "user_turn"
+    for setting, whole in (("zero-shot", view.zero_shot), ("icl", view.icl)):
+        parts = prompts[prompts["setting"] == setting]
+        assert tuple(parts["part"]) == tuple(part.name for part in whole.parts)
+        for column in ("ids", "tokens"):
+            kept = tuple(each for text in parts[column] for each in json.loads(text))
+            assert kept == getattr(whole, column)
+    assert list(prompts[prompts["setting"] == "option"]["part"]) == list(view.options)
+    assert "one user turn of the tokenizer's chat template" in " ".join(study.table().split())
 
 
 def test_captured_text_of_a_rendered_chat_is_the_prompt_of_the_turn(options: dict[str, Any]) -> None:

@@ -175,7 +175,7 @@ def test_several_models_run_one_after_another_and_the_model_is_left_alone(
     }
     loaded = load_study(tmp_path / "run")
     assert loaded.tables["rows"].equals(study.tables["rows"]) and loaded.table() == study.table()
-    assert loaded.config.models == (str(checkpoint), other) and loaded.config.model == "pocket"
+    assert loaded.config.models == (str(checkpoint), other) and loaded.config.model == str(checkpoint)
     model = load_model(str(checkpoint), device="cpu")
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
     run(checkpoint, records, model=model, arms="shen_sgd")

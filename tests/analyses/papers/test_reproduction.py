@@ -144,7 +144,8 @@ def test_order_experiments(tmp_path: Path, subject: dict[str, Any], name: str, m
     result = reproduce("shen2024", name, overrides=overrides, out=tmp_path / "run")
     assert complete(tmp_path / "run")
     study = next(iter(result.studies.values()))
-    icl = [row.sensitivity for row in study.rows if row.arm == "ICL"]
+    rows = study.tables["rows"]
+    icl = rows.loc[rows["arm"] == "ICL", "sensitivity"]
     row = "Qwen-7B, ICL" if name == "fig8" else "ICL"
     assert value_of(result.measured, row, "Sen") == pytest.approx(sum(icl) / 2)
     if name == "fig4":
