@@ -47,6 +47,11 @@ def test_drift_runs_over_directories_a_glob_and_the_embedded_model(
 ) -> None:
     assert main(["drift", str(checkpoint), str(later), "--out", str(tmp_path / "run")]) == 0
     assert "mean |ΔW|" in capsys.readouterr().out and (tmp_path / "run" / "pairs.png").exists()
+    with_commas = tmp_path / "lr=0.1,width=8,more"
+    with_commas.symlink_to(later)
+    assert main(["drift", str(with_commas), str(checkpoint), "--json"]) == 0
+    tables = json.loads(capsys.readouterr().out)["tables"]
+    assert [row["model"] for row in tables["checkpoints"]] == [str(with_commas), str(checkpoint)]
     assert main(["drift", "--glob", str(later.parent / "*"), "--json"]) == 2
     assert "a series has at least 2 checkpoints" in capsys.readouterr().err
     assert main(["drift", "--layers", "0", "--json"]) == 0

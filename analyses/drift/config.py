@@ -12,7 +12,7 @@ from ...errors import shown
 from ...models.pocket import POCKET_MODELS
 from ...on_command_line import OnCommandLine, same_text
 from ...settings import Records, Shots
-from ...text_files import is_file
+from ...text_files import exists
 from ..configuration import Seeds, numbers, several
 from ..given_data import Data
 from ..weights.checkpoints import Checkpoint, checkpoints_at
@@ -23,16 +23,31 @@ Step = Annotated[int, Field(ge=0, le=10**15)]
 """A training step."""
 
 
+_MOST_COMMAS = 10
+"""In the name of a path."""
+
+
 def _texts(value: Any) -> Any:
-    """Accept one text, a list, or ``a,b``; a file's name may hold a comma."""
-    if isinstance(value, str) and not is_file(value):
+    """Accept one text, a list, or ``a,b``."""
+    if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return several(value)
 
 
+def _places(text: str) -> list[str]:
+    """Split ``a,b`` at the commas that are in the name of no path that is there."""
+    parts, places = text.split(","), []
+    while parts:
+        longest = min(len(parts), 1 + _MOST_COMMAS)
+        whole = next((size for size in range(longest, 1, -1) if exists(",".join(parts[:size]))), 1)
+        places.append(",".join(parts[:whole]).strip())
+        parts = parts[whole:]
+    return [place for place in places if place]
+
+
 def _checkpoints(value: Any) -> Any:
     """Accept places, which come in the order of their steps where they tell them, beside `Checkpoint` entries."""
-    entries = _texts(value)
+    entries = _places(value) if isinstance(value, str) else several(value)
     if all(isinstance(entry, str | Path) for entry in entries):
         return checkpoints_at([str(entry) for entry in entries])
     return tuple(
@@ -63,7 +78,9 @@ class DriftConfig(WeightsConfig):
     """
 
     checkpoints: Annotated[
-        tuple[Checkpoint, ...], BeforeValidator(_checkpoints), OnCommandLine(argument=True)
+        tuple[Checkpoint, ...],
+        BeforeValidator(_checkpoints),
+        OnCommandLine(argument=True, read=same_text, example="CHECKPOINT,…"),
     ] = ()
     repo: str | None = None
     steps: Annotated[

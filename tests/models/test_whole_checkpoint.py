@@ -340,9 +340,9 @@ def test_a_wrapped_checkpoint_is_the_bare_one_to_all_that_read_weights(
 
 
 def test_what_an_average_counts_is_no_weight(tmp_path: Path) -> None:
-    averaged = torch.optim.swa_utils.AveragedModel(tiny_families.fresh("llama"))
+    averaging = torch.optim.swa_utils.AveragedModel(tiny_families.fresh("llama"))
     folder, _ = saved("llama", tmp_path)
-    rewrite(folder, {key: value.clone() for key, value in averaged.state_dict().items()})
+    rewrite(folder, {key: value.clone() for key, value in averaging.state_dict().items()})
     assert_same(logits_of(folder), logits_of_live("llama"))
 
 
