@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ...addresses import public
+from ...errors import UserError
 from ...models.weights import attention_projections
 from ...probes.constructions import constructed_sparsity, von_oswald_construction
 from ...probes.linear_attention import LinearSelfAttention, product_distances
@@ -27,12 +28,11 @@ def measure_construction(config: ConstructionConfig, context: Context) -> Measur
         context: Told how far training is.
 
     Raises:
-        UserError: If the pretrained model cannot be read or training diverges.
+        UserError: If the pretrained model cannot be read, gradient descent changes nothing, or training diverges.
     """
     # A model that cannot be read is refused before training.
     pretrained = _pretrained(config)
-    search = evaluation_tasks(config, "step size")
-    step_size = best_step_size(search.x, search.y, search.query[:, None], search.target[:, None])
+    step_size = _step_size(config)
     constructed = von_oswald_construction(
         config.n_x, config.n_y, step_size=step_size, demonstrations=config.demonstrations
     )
@@ -67,6 +67,16 @@ def measure_construction(config: ConstructionConfig, context: Context) -> Measur
         "facts": _facts(config, step_size),
     }
     return Measured(config, tables, construction_findings(config, tables), _arrays(layers))
+
+
+def _step_size(config: ConstructionConfig) -> float:
+    search = evaluation_tasks(config, "step size")
+    try:
+        return best_step_size(search.x, search.y, search.query[:, None], search.target[:, None])
+    except ValueError as error:
+        raise UserError(
+            f"{error}: raise input_range ({config.input_range:g}) or weight_scale ({config.weight_scale:g})"
+        ) from error
 
 
 def _pretrained(config: ConstructionConfig) -> list[dict[str, Any]]:

@@ -270,6 +270,11 @@ def test_training_that_diverges_says_so() -> None:
         construction(SMALLEST, learning_rate=1e15)
 
 
+def test_inputs_too_small_for_any_step_are_refused() -> None:
+    with pytest.raises(UserError, match=r"no best step size: raise input_range \(1e-15\)"):
+        construction(SMALLEST, input_range=1e-15)
+
+
 def test_options_may_be_written_as_on_the_command_line() -> None:
     config = ConstructionConfig(input_scales="0.5,2", demonstration_counts=7, model="none")  # type: ignore[arg-type]
     assert (config.input_scales, config.demonstration_counts, config.model) == ((0.5, 2.0), (7,), None)
