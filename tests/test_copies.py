@@ -78,7 +78,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "Comparison": lambda: iclprobe.compare(**comparing),
         "ComparisonGrid": lambda: iclprobe.compare_grid(**{**comparing, "recipes": ("dai",)}),
         "ConstructionStudy": small_construction.small_study,
-        "ControlsStudy": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
+        "Controls": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
         "Delta": lambda: finetuning().delta,
         "DriftStudy": lambda: iclprobe.drift(
             config=None, checkpoints=["pocket@0", "pocket@1152"], layers=(0,), matrices=("query",)
@@ -120,7 +120,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
 
 RESULTS = sorted(
     {name for name in iclprobe.__all__ if inspect.isclass(getattr(iclprobe, name))} - {*NO_RESULTS}
-    | {"Index"}
+    | {"Index", "Controls"}
 )
 COPIES: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda value: pickle.loads(pickled(value)),

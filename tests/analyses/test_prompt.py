@@ -192,7 +192,7 @@ def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options:
     assert "prompts: one user turn of the tokenizer's chat template" in study.table()
 
 
-@pytest.mark.parametrize("experiment", ["compare", "order", "outputs", "gradients", "controls"])
+@pytest.mark.parametrize("experiment", ["compare", "order", "outputs", "gradients"])
 def test_every_run_directory_keeps_a_whole_prompt(
     experiment: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -201,14 +201,12 @@ def test_every_run_directory_keeps_a_whole_prompt(
         "order": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "orders": 2, "seeds": 0},
         "outputs": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "shots": 2, "seeds": 0},
         "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
-        "controls": {"controls": ("none", "shuffled_prefix"), "learning_rate": 1e-3},
     }[experiment]
     getattr(iclprobe, experiment)(**(options | own), out=tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     prompt = {
         "order": lambda: results["prompts"][options["model"]],
         "outputs": lambda: results["prompts"][options["model"]],
-        "controls": lambda: results["controls"]["none"]["prompt"],
     }.get(experiment, lambda: results["prompt"])()
     # No query is asked for gradients, so prompts are built with one.
     asked = options | ({"limit": 1} if experiment == "gradients" else {})
@@ -219,9 +217,6 @@ def test_every_run_directory_keeps_a_whole_prompt(
     assert "one user turn of the tokenizer's chat template" in " ".join(
         (tmp_path / "run" / "table.txt").read_text().split()
     )
-    if experiment == "controls":
-        shuffled = results["controls"]["shuffled_prefix"]["prompt"]["icl"]
-        assert sorted(shuffled["ids"]) == sorted(prompt["icl"]["ids"]) and "context" in shuffled["parts"]
 
 
 def test_captured_text_of_a_rendered_chat_is_the_prompt_of_the_turn(options: dict[str, Any]) -> None:
