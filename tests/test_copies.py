@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import small_construction
 import torch
@@ -152,6 +153,8 @@ def same(one: Any, other: Any) -> bool:
         if one.dtype != other.dtype or one.shape != other.shape:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, pandas.DataFrame):
+        return one.equals(other)
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
     if isinstance(one, Mapping):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -225,6 +226,9 @@ def test_what_is_found_says_under_which_control(study: Controls) -> None:
     alarms = [finding for finding in study.findings if finding.kind == "alarm"]
     assert alarms
     assert all(alarm.sentence.startswith(f"control {alarm.where['control']}: ") for alarm in alarms)
+    # Counts are whole numbers.
+    assert not any(re.search(r"\d\.0\b", alarm.sentence.partition("learning rate")[0]) for alarm in alarms)
+    assert any(re.search(r"\d of \d+ right", alarm.sentence) for alarm in alarms)
 
 
 def test_the_table_says_what_each_control_is(study: Controls) -> None:
