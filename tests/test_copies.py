@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from made_draws import made_draw
@@ -75,8 +76,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "AttentionProjection": lambda: next(iter(iclprobe.attention_projections(checkpoint))),
         "Capture": lambda: iclprobe.capture(model, prompts().icl),
         "Comparison": lambda: iclprobe.compare(**comparing),
-        "ComparisonGrid": lambda: iclprobe.compare_grid(**{**comparing, "recipes": ("dai",)}),
-        "ControlsStudy": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
+        "Controls": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
         "Delta": lambda: finetuning().delta,
         "Family": lambda: model.family,
         "FamilyOutcome": lambda: iclprobe.FamilyOutcome("rwkv", "refused", "it has no attention"),
@@ -113,7 +113,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
 
 RESULTS = sorted(
     {name for name in iclprobe.__all__ if inspect.isclass(getattr(iclprobe, name))} - {*NO_RESULTS}
-    | {"Index"}
+    | {"Index", "Controls"}
 )
 COPIES: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda value: pickle.loads(pickled(value)),
@@ -145,6 +145,8 @@ def same(one: Any, other: Any) -> bool:
         if one.dtype != other.dtype or one.shape != other.shape:
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
+    if isinstance(one, pandas.DataFrame):
+        return one.equals(other)
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
     if isinstance(one, Mapping):

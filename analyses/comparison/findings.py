@@ -80,19 +80,19 @@ def _unchanged(measures: Frame, run: Any, where: str) -> str:
     how = "" if math.isnan(rate) else f" and learning rate {rate:g}"
     return (
         f"finetuning changed no prediction{where}: with {run['source']}{how} every one of "
-        f"{changed['denominator']} is that of zero-shot, so the overlap of changes says nothing about finetuning"
+        f"{int(changed['denominator'])} is that of zero-shot, so the overlap of changes says nothing about finetuning"
     )
 
 
 def _no_better(measures: Frame, run: Any, where: str) -> str:
-    icl, zero_shot = measures.loc["accuracy, ICL"], measures.loc["accuracy, zero-shot"]
+    right = {name: int(measures.loc[f"accuracy, {name}", "numerator"]) for name in ("ICL", "zero-shot")}
     # As many right is no better.
-    if icl["numerator"] > zero_shot["numerator"]:
+    if right["ICL"] > right["zero-shot"]:
         return ""
     return (
-        f"ICL is not better than zero-shot{where}: {icl['numerator']} against {zero_shot['numerator']} of "
-        f"{icl['denominator']} right over the label set, so there is no learning in context to compare "
-        "finetuning with"
+        f"ICL is not better than zero-shot{where}: {right['ICL']} against {right['zero-shot']} of "
+        f"{int(measures.loc['accuracy, ICL', 'denominator'])} right over the label set, so there is no learning in "
+        "context to compare finetuning with"
     )
 
 

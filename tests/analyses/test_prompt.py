@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import tiny_checkpoint
-import yaml
 from made_tokenizers import CHAT
 from shared_material import real_model, shared
 
@@ -192,35 +191,12 @@ def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options:
     assert "prompts: one user turn of the tokenizer's chat template" in study.table()
 
 
-@pytest.mark.parametrize("experiment", ["compare", "controls"])
-def test_every_run_directory_keeps_a_whole_prompt(
-    experiment: str, options: dict[str, Any], tmp_path: Path
-) -> None:
-    own: dict[str, Any] = {
-        "compare": {"learning_rate": 1e-3},
-        "controls": {"controls": ("none", "shuffled_prefix"), "learning_rate": 1e-3},
-    }[experiment]
-    getattr(iclprobe, experiment)(**(options | own), out=tmp_path / "run")
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    prompt = {
-        "controls": lambda: results["controls"]["none"]["prompt"],
-    }.get(experiment, lambda: results["prompt"])()
-    assert prompt == json.loads(json.dumps(shown(options).to_dict()))
-    assert prompt["chat_template"] == "user_turn"
-    assert len(prompt["icl"]["tokens"]) == len(prompt["icl"]["ids"])
-    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["chat_template"] == "user_turn"
-    assert "one user turn of the tokenizer's chat template" in " ".join(
-        (tmp_path / "run" / "table.txt").read_text().split()
-    )
-    if experiment == "controls":
-        shuffled = results["controls"]["shuffled_prefix"]["prompt"]["icl"]
-        assert sorted(shuffled["ids"]) == sorted(prompt["icl"]["ids"]) and "context" in shuffled["parts"]
-
-
-@pytest.mark.parametrize("experiment", ["order", "outputs", "gradients"])
+@pytest.mark.parametrize("experiment", ["compare", "controls", "order", "outputs", "gradients"])
 def test_every_study_keeps_a_whole_prompt(experiment: str, options: dict[str, Any], tmp_path: Path) -> None:
     arms = {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "seeds": 0}
     own: dict[str, Any] = {
+        "compare": {"learning_rate": 1e-3},
+        "controls": {"controls": ("none", "shuffled_prefix"), "learning_rate": 1e-3},
         "order": {**arms, "orders": 2},
         "outputs": {**arms, "shots": 2},
         "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
@@ -230,6 +206,10 @@ def test_every_study_keeps_a_whole_prompt(experiment: str, options: dict[str, An
     # No query is asked for gradients, so prompts are built with one.
     view = shown(options | ({"limit": 1} if experiment == "gradients" else {}))
     prompts = study.tables["prompts"]
+    if experiment == "controls":
+        shuffled = prompts[(prompts["control"] == "shuffled_prefix") & (prompts["setting"] == "icl")]
+        prompts = prompts[prompts["control"] == "none"]
+        assert "context" in set(shuffled["part"])
     assert set(prompts["model"]) == {options["model"]} and study.config.chat_template == "user_turn"
     for setting, whole in (("zero-shot", view.zero_shot), ("icl", view.icl)):
         parts = prompts[prompts["setting"] == setting]
