@@ -76,7 +76,6 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "AttentionProjection": lambda: next(iter(iclprobe.attention_projections(checkpoint))),
         "Capture": lambda: iclprobe.capture(model, prompts().icl),
         "Comparison": lambda: iclprobe.compare(**comparing),
-        "ComparisonGrid": lambda: iclprobe.compare_grid(**{**comparing, "recipes": ("dai",)}),
         "ConstructionStudy": small_construction.small_study,
         "ControlsStudy": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),
         "Delta": lambda: finetuning().delta,

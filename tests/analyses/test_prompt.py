@@ -15,7 +15,7 @@ from shared_material import real_model, shared
 import iclprobe
 from iclprobe import PromptView, UserError, load_model, load_task, show_prompt
 from iclprobe.analyses.cell import prepare_cell
-from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
+from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
 from iclprobe.analyses.learning_rates import learning_rate_for
 from iclprobe.analyses.prompt_text import quoted
@@ -138,15 +138,15 @@ def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
 
 def test_yamls_off_is_off() -> None:
     for value in (False, "off"):
-        assert make_config(CompareConfig, {"chat_template": value}, "test").chat_template == "off"
+        assert make_config(SubjectConfig, {"chat_template": value}, "test").chat_template == "off"
     with pytest.raises(UserError, match="chat_template cannot be True"):
-        make_config(CompareConfig, {"chat_template": True}, "test")
+        make_config(SubjectConfig, {"chat_template": True}, "test")
 
 
 def test_the_turn_reaches_everything_that_builds_prompts(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = CompareConfig(**options)
+    config = SubjectConfig(**options)
     subject = load_subject(config)
     model, task = subject.model, subject.task
     assert task.template.chat_template == "user_turn"
@@ -192,12 +192,11 @@ def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options:
     assert "prompts: one user turn of the tokenizer's chat template" in study.table()
 
 
-@pytest.mark.parametrize("experiment", ["compare", "order", "outputs", "gradients", "controls"])
+@pytest.mark.parametrize("experiment", ["order", "outputs", "gradients", "controls"])
 def test_every_run_directory_keeps_a_whole_prompt(
     experiment: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
     own: dict[str, Any] = {
-        "compare": {"learning_rate": 1e-3},
         "order": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "orders": 2, "seeds": 0},
         "outputs": {"arms": ("shen",), "learning_rates": 1e-3, "epochs": 1, "shots": 2, "seeds": 0},
         "gradients": {"recipes": ("dai",), "learning_rate": 1e-3},
@@ -222,6 +221,18 @@ def test_every_run_directory_keeps_a_whole_prompt(
     if experiment == "controls":
         shuffled = results["controls"]["shuffled_prefix"]["prompt"]["icl"]
         assert sorted(shuffled["ids"]) == sorted(prompt["icl"]["ids"]) and "context" in shuffled["parts"]
+
+
+def test_a_comparison_keeps_a_whole_prompt(options: dict[str, Any], tmp_path: Path) -> None:
+    iclprobe.compare(**options, learning_rate=1e-3, out=tmp_path / "run")
+    study = iclprobe.load_study(tmp_path / "run")
+    prompts = study.tables["prompts"]
+    view = shown(options)
+    for setting, whole in (("zero-shot", view.zero_shot), ("icl", view.icl)):
+        parts = prompts[prompts["setting"] == setting]
+        assert [token for ids in parts["ids"] for token in json.loads(ids)] == list(whole.ids)
+    assert study.config.chat_template == "user_turn"
+    assert "one user turn of the tokenizer's chat template" in " ".join(study.table().split())
 
 
 def test_captured_text_of_a_rendered_chat_is_the_prompt_of_the_turn(options: dict[str, Any]) -> None:
@@ -253,7 +264,8 @@ def test_a_real_chat_model_is_compared_in_its_own_turns() -> None:
         learning_rate=1e-3,
         device="cpu",
     )
-    prompt = result.draws[0].prompt
-    assert prompt is not None and prompt.icl.text.endswith("Label:<|im_end|>\n<|im_start|>assistant\n")
+    prompts = result.tables["prompts"]
+    icl = "".join(prompts.loc[prompts["setting"] == "icl", "text"])
+    assert icl.endswith("Label:<|im_end|>\n<|im_start|>assistant\n")
     assert "one user turn of the tokenizer's chat template" in " ".join(result.table().split())
-    assert result.draws[0].sim_aou.values.isfinite().all()
+    assert result.tables["similarities"]["SimAOU"].notna().all()

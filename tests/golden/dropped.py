@@ -1,0 +1,3 @@
+"""What a number of before is compared with where it is told no more."""
+
+DROPPED = object()
