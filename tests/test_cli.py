@@ -29,7 +29,7 @@ def test_compare_prints_the_table_and_writes_the_run_directory(
 ) -> None:
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr()
-    assert "SimAOU" in printed.out and f"wrote {tmp_path / 'run'}" in printed.out
+    assert "SimAOU" in printed.out and f"wrote {tmp_path / 'run'}" in printed.err
     assert "estimate: " in printed.err
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["complete"] is True
 

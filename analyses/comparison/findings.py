@@ -80,19 +80,21 @@ def _unchanged(measures: Frame, run: Any, where: str) -> str:
     how = "" if math.isnan(rate) else f" and learning rate {rate:g}"
     return (
         f"finetuning changed no prediction{where}: with {run['source']}{how} every one of "
-        f"{changed['denominator']} is that of zero-shot, so the overlap of changes says nothing about finetuning"
+        f"{int(changed['denominator'])} is that of zero-shot, so the overlap of changes says nothing about finetuning"
     )
 
 
 def _no_better(measures: Frame, run: Any, where: str) -> str:
-    icl, zero_shot = measures.loc["accuracy, ICL"], measures.loc["accuracy, zero-shot"]
+    icl, zero_shot = (
+        int(measures.loc[name, "numerator"]) for name in ("accuracy, ICL", "accuracy, zero-shot")
+    )
     # As many right is no better.
-    if icl["numerator"] > zero_shot["numerator"]:
+    if icl > zero_shot:
         return ""
+    of = int(measures.loc["accuracy, ICL", "denominator"])
     return (
-        f"ICL is not better than zero-shot{where}: {icl['numerator']} against {zero_shot['numerator']} of "
-        f"{icl['denominator']} right over the label set, so there is no learning in context to compare "
-        "finetuning with"
+        f"ICL is not better than zero-shot{where}: {icl} against {zero_shot} of {of} right over the label set, so "
+        "there is no learning in context to compare finetuning with"
     )
 
 
