@@ -7,7 +7,7 @@ from typing import Any
 
 from iclprobe import LanguageModel, finetune, load_recipe
 from iclprobe.analyses.cell import prepare_cell
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.configuration import CellConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.models.learning_rate import CANDIDATES, choose_learning_rate
 from iclprobe.models.recipe import Recipe
@@ -24,7 +24,7 @@ RECIPES = {"dai": 1, "barnatan_lcft": 1, "shen": 60}
 
 
 def run(pairs: int) -> dict[str, Any]:
-    config = CompareConfig()
+    config = CellConfig()
     subject = load_subject(config, None, None)
     model, cell = subject.model, prepare_cell(config, subject.model, subject.task, 0)
     records = held_out_records(subject.task, cell.demonstrations, HELD_OUT, derive_seed("held out", 0))

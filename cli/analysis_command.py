@@ -65,13 +65,15 @@ class AnalysisCommand(click.Command):
                 raise UserError(
                     f"{arg.partition('=')[0]} is now {new}: type that (see iclprobe {self.name} --help)"
                 )
-        for field in self.fields:
-            found = [arg for arg in args if arg.partition("=")[0] in field.names]
-            if len(found) > 1:
-                raise UserError(
-                    f"{' and '.join(dict.fromkeys(found))} say the same thing twice: keep one of them"
-                )
+        self._refuse_two_names(args)
         return super().parse_args(ctx, args)
+
+    def _refuse_two_names(self, args: list[str]) -> None:
+        typed = {arg.partition("=")[0] for arg in args}
+        for field in self.fields:
+            both = [name for name in field.names if name in typed]
+            if len(both) > 1:
+                raise UserError(f"{' and '.join(both)} say the same: give one of them")
 
     def _run(self, **typed: Any) -> None:
         from ..analyses.runner import run_analysis

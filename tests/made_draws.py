@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
+from iclprobe.analyses.comparison.cells import cells_of
+from iclprobe.analyses.comparison.comparison import Comparison
+from iclprobe.analyses.comparison.config import CompareConfig
 from iclprobe.analyses.comparison.draw import (
     SETTINGS,
     Answers,
@@ -13,6 +19,8 @@ from iclprobe.analyses.comparison.draw import (
     NoiseFloor,
 )
 from iclprobe.analyses.comparison.finetuning_drift import FinetuningDrift
+from iclprobe.analyses.comparison.measurement import measured_of
+from iclprobe.analyses.comparison.registration import COMPARE
 from iclprobe.models.delta import Delta
 from iclprobe.models.finetuning import Finetuning
 from iclprobe.models.learning_rate import LearningRateChoice
@@ -32,6 +40,7 @@ from iclprobe.probes import (
     sim_aou_null,
     weight_drift,
 )
+from iclprobe.study.study import make_study
 
 
 def answers(logprobs: torch.Tensor, gold: torch.Tensor, reached: torch.Tensor) -> Answers:
@@ -182,3 +191,26 @@ def made_draw(
             for setting in ("zsl", "icl")
         },
     )
+
+
+def made_comparison(
+    draws: Mapping[tuple[str, int], Sequence[Draw]] | Sequence[Draw], **options: Any
+) -> Comparison:
+    """A study of draws, as a measurement makes one.
+
+    Args:
+        draws: Of each recipe and number of shots; or of one comparison.
+        options: Fields of its configuration.
+    """
+    cells = draws if isinstance(draws, Mapping) else {("dai", 8): draws}
+    recipes, shots = (tuple(dict.fromkeys(part)) for part in zip(*cells, strict=True))
+    seeds = tuple(draw.seed for draw in next(iter(cells.values())))
+    settings: dict[str, Any] = {"model": "pocket", "task": "sst2", "resamples": 50, **options}
+    named = tuple({"preset": "dai", "name": recipe} for recipe in recipes)
+    config = CompareConfig(**{"shots": shots, "seeds": seeds, "recipes": named, **settings})
+    asked = {(recipe, count): one for (recipe, count), one in cells_of(config).items()}
+    made = [(key, asked[key], found) for key, found in cells.items()]
+    measured = measured_of(config, made, {})
+    study = make_study(COMPARE, measured.config, measured.tables, measured.findings, measured.provenance)
+    assert isinstance(study, Comparison)
+    return study

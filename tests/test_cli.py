@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_checkpoint
 
+import iclprobe
 from iclprobe.cli import main
 
 
@@ -28,7 +29,7 @@ def test_compare_prints_the_table_and_writes_the_run_directory(
 ) -> None:
     assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
     printed = capsys.readouterr()
-    assert "SimAOU" in printed.out and f"wrote {tmp_path / 'run'}" in printed.out
+    assert "SimAOU" in printed.out and f"wrote {tmp_path / 'run'}" in printed.err
     assert "estimate: " in printed.err
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["complete"] is True
 
@@ -40,7 +41,7 @@ def test_a_config_file_runs_again_and_options_override_it(
     config = str(tmp_path / "one" / "config.yaml")
     assert main(["compare", "--config", config, "--layers", "-1", "--out", str(tmp_path / "two")]) == 0
     layers = (tmp_path / "two" / "layers.csv").read_text().splitlines()
-    assert {line.split(",")[1] for line in layers[1:]} == {"2"}
+    assert {line.split(",")[3] for line in layers[1:]} == {"2"}
 
 
 def test_a_comma_makes_a_grid_and_its_config_file_runs_again(
@@ -49,15 +50,16 @@ def test_a_comma_makes_a_grid_and_its_config_file_runs_again(
     several = ["--shots", "1,2", "--recipe", "dai,barnatan_lcft", "--limit", "4"]
     assert main([*arguments, *several, "--out", str(tmp_path / "grid")]) == 0
     assert "barnatan_lcft, 2 shots" in capsys.readouterr().out
-    assert (tmp_path / "grid" / "1shots-barnatan_lcft" / "table.txt").exists()
+    assert (tmp_path / "grid" / "layer_profile-1shots-barnatan_lcft.png").exists()
     config = ["compare", "--config", str(tmp_path / "grid" / "config.yaml")]
     assert main([*config, "--shots", "2", "--out", str(tmp_path / "column")]) == 0
-    assert {path.name for path in (tmp_path / "column").glob("*shots-*")} == {
-        "2shots-barnatan_lcft",
-        "2shots-dai",
-    }
+    column = iclprobe.load_study(tmp_path / "column")
+    assert isinstance(column, iclprobe.Comparison)
+    assert column.cells == (("dai", 2), ("barnatan_lcft", 2))
     assert main([*config, "--shots", "2", "--recipe", "dai", "--out", str(tmp_path / "one")]) == 0
-    assert (tmp_path / "one" / "examples.csv").exists()
+    assert (tmp_path / "one" / "layer_profile.png").exists()
+    assert main(["show", str(tmp_path / "column")]) == 0
+    assert (tmp_path / "column" / "table.txt").read_text() in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

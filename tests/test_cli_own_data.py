@@ -11,6 +11,7 @@ import yaml
 
 from iclprobe.cli import main
 from iclprobe.cli.options import typed
+from iclprobe.study.study_files import load_study
 from iclprobe.tasks.catalogue import task_entry, task_names
 
 
@@ -66,8 +67,9 @@ def test_a_csv_file_becomes_a_table(
     assert config["label_words"] == {"1": "bad", "5": "good"}
     again = ["compare", "--config", str(tmp_path / "run" / "config.yaml"), "--out", str(tmp_path / "again")]
     assert main(again) == 0
-    results = [(tmp_path / run / "results.json").read_text() for run in ("run", "again")]
-    assert results[0] == results[1]
+    first, second = (load_study(tmp_path / run).tables for run in ("run", "again"))
+    for name, frame in first.items():
+        assert frame.equals(second[name]), name
 
 
 TEMPLATE = ["--template", "Sentence: {review} Label:"]

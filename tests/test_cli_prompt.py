@@ -10,6 +10,7 @@ import tiny_checkpoint
 import yaml
 
 from iclprobe.cli import main
+from iclprobe.study.study_files import load_study
 
 
 @pytest.fixture
@@ -45,10 +46,13 @@ def test_the_config_file_of_a_comparison_serves(
 ) -> None:
     run = ["compare", *arguments[1:], "--lr", "0.01", "--limit", "3", "--seed", "2", "--device", "cpu"]
     assert main([*run, "--out", str(tmp_path / "run")]) == 0
-    kept = json.loads((tmp_path / "run" / "results.json").read_text())["prompt"]
+    prompts = load_study(tmp_path / "run").tables["prompts"]
+    kept = [json.loads(ids) for ids in prompts.loc[prompts["setting"] == "icl", "ids"]]
     capsys.readouterr()
     assert main(["prompt", "--config", str(tmp_path / "run" / "config.yaml"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == kept
+    assert json.loads(capsys.readouterr().out)["icl"]["ids"] == [token for ids in kept for token in ids]
+    assert main(["prompt", "--config", str(tmp_path / "run" / "config.yaml"), "--shots", "1,2"]) == 2
+    assert "--shots" in capsys.readouterr().err
     # A key that belongs to no command is a mistake here too.
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({"shotz": 2}))

@@ -12,7 +12,7 @@ from damaged_inputs import read_damaged, rewrite
 from hypothesis import given, settings, strategies
 from safetensors.torch import save
 
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.comparison.config import CompareConfig
 from iclprobe.analyses.papers.overrides import read_overrides
 from iclprobe.cli.options import pairs, read_config
 from iclprobe.json_text import parse_json

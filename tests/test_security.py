@@ -176,9 +176,7 @@ def test_hostile_names_are_written_nowhere_but_in_the_output_directory(
     work.mkdir(parents=True)
     monkeypatch.chdir(work)
     recipe = {"preset": "dai", "name": "../../../escaped"}
-    iclprobe.compare_grid(
-        **settings(checkpoint, records), recipes=(recipe,), out=work / "out", save_captures=True
-    )
+    iclprobe.compare(**settings(checkpoint, records), recipes=(recipe,), out=work / "out", save_captures=True)
     arguments = ["compare", "--model", str(checkpoint), "--device", "cpu", *TASK[2:], "--task", "../../up"]
     arguments += ["--data", str(records), "--lr", "0.1", "--limit", "4"]
     assert main(arguments) == 0
@@ -213,7 +211,7 @@ def test_what_a_notebook_shows_holds_no_markup_of_the_users_texts(
     recipe = {"preset": "dai", "name": "<i>recipe"}
     shown = [
         iclprobe.compare(**hostile, recipe=recipe),
-        iclprobe.compare_grid(**hostile, recipes=(recipe,)),
+        iclprobe.compare(**{**hostile, "shots": (1, 2)}, recipes=(recipe,)),
         iclprobe.controls(**hostile, recipe=recipe, controls=("none",)),
     ]
     for result in shown:

@@ -61,7 +61,7 @@ class CompareConfig(MeasuringConfig):
     def _finetuned_is_one(self) -> CompareConfig:
         if self.finetuned is not None and len(self.shots) * len(self.recipes) > 1:
             raise ValueError(
-                "finetuned gives one finetuned model, so it goes with one number of shots and without several "
-                "recipes"
+                "finetuned (--finetuned) gives one finetuned model, so it goes with one number of shots and without "
+                "several recipes"
             )
         return self

@@ -85,14 +85,16 @@ def _unchanged(measures: Frame, run: Any, where: str) -> str:
 
 
 def _no_better(measures: Frame, run: Any, where: str) -> str:
-    right = {name: int(measures.loc[f"accuracy, {name}", "numerator"]) for name in ("ICL", "zero-shot")}
+    icl, zero_shot = (
+        int(measures.loc[name, "numerator"]) for name in ("accuracy, ICL", "accuracy, zero-shot")
+    )
     # As many right is no better.
-    if right["ICL"] > right["zero-shot"]:
+    if icl > zero_shot:
         return ""
+    of = int(measures.loc["accuracy, ICL", "denominator"])
     return (
-        f"ICL is not better than zero-shot{where}: {right['ICL']} against {right['zero-shot']} of "
-        f"{int(measures.loc['accuracy, ICL', 'denominator'])} right over the label set, so there is no learning in "
-        "context to compare finetuning with"
+        f"ICL is not better than zero-shot{where}: {icl} against {zero_shot} of {of} right over the label set, so "
+        "there is no learning in context to compare finetuning with"
     )
 
 

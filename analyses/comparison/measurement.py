@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...study.finding import Finding
 from ...study.run_directory import free_run_name
+from ..configuration import CellConfig
 from ..context import Context, Measured
 from .cells import cells_of, recipes_of
 from .config import CompareConfig
+from .draw import Draw
 from .facts import facts_of, facts_of_several
 from .findings import comparison_findings, draw_warnings
 from .measures import Intervals
@@ -33,22 +35,38 @@ def measure_compare(config: CompareConfig, context: Context) -> Measured:
     """
     cells = cells_of(config)
     run = run_comparisons(list(cells.values()), context, _folders(config, context.folder, cells))
+    compared = list(zip(cells, run.configs, run.draws, strict=True))
+    return measured_of(config, compared, {"self_check": dict(run.self_check)})
+
+
+def measured_of(
+    config: CompareConfig,
+    compared: Sequence[tuple[tuple[str, int], CellConfig, Sequence[Draw]]],
+    provenance: Mapping[str, Any],
+) -> Measured:
+    """Return what draws leave: tables, facts and findings.
+
+    Args:
+        config: What is asked.
+        compared: The recipe's name and number of shots of each comparison, its configuration and its draws.
+        provenance: What else is told of where they came from.
+    """
     intervals = Intervals(config.resamples, config.level)
     parts, findings, captures = [], list[Finding](), dict[str, Any]()
-    for (recipe, shots), cell, draws in zip(cells, run.configs, run.draws, strict=True):
+    for (recipe, shots), cell, draws in compared:
         key = {"recipe": recipe, "shots": shots}
         rows = comparison_rows(draws, key, config.agreement, intervals, facts_of(cell, draws))
         parts.append(rows)
-        findings += comparison_findings(rows, key, intervals, only=len(cells) == 1)
+        findings += comparison_findings(rows, key, intervals, only=len(compared) == 1)
         findings += draw_warnings(draws, key)
         captures[f"{recipe}, {shots} shots"] = {str(draw.seed): dict(draw.manifest) for draw in draws}
-    several = list(zip(run.configs, run.draws, strict=True))
+    several = [(cell, draws) for _, cell, draws in compared]
     facts = facts_of(*several[0]) if len(several) == 1 else facts_of_several(several)
     loaded = ("model", "task", "chat_template", "finetuned")
     named = config.model_copy(
         update={
             "recipes": tuple(recipes_of(config).values()),
-            **{name: getattr(run.configs[0], name) for name in loaded},
+            **{name: getattr(several[0][0], name) for name in loaded},
         }
     )
     return Measured(
@@ -56,9 +74,9 @@ def measure_compare(config: CompareConfig, context: Context) -> Measured:
         {**joined_rows(parts), "facts": [{"name": name, "text": text} for name, text in facts]},
         tuple(findings),
         provenance={
+            **provenance,
             "captures": captures,
-            "self_check": dict(run.self_check),
-            "finetuned": run.configs[0].finetuned,
+            "finetuned": named.finetuned,
             "score_space": config.plan.score_space,
         },
     )

@@ -12,7 +12,8 @@ import tiny_checkpoint
 import yaml
 
 import iclprobe
-from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
+from iclprobe.analyses.comparison.config import CompareConfig
+from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.drift.config import DriftConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.errors import UserError
@@ -73,7 +74,7 @@ def _short(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("study", "changes"),
     [
-        (iclprobe.compare_grid, {"shots": (1, 2), "learning_rate": 0.1}),
+        (iclprobe.compare, {"shots": (1, 2), "learning_rate": 0.1}),
         (iclprobe.controls, {"controls": "none", "learning_rate": 0.1}),
         (iclprobe.gradients, {"learning_rate": 0.1, "recipes": ("dai",)}),
         (iclprobe.order, _short(orders=2)),
@@ -105,10 +106,11 @@ def test_records_in_memory_stay_in_a_configuration_and_leave_their_text_in_files
     assert (
         json.loads(first.config.model_dump_json())["data"] == text == plain(first.config.model_dump())["data"]
     )
-    assert first.config.model_copy(update={"shots": 2}).data == first.config.data == GivenRecords(parts)
+    assert first.config.model_copy(update={"shots": (2,)}).data == first.config.data == GivenRecords(parts)
     again = iclprobe.compare(first.config, seeds=(1,))
     assert again.config.data == first.config.data
     written = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert written.pop("analysis") == "compare"
     with pytest.raises(
         UserError, match="the records were in memory and are not in this file: give them again"
     ):
@@ -168,9 +170,9 @@ def test_queries_that_are_trained_on_are_taken_out_and_counted(
         found = iclprobe.compare(data=repeated, **options, out=tmp_path / "run")
     assert found.to_pandas().equals(alone.to_pandas())
     assert "3 left out, which also stand in the training records" in " ".join(found.table().split())
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["draws"][0]["seen_queries"] == 3
-    assert found.draws[0].query_indices == tuple(range(3, 15))
+    tables = iclprobe.load_study(tmp_path / "run").tables
+    assert tables["draws"]["seen_queries"].tolist() == [3]
+    assert tables["queries"]["query_index"].tolist() == list(range(3, 15))
 
 
 def test_a_query_is_numbered_as_in_its_file_whatever_is_left_out(
@@ -196,7 +198,7 @@ def test_a_query_is_numbered_as_in_its_file_whatever_is_left_out(
     for changes in ({"limit": 5}, short, {**short, "limit": 3}):
         out = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         iclprobe.compare(data=str(tmp_path / "data"), **options, **changes, out=out)
-        examples = pandas.read_csv(out / "examples.csv")
+        examples = pandas.read_csv(out / "queries.csv")
         assert len(examples) and (examples["query_index"] >= 2).all()
         for index, text in zip(examples["query_index"], examples["text"], strict=True):
             assert text == tiny_checkpoint.TEMPLATE.format(text=rows[index]["text"])
@@ -204,9 +206,10 @@ def test_a_query_is_numbered_as_in_its_file_whatever_is_left_out(
 
 def test_a_query_of_a_split_file_has_its_number_there(options: dict[str, Any], records: Path) -> None:
     rows = [json.loads(line) for line in (records / "train.jsonl").read_text().splitlines()]
-    draw = iclprobe.compare(data=records / "train.jsonl", **options).draws[0]
-    assert list(draw.query_indices) == sorted(draw.query_indices) != list(range(12))
-    for index, text in zip(draw.query_indices, draw.queries, strict=True):
+    queries = iclprobe.compare(data=records / "train.jsonl", **options).tables["queries"]
+    indices = queries["query_index"].tolist()
+    assert indices == sorted(indices) != list(range(12))
+    for index, text in zip(indices, queries["text"], strict=True):
         assert text == tiny_checkpoint.TEMPLATE.format(text=rows[index]["text"])
 
 
@@ -216,7 +219,8 @@ def test_a_split_stands_in_the_table_and_the_results(
     found = iclprobe.compare(data=records / "train.jsonl", **options, out=tmp_path / "run")
     said = f"{records / 'train.jsonl'} was split: 12 records to draw demonstrations from, 12 to ask"
     assert said.replace(" ", "") in "".join(found.table().split())
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["draws"][0]["record_notes"] == [said]
+    (notes,) = iclprobe.load_study(tmp_path / "run").tables["draws"]["record_notes"]
+    assert json.loads(notes) == [said]
 
 
 def test_what_a_task_in_memory_decides_itself_is_said(options: dict[str, Any], records: Path) -> None:

@@ -14,7 +14,7 @@ from shared_material import real_model, shared
 import iclprobe
 from iclprobe import PromptView, UserError, load_model, load_study, load_task, show_prompt
 from iclprobe.analyses.cell import prepare_cell
-from iclprobe.analyses.configuration import CompareConfig, SubjectConfig
+from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.controls.altered_cells import with_other_task, with_shuffled_prefix
 from iclprobe.analyses.learning_rates import learning_rate_for
 from iclprobe.analyses.prompt_text import quoted
@@ -137,15 +137,15 @@ def test_a_query_that_is_not_asked_is_named(options: dict[str, Any]) -> None:
 
 def test_yamls_off_is_off() -> None:
     for value in (False, "off"):
-        assert make_config(CompareConfig, {"chat_template": value}, "test").chat_template == "off"
+        assert make_config(SubjectConfig, {"chat_template": value}, "test").chat_template == "off"
     with pytest.raises(UserError, match="chat_template cannot be True"):
-        make_config(CompareConfig, {"chat_template": True}, "test")
+        make_config(SubjectConfig, {"chat_template": True}, "test")
 
 
 def test_the_turn_reaches_everything_that_builds_prompts(
     options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = CompareConfig(**options)
+    config = SubjectConfig(**options)
     subject = load_subject(config)
     model, task = subject.model, subject.task
     assert task.template.chat_template == "user_turn"
@@ -250,7 +250,8 @@ def test_a_real_chat_model_is_compared_in_its_own_turns() -> None:
         learning_rate=1e-3,
         device="cpu",
     )
-    prompt = result.draws[0].prompt
-    assert prompt is not None and prompt.icl.text.endswith("Label:<|im_end|>\n<|im_start|>assistant\n")
+    prompts = result.tables["prompts"]
+    icl = "".join(prompts.loc[prompts["setting"] == "icl", "text"])
+    assert icl.endswith("Label:<|im_end|>\n<|im_start|>assistant\n")
     assert "one user turn of the tokenizer's chat template" in " ".join(result.table().split())
-    assert result.draws[0].sim_aou.values.isfinite().all()
+    assert result.tables["similarities"]["SimAOU"].notna().all()

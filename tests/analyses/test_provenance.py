@@ -12,7 +12,7 @@ import torch
 from made_tokenizers import word_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.provenance import git_state, provenance, weights_sha256
 from iclprobe.models.loading import load_model
 from iclprobe.tasks.task import Record, Task, Template
@@ -30,7 +30,7 @@ def tiny_task(text: str = "a") -> Task:
 
 def test_the_record_of_a_run_is_json_and_names_everything() -> None:
     model = load_model(tiny(), tokenizer=word_tokenizer("a b x y"))
-    config = CompareConfig(model="tiny", task="t", seeds=(3, 4))
+    config = SubjectConfig(model="tiny", task="t", seeds=(3, 4))
     content = provenance(
         model, tiny_task(), config, {"score_space": "raw"}, self_check={"held": True}, seconds=1.23456
     )
@@ -69,7 +69,7 @@ def test_one_changed_weight_changes_the_hash_and_an_offloaded_one_has_none() -> 
 def test_other_records_have_another_hash() -> None:
     model = load_model(tiny(), tokenizer=word_tokenizer("a b x y"))
     hashes = {
-        provenance(model, tiny_task(text), CompareConfig())["data"]["records_sha256"]
+        provenance(model, tiny_task(text), SubjectConfig())["data"]["records_sha256"]
         for text in ("a", "c", "a")
     }
     assert len(hashes) == 2

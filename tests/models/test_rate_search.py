@@ -9,7 +9,7 @@ import pytest
 from model_snapshot import assert_as_it_was, snapshot
 
 from iclprobe.analyses.cell import Cell, prepare_cell
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.subject import Subject, load_subject
 from iclprobe.models.finetuning import FinetuningDiverged, finetune
 from iclprobe.models.learning_rate import CANDIDATES, LearningRateChoice, choose_learning_rate
@@ -25,13 +25,13 @@ from iclprobe.tasks.prompts import training_sequences
 
 @cache
 def subject(task: str) -> Subject:
-    return load_subject(CompareConfig(task=task), None, None)
+    return load_subject(SubjectConfig(task=task), None, None)
 
 
 def draw(task: str, seed: int) -> tuple[Subject, Cell, list[TrainingSequence]]:
     """The demonstrations of a draw and the records that a comparison would hold out."""
     asked = subject(task)
-    cell = prepare_cell(CompareConfig(task=task, limit=1), asked.model, asked.task, seed)
+    cell = prepare_cell(SubjectConfig(task=task, limit=1), asked.model, asked.task, seed)
     records = held_out_records(asked.task, cell.demonstrations, 64, derive_seed("held out", seed))
     tokenizer = asked.model.require_tokenizer()
     return (

@@ -9,15 +9,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from made_draws import made_draw
+from made_draws import made_comparison, made_draw
 
-from iclprobe.analyses.comparison.measures import Intervals
-from iclprobe.analyses.configuration import CompareConfig
 from iclprobe.errors import UserError
-from iclprobe.reports.comparison_figures import figure_title, head_heatmap_figure, layer_profile_figure
 from iclprobe.reports.style import save_figure
-
-INTERVALS = Intervals(50, 0.95)
 
 
 def lines(axes: matplotlib.axes.Axes) -> dict[str, np.ndarray]:  # type: ignore[name-defined]
@@ -30,7 +25,7 @@ def lines(axes: matplotlib.axes.Axes) -> dict[str, np.ndarray]:  # type: ignore[
 
 def test_the_profile_draws_every_measure_in_the_order_of_layers() -> None:
     draw = made_draw(layers=(5, 0, 3), frozen_layers=1)
-    figure = layer_profile_figure([draw], INTERVALS, title="pocket on sst2")
+    figure = made_comparison([draw]).plot()
     left, middle, right = figure.axes
     nulls = {"null: gaussian", "null: permuted pairs", "null: shared baseline"}
     assert set(lines(left)) == {"measured", *nulls}
@@ -47,14 +42,14 @@ def test_the_profile_draws_every_measure_in_the_order_of_layers() -> None:
     assert drawn[:, 0].tolist() == [0, 3, 5]
     assert drawn[:2, 1] == pytest.approx(draw.sim_aou.layer_profile[[1, 2]].tolist())
     assert np.isnan(drawn[2, 1])
-    assert figure.get_suptitle() == "pocket on sst2"
+    assert figure.get_suptitle() == "pocket on sst2, 8 shots"
     assert (left.get_xlabel(), left.get_ylabel()) == ("layer", "SimAOU (cosine)")
     assert "one draw of demonstrations" in figure.get_supxlabel()
 
 
 def test_several_draws_are_drawn_as_their_mean() -> None:
     draws = [made_draw(seed) for seed in (0, 1)]
-    figure = layer_profile_figure(draws, INTERVALS)
+    figure = made_comparison(draws).plot("layer_profile")
     mean = (draws[0].sim_am_after.layer_profile + draws[1].sim_am_after.layer_profile) / 2
     assert lines(figure.axes[2])["after finetuning"][:, 1] == pytest.approx(mean.tolist())
     assert "mean over 2 draws" in figure.get_supxlabel()
@@ -62,7 +57,7 @@ def test_several_draws_are_drawn_as_their_mean() -> None:
 
 def test_heatmaps_share_one_scale_and_start_with_layer_0_at_the_bottom() -> None:
     draw = made_draw(layers=(2, 0), heads=3, frozen_layers=1)
-    figure = head_heatmap_figure([draw])
+    figure = made_comparison([draw]).plot("heads")
     images = [axes.get_images()[0] for axes in figure.axes[:3]]
     assert {image.get_clim() for image in images} == {(-1.0, 1.0)}
     assert {image.origin for image in images} == {"lower"}
@@ -71,13 +66,13 @@ def test_heatmaps_share_one_scale_and_start_with_layer_0_at_the_bottom() -> None
     assert np.ma.getmaskarray(np.ma.asarray(images[2].get_array())).all(axis=1).tolist() == [False, True]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["0", "2"]
     assert "hatched: undefined" in figure.get_supxlabel()
-    assert "hatched" not in head_heatmap_figure([made_draw()]).get_supxlabel()
+    assert "hatched" not in made_comparison([made_draw()]).plot("heads").get_supxlabel()
 
 
 @pytest.mark.parametrize(("depth", "heads"), [(1, 1), (80, 64)])
 def test_small_and_large_models_have_ticks_that_do_not_touch(depth: int, heads: int) -> None:
     draws = [made_draw(n=3, layers=tuple(range(depth)), heads=heads)]
-    figure = head_heatmap_figure(draws)
+    figure = made_comparison(draws).plot("heads")
     figure.canvas.draw()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
     assert len(boxes) == (1 if depth == 1 else 10)
@@ -88,7 +83,7 @@ def test_small_and_large_models_have_ticks_that_do_not_touch(depth: int, heads: 
 
 def test_figures_are_saved_and_shown_without_global_state(tmp_path: Path) -> None:
     settings = dict(matplotlib.rcParams)
-    figure = layer_profile_figure([made_draw(n=3)], INTERVALS)
+    figure = made_comparison([made_draw(n=3)]).plot()
     save_figure(figure, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
@@ -98,5 +93,23 @@ def test_figures_are_saved_and_shown_without_global_state(tmp_path: Path) -> Non
 
 
 def test_the_title_names_model_and_task_in_short() -> None:
-    config = CompareConfig(model="../models/stories260k/", task="mr", shots=1)
-    assert figure_title(config) == "stories260k on mr, 1 shot"
+    study = made_comparison({("dai", 1): [made_draw()]}, model="../models/stories260k/", task="mr")
+    assert study.plot("heads").get_suptitle() == "stories260k on mr, 1 shot"
+
+
+def test_several_comparisons_are_drawn_against_shots_and_each_by_itself() -> None:
+    cells = [(recipe, shots) for shots in (4, 2) for recipe in ("a", "b")]
+    study = made_comparison({cell: [made_draw(n=4)] for cell in cells})
+    assert study.plot().get_suptitle() == "pocket on sst2"
+    axes = study.plot().axes[1]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4"]
+    with pytest.raises(KeyError, match=r"\['b', 2\]"):
+        study.plot("heads")
+    assert set(study.figures()) == {
+        "grid",
+        *(
+            f"{kind}-{shots}shots-{recipe}"
+            for kind in ("layer_profile", "heads", "finetuning_drift")
+            for recipe, shots in cells
+        ),
+    }

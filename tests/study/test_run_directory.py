@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.comparison.config import CompareConfig
 from iclprobe.errors import UserError
 from iclprobe.hooks.storage import allocate_in_file
 from iclprobe.study.run_directory import (
@@ -177,7 +177,7 @@ def test_a_refused_permission_inside_the_run_directory_is_one_sentence(tmp_path:
 
 
 def test_the_default_name_says_what_was_run_and_is_free(tmp_path: Path) -> None:
-    config = CompareConfig(model="../models/My Model:1/", task="sst2", shots=4, seeds=(0,))
+    config = CompareConfig(model="../models/My Model:1/", task="sst2", shots=(4,), seeds=(0,))
     assert free_run_name(*config.run_name, parent=tmp_path) == "compare-My-Model-1-sst2-4shots-seed0"
     for expected in ("compare-My-Model-1-sst2-4shots-seed0", "compare-My-Model-1-sst2-4shots-seed0-2"):
         name = free_run_name(*config.run_name, parent=tmp_path)

@@ -16,7 +16,7 @@ from iclprobe.analyses.cell import prepare_cell
 from iclprobe.analyses.comparison import estimate, pace
 from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons
 from iclprobe.analyses.comparison.pace import Pace, measure_pace
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.configuration import CellConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.models.finetuning_memory import delta_bytes, finetuning_bytes
 from iclprobe.models.loading import LanguageModel, load_model
@@ -61,7 +61,7 @@ def test_few_trained_layers_and_layer_causal_losses_keep_less() -> None:
     assert finetuning_bytes(fp32, causal, training) < most
 
 
-def planned(config: CompareConfig) -> Estimate:
+def planned(config: CellConfig) -> Estimate:
     subject = load_subject(config, None, None)
     return estimate_comparisons(
         subject.model, [(prepare_cell(config, subject.model, subject.task, 0), [config])]
@@ -69,9 +69,9 @@ def planned(config: CompareConfig) -> Estimate:
 
 
 def test_the_search_is_told_where_there_is_one() -> None:
-    given = planned(CompareConfig(limit=8, learning_rate=0.1))
+    given = planned(CellConfig(limit=8, learning_rate=0.1))
     assert given.search_seconds == 0 and "choose" not in given.describe()
-    searched = planned(CompareConfig(limit=8))
+    searched = planned(CellConfig(limit=8))
     assert searched.search_seconds > 0
     assert "s of them to choose a learning rate" in searched.describe()
     assert searched.finetuning_bytes > given.finetuning_bytes
@@ -86,9 +86,9 @@ def test_the_line_says_what_takes_most() -> None:
 
 
 def test_the_results_of_several_draws_are_kept() -> None:
-    one = planned(CompareConfig(limit=8, learning_rate=0.1))
-    three = planned(CompareConfig(limit=8, learning_rate=0.1, seeds=(0, 1, 2)))
-    subject = load_subject(CompareConfig(), None, None)
+    one = planned(CellConfig(limit=8, learning_rate=0.1))
+    three = planned(CellConfig(limit=8, learning_rate=0.1, seeds=(0, 1, 2)))
+    subject = load_subject(CellConfig(), None, None)
     assert three.kept_bytes - one.kept_bytes == 2 * delta_bytes(subject.model, preset("dai"))
 
 
@@ -122,7 +122,7 @@ def test_the_seconds_are_those_of_the_forwards_that_are_made(
     """One epoch of demonstrations one by one, its loss before and after, and three settings of eight queries."""
     monkeypatch.setattr(estimate, "measure_pace", lambda _: unit)
     recipe = load_recipe({"preset": "dai", "epochs": 1, "batch_size": 1})
-    config = CompareConfig(limit=8, learning_rate=0.1, batch_size=4, recipe=recipe.model_dump())
+    config = CellConfig(limit=8, learning_rate=0.1, batch_size=4, recipe=recipe.model_dump())
     subject = load_subject(config, None, None)
     prompts = prepare_cell(config, subject.model, subject.task, 0).prompts
     queries = [len(ids) for ids in prompts.zero_shot.query_ids]
@@ -143,7 +143,7 @@ def test_the_seconds_are_those_of_the_forwards_that_are_made(
 
 def test_the_work_is_that_of_the_largest_comparison() -> None:
     """Of two numbers of shots the larger is counted, whichever stands first."""
-    few, many = (CompareConfig(limit=8, learning_rate=0.1, shots=shots, batch_size=8) for shots in (1, 4))
+    few, many = (CellConfig(limit=8, learning_rate=0.1, shots=shots, batch_size=8) for shots in (1, 4))
     subject = load_subject(few, None, None)
     cells = [(prepare_cell(config, subject.model, subject.task, 0), [config]) for config in (few, many)]
     both = [estimate_comparisons(subject.model, order) for order in (cells, cells[::-1])]

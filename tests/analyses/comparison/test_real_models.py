@@ -114,7 +114,7 @@ def test_a_comparison_is_what_a_plain_loop_finds(name: str, tmp_path: Path) -> N
 def asked(run: Path) -> list[int]:
     import pandas
 
-    return pandas.read_csv(run / "examples.csv")["query_index"].tolist()
+    return pandas.read_csv(run / "queries.csv")["query_index"].tolist()
 
 
 def hold(capture: iclprobe.Capture, want: Loop) -> None:

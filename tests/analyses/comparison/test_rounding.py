@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 import iclprobe
 from iclprobe.analyses.comparison.rounding import ChangeFloors, RepeatedRun, change_floors, repeat_zero_shot
-from iclprobe.analyses.configuration import CompareConfig
+from iclprobe.analyses.configuration import CellConfig
 from iclprobe.hooks.captured import Capture
 from iclprobe.models.loading import LanguageModel
 from iclprobe.probes import sim_am, sim_aou
@@ -143,7 +143,7 @@ def test_what_repeating_the_run_changes_is_the_floor_where_it_is_more() -> None:
     model = long_context("llama", torch.bfloat16)
     asked = queries(tiny_families.VOCABULARY)
     zero_shot, icl, alone = two_settings(model, 32, asked)
-    config = CompareConfig()
+    config = CellConfig()
     repeated = repeat_zero_shot(config, model, PromptSet((), asked), zero_shot)
     assert repeated is not None and repeated.outputs.shape == (3,)
     assert repeated.scores.shape == (3, 4)
@@ -166,7 +166,7 @@ def test_the_run_is_repeated_on_the_first_queries_though_others_are_longer() -> 
     model = long_context("llama", torch.bfloat16)
     asked = queries(tiny_families.VOCABULARY, count=32)
     alone, among = (
-        repeat_zero_shot(CompareConfig(), model, PromptSet((), these), capture)
+        repeat_zero_shot(CellConfig(), model, PromptSet((), these), capture)
         for these in (asked, (*asked, tuple(range(5, 60))))
         for capture in [iclprobe.capture(model, PromptSet((), these), PLAN, batch_size=1)]
     )
@@ -177,14 +177,17 @@ def test_the_run_is_repeated_on_the_first_queries_though_others_are_longer() -> 
 
 def test_a_comparison_leaves_layer_0_out_and_says_so() -> None:
     made = iclprobe.compare(model="pocket", task="pocket-topic-code", limit=20, learning_rate=0.1)
-    draw = made.draws[0]
-    assert draw.sim_am_delta.undefined.tolist() == [80, 0, 0, 0, 0, 0]
-    headline = draw.sim_am_delta.layer_profile[1:].mean()
+    layers = made.tables["layers"]
+    delta = layers[layers["measure"] == "SimAM of the changes (delta)"]
+    assert (delta["of"] - delta["defined"]).tolist() == [80, 0, 0, 0, 0, 0]
+    headline = delta["value"].iloc[1:].mean()
     assert made["SimAM of the changes (delta)"] == pytest.approx(float(headline))
     said = " ".join(made.table().split())
     assert "SimAM of the changes (delta) is undefined in 1 of 6 layers" in said
-    assert draw.sim_am_delta_null.undefined.tolist() == draw.sim_am_delta.undefined.tolist()
-    assert draw.sim_am_before.undefined.sum() == 0
+    null = layers[layers["measure"] == "SimAM of the changes (delta), null shared_baseline"]
+    assert null["defined"].tolist() == delta["defined"].tolist()
+    before = layers[layers["measure"] == "SimAM before finetuning"]
+    assert before["defined"].tolist() == before["of"].tolist()
 
 
 @pytest.mark.real

@@ -14,22 +14,45 @@ from tiny_checkpoint import TEMPLATE, write_checkpoint
 
 import iclprobe
 from iclprobe import Comparison, LanguageModel, UserError
-from iclprobe.probes import partial_sim_aou
+from iclprobe.analyses.comparison.cells import cells_of
+from iclprobe.analyses.comparison.draw import Draw
+from iclprobe.analyses.comparison.run import run_comparisons
+from iclprobe.analyses.context import Context
+from iclprobe.probes import bootstrap_mean, jaccard, mean_over_layers, partial_sim_aou
+from iclprobe.seeds import derive_seed
 from iclprobe.tasks.task import Task
 
 
+def settings(checkpoint: Path, records: Path, **options: Any) -> dict[str, Any]:
+    return {
+        "model": str(checkpoint),
+        "task": "tone",
+        "template": TEMPLATE,
+        "label_words": ("bad", "good"),
+        "separator": "<end-of-sequence>",
+        "data": str(records),
+        "device": "cpu",
+        "learning_rate": 0.5,
+        "shots": 4,
+        **options,
+    }
+
+
 def run(checkpoint: Path, records: Path, **options: Any) -> Comparison:
-    settings = {"learning_rate": 0.5, "shots": 4, **options}
-    return iclprobe.compare(
-        model=str(checkpoint),
-        task="tone",
-        template=TEMPLATE,
-        label_words=("bad", "good"),
-        separator="<end-of-sequence>",
-        data=str(records),
-        device="cpu",
-        **settings,
-    )
+    return iclprobe.compare(**settings(checkpoint, records, **options))
+
+
+def drawn(checkpoint: Path, records: Path, folder: Path | None = None, **options: Any) -> Draw:
+    """The first draw itself, before it becomes rows of tables."""
+    config = iclprobe.CompareConfig(**settings(checkpoint, records, **options))
+    return run_comparisons(list(cells_of(config).values()), Context(), [folder]).draws[0][0]
+
+
+def values_of(study: Comparison, name: str) -> torch.Tensor:
+    """A similarity [N, L] of the first draw, from the tables."""
+    rows = study.tables["similarities"]
+    found = rows[rows["seed"] == rows["seed"].iloc[0]]
+    return torch.tensor(found[name].to_numpy()).reshape(found["query"].nunique(), -1)
 
 
 def literal_setting(
@@ -117,7 +140,7 @@ def task(records: Path) -> Task:
 
 def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Path, task: Task) -> None:
     result = run(checkpoint, records)
-    draw = result.draws[0]
+    draw = drawn(checkpoint, records)
     model = iclprobe.load_model(checkpoint, device="cpu")
     tokenizer = model.require_tokenizer()
 
@@ -142,6 +165,7 @@ def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Pat
         for layer in range(3):
             expected = cosine(unit[1][i, layer] - unit[0][i, layer], unit[2][i, layer] - unit[0][i, layer])
             assert float(draw.sim_aou.values[i, layer]) == pytest.approx(expected, abs=2e-4)
+            assert float(values_of(result, "SimAOU")[i, layer]) == float(draw.sim_aou.values[i, layer])
             for head in range(4):
                 rows = [setting[1][i][layer][head] for setting in (zsl, icl, ft)]
                 before, after = cosine(rows[1], rows[0]), cosine(rows[1], rows[2])
@@ -162,7 +186,7 @@ def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Pat
 
 def test_layers_that_finetuning_cannot_reach_change_by_exactly_zero(checkpoint: Path, records: Path) -> None:
     recipe = {"preset": "dai", "parameters": "attn_v@-1"}
-    draw = run(checkpoint, records, recipe=recipe).draws[0]
+    draw = drawn(checkpoint, records, recipe=recipe)
     assert draw.sim_aou.update_norms_ft[:, :2].count_nonzero() == 0
     assert bool(draw.sim_aou.values[:, :2].isnan().all())
     assert draw.sim_aou.undefined.tolist() == [12, 12, 0]
@@ -174,35 +198,38 @@ def test_evaluations_along_the_way_end_with_what_the_finetuned_setting_answers(
     checkpoint: Path, records: Path, parameters: str
 ) -> None:
     recipe = {"preset": "dai", "parameters": parameters, "epochs": 4, "evaluation_epochs": 2}
-    draw = run(checkpoint, records, recipe=recipe, batch_size=5).draws[0]
+    draw = drawn(checkpoint, records, recipe=recipe, batch_size=5)
     first, last = draw.finetuned.evaluations
     answers = draw.answers["ft"]
     gold = answers.label_logprobs.gather(1, draw.gold[:, None])
     assert (first.epoch, last.epoch) == (2, 4)
     assert last.accuracy == pytest.approx(100 * float(answers.correct.double().mean()))
     assert last.gold_logprob == pytest.approx(float(gold.mean()), abs=1e-5)
-    shorter = run(checkpoint, records, recipe={**recipe, "epochs": 2}, batch_size=5).draws[0]
+    shorter = drawn(checkpoint, records, recipe={**recipe, "epochs": 2}, batch_size=5)
     assert shorter.finetuned.evaluations[-1].gold_logprob == pytest.approx(first.gold_logprob, abs=1e-5)
 
 
 def test_a_chosen_rate_is_evaluated_along_the_way_as_a_given_one_is(checkpoint: Path, records: Path) -> None:
     recipe = {"preset": "dai", "epochs": 2, "evaluation_epochs": 1}
-    searched = run(checkpoint, records, recipe=recipe, learning_rate="auto", held_out=2).draws[0].finetuned
+    searched = drawn(checkpoint, records, recipe=recipe, learning_rate="auto", held_out=2).finetuned
     assert searched.choice is not None and searched.finetuning is not None
-    given = run(checkpoint, records, recipe=recipe, learning_rate=searched.finetuning.learning_rate)
+    given = drawn(checkpoint, records, recipe=recipe, learning_rate=searched.finetuning.learning_rate)
     assert len(searched.evaluations) == 2
-    assert searched.evaluations == given.draws[0].finetuned.evaluations
+    assert searched.evaluations == given.finetuned.evaluations
 
 
 def test_the_provenance_says_how_captures_were_made(checkpoint: Path, records: Path) -> None:
-    captures = run(checkpoint, records).provenance["captures"]
-    assert captures["score_space"] == iclprobe.CompareConfig().plan.score_space
-    assert captures["dtype"] == "float32"
+    provenance = run(checkpoint, records).provenance
+    (captures,) = provenance["captures"].values()
+    assert captures["0"]["zsl"]["score_space"] == iclprobe.CompareConfig().plan.score_space
+    assert provenance["score_space"] == iclprobe.CompareConfig().plan.score_space
+    assert captures["0"]["zsl"]["dtype"] == "float32"
+    assert provenance["self_check"]["held"]
 
 
 def test_batches_change_nothing(checkpoint: Path, records: Path) -> None:
     one, five = (run(checkpoint, records, batch_size=size) for size in (1, 5))
-    assert torch.allclose(one.draws[0].sim_aou.values, five.draws[0].sim_aou.values, atol=1e-3)
+    assert torch.allclose(values_of(one, "SimAOU"), values_of(five, "SimAOU"), atol=1e-3)
     assert one["SimAOU, null gaussian"] == pytest.approx(five["SimAOU, null gaussian"], abs=1e-4)
     assert one["SimAOU, null permuted_pairs"] == pytest.approx(five["SimAOU, null permuted_pairs"], abs=1e-4)
 
@@ -216,17 +243,17 @@ def test_the_same_comparison_gives_the_same_numbers_whatever_the_global_state(
     state = torch.get_rng_state()
     second = run(checkpoint, records)
     assert torch.equal(state, torch.get_rng_state())
-    for one, other in zip(first.measures[0], second.measures[0], strict=True):
-        assert repr(one) == repr(other)
+    for name, frame in first.tables.items():
+        assert frame.equals(second.tables[name]), name
 
 
 def test_several_seeds_give_mean_and_standard_deviation(checkpoint: Path, records: Path) -> None:
     both = run(checkpoint, records, seeds=(0, 1))
     alone = [run(checkpoint, records, seeds=seed)["SimAOU"] for seed in (0, 1)]
-    measure = {m.name: m for m in both.over_draws}["SimAOU"]
+    measure = both.tables["over_draws"].set_index("measure").loc["SimAOU"]
     assert alone[0] != alone[1]
-    assert measure.mean == pytest.approx(np.mean(alone), abs=1e-9)
-    assert measure.std == pytest.approx(np.std(alone, ddof=1), abs=1e-9)
+    assert measure["mean"] == pytest.approx(np.mean(alone), abs=1e-9)
+    assert measure["std"] == pytest.approx(np.std(alone, ddof=1), abs=1e-9)
     assert "±" in both.table()
 
 
@@ -245,7 +272,7 @@ def test_a_finetuning_that_changes_no_prediction_is_said_first(checkpoint: Path,
 def test_the_learning_rate_is_chosen_on_training_records_alone(
     checkpoint: Path, records: Path, tmp_path: Path
 ) -> None:
-    chosen = run(checkpoint, records, learning_rate="auto").draws[0].finetuned.choice
+    chosen = drawn(checkpoint, records, learning_rate="auto").finetuned.choice
     assert chosen is not None
     other = tmp_path / "records"
     other.mkdir()
@@ -253,47 +280,87 @@ def test_the_learning_rate_is_chosen_on_training_records_alone(
     lines = (records / "validation.jsonl").read_text().splitlines()
     flipped = [{**json.loads(line), "label": 1 - json.loads(line)["label"]} for line in lines]
     (other / "validation.jsonl").write_text("\n".join(map(json.dumps, flipped)))
-    again = run(checkpoint, other, learning_rate="auto").draws[0].finetuned.choice
+    again = drawn(checkpoint, other, learning_rate="auto").finetuned.choice
     assert again == chosen
 
 
 def test_a_model_somebody_else_finetuned_takes_the_recipes_place(
     checkpoint: Path, records: Path, tmp_path: Path
 ) -> None:
-    by_recipe = run(checkpoint, records)
-    finetuning = by_recipe.draws[0].finetuned.finetuning
+    by_recipe = drawn(checkpoint, records)
+    finetuning = by_recipe.finetuned.finetuning
     assert finetuning is not None
     model = iclprobe.load_model(checkpoint, device="cpu")
     with finetuning.delta.applied(model):
         model.module.save_pretrained(tmp_path / "finetuned")
     model.require_tokenizer().save_pretrained(tmp_path / "finetuned")
     given = run(checkpoint, records, finetuned=str(tmp_path / "finetuned"))
-    assert torch.equal(given.draws[0].sim_aou.values, by_recipe.draws[0].sim_aou.values)
+    assert torch.equal(values_of(given, "SimAOU"), by_recipe.sim_aou.values)
+    assert given.cells == ((str(tmp_path / "finetuned"), 4),)
+    assert "finetuned elsewhere" in given.table()
 
 
 def test_a_run_directory_holds_everything_and_runs_again(
     checkpoint: Path, records: Path, tmp_path: Path
 ) -> None:
-    run(checkpoint, records, out=tmp_path / "run", save_captures=True)
+    made = run(checkpoint, records, out=tmp_path / "run", save_captures=True)
     names = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*.*")}
     assert names >= {
-        *("config.yaml", "manifest.json", "results.json", "layers.csv", "heads.csv", "examples.csv"),
-        *("layer_profile.png", "heads.png"),
+        *("config.yaml", "manifest.json", "tables/measures.parquet", "layers.csv", "heads.csv"),
+        *("layer_profile.png", "heads.png", "finetuning_drift.png", "answers.csv", "table.txt"),
         *(f"captures/{setting}.safetensors" for setting in ("zsl", "icl", "ft")),
     }
     captured = iclprobe.Capture.load(tmp_path / "run" / "captures" / "ft.safetensors")
     assert captured.scores is not None and captured.scores.shape[:3] == (12, 3, 4)
     assert captured.prediction is not None and captured.prediction.shape == (12,)
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    iclprobe.compare(iclprobe.CompareConfig(**config), out=tmp_path / "again")
-    first, second = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("run", "again"))
-    assert first == second
+    config.pop("analysis")
+    again = iclprobe.compare(iclprobe.CompareConfig(**config), out=tmp_path / "again")
+    loaded = iclprobe.load_study(tmp_path / "run")
+    assert isinstance(loaded, Comparison)
+    for name, frame in made.tables.items():
+        assert frame.equals(loaded.tables[name]) and frame.equals(again.tables[name]), name
+    assert loaded.table() == made.table() == (tmp_path / "run" / "table.txt").read_text().rstrip("\n")
+    assert loaded["SimAOU"] == made["SimAOU"]
+    assert loaded["dai", 4].table() == made.table()
+
+
+def test_every_interval_can_be_made_again_of_what_is_on_disk(
+    checkpoint: Path, records: Path, tmp_path: Path
+) -> None:
+    run(checkpoint, records, out=tmp_path / "run", resamples=200, level=0.9)
+    study = iclprobe.load_study(tmp_path / "run")
+    measures = study.tables["measures"].set_index("measure")
+    assert isinstance(study, Comparison)
+    how = {"resamples": study.config.resamples, "level": study.config.level}
+    for name in ("SimAOU", "SimAOU, null gaussian", "SimAM of the changes (delta)"):
+        seed = derive_seed("bootstrap", name)
+        again = bootstrap_mean(values_of(study, name), seed=seed, statistic=mean_over_layers, **how)
+        told = measures.loc[name]
+        assert (told["value"], told["low"], told["high"]) == tuple(
+            map(float, (again.estimate, again.low, again.high))
+        )
+        by_layer = bootstrap_mean(values_of(study, name), seed=seed, **how)
+        layers = study.tables["layers"].query("measure == @name")
+        assert layers["low"].tolist() == by_layer.low.tolist()
+    answers = study.tables["answers"].pivot(index="query", columns="setting", values="prediction")
+    codes = {label: place for place, label in enumerate(sorted(set(study.tables["label_logprobs"]["label"])))}
+    zsl, icl, ft = (torch.tensor([codes[label] for label in answers[s]]) for s in ("zsl", "icl", "ft"))
+    gold = torch.tensor([codes[label] for label in study.tables["queries"]["gold"]])
+    ratio = jaccard(zsl, icl, ft, gold, study.config.agreement).all
+    interval = ratio.interval(seed=derive_seed("bootstrap", "Jaccard, all changes"), **how)
+    told = measures.loc["Jaccard, all changes"]
+    assert (told["value"], told["low"], told["high"]) == (
+        ratio.percent,
+        float(interval.low),
+        float(interval.high),
+    )
 
 
 def test_captures_on_disk_give_the_same_numbers(checkpoint: Path, records: Path, tmp_path: Path) -> None:
-    kept = run(checkpoint, records, out=tmp_path / "run", save_captures=True, batch_size=5)
-    streamed = run(checkpoint, records, batch_size=5)
-    one, other = kept.draws[0], streamed.draws[0]
+    (tmp_path / "run").mkdir()
+    one = drawn(checkpoint, records, tmp_path / "run", save_captures=True, batch_size=5)
+    other = drawn(checkpoint, records, batch_size=5)
     for name in ("sim_aou", "sim_aou_partial", "sim_am_after", "sim_am_delta", "sim_am_delta_null"):
         torch.testing.assert_close(
             getattr(one, name).values, getattr(other, name).values, rtol=0, atol=1e-12, equal_nan=True
@@ -311,7 +378,7 @@ def test_captures_on_disk_give_the_same_numbers(checkpoint: Path, records: Path,
 
 
 def test_half_precision_carries_its_noise_floor(checkpoint: Path, records: Path) -> None:
-    draw = run(checkpoint, records, dtype="bfloat16", learning_rate=1e-6).draws[0]
+    draw = drawn(checkpoint, records, dtype="bfloat16", learning_rate=1e-6)
     assert draw.noise is not None
     assert bool((draw.noise.floor >= 0).all())
     # A step this small is below the resolution of bfloat16: every update is noise, and said to be.
@@ -322,7 +389,11 @@ def test_half_precision_carries_its_noise_floor(checkpoint: Path, records: Path)
 def test_the_reference_position_is_the_first_options_label_token(checkpoint: Path, records: Path) -> None:
     default = run(checkpoint, records)
     reference = run(checkpoint, records, plan={"positions": "first_label_token"})
-    assert reference.draws[0].answers["icl"].prediction.equal(default.draws[0].answers["icl"].prediction)
+    said = [
+        each.tables["answers"].query("setting == 'icl'")["prediction"].tolist()
+        for each in (default, reference)
+    ]
+    assert said[0] == said[1]
     assert reference["SimAOU"] != default["SimAOU"]
 
 
@@ -368,8 +439,8 @@ def test_prompts_that_are_not_whole_tokens_of_the_context_are_left_out_and_said(
     config["max_position_embeddings"] = 40
     (short / "config.json").write_text(json.dumps(config))
     result = run(short, records, shots=8)
-    draw = result.draws[0]
-    assert 0 < draw.demonstrations_used < 8
-    assert f"{draw.demonstrations_used} of 8" in result.table()
+    used = int(result.tables["draws"]["demonstrations_used"].item())
+    assert 0 < used < 8
+    assert f"{used} of 8" in result.table()
     with pytest.raises(UserError, match="fit"):
         run(short, records, shots=8, strict_shots=True)

@@ -100,10 +100,9 @@ def test_comparisons_become_a_table_with_averages_and_judge_claims(
     study = table.studies["MR"]["barnatan_lcft"]
     assert value_of(table.measured, "SimAOU (layer-causal FT)", "MR") == pytest.approx(study["SimAOU"])
     fig1 = results["barnatan-fig1"]
-    draw = fig1.studies["MR"]["dai"].draws[0]
-    changed = (draw.answers["icl"].prediction != draw.answers["zsl"].prediction) | (
-        draw.answers["ft"].prediction != draw.answers["zsl"].prediction
-    )
+    answers = fig1.studies["MR"]["dai"].tables["answers"]
+    said = answers.pivot(index="query", columns="setting", values="prediction")
+    changed = (said["icl"] != said["zsl"]) | (said["ft"] != said["zsl"])
     parts = [entry.value for entry in fig1.measured if entry.column == "MR"]
     assert sum(parts) == int(changed.sum())
     # Six parts with five different draws of one task: studies that are asked alike are run once.
