@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.arm_names import ARM_NAMES, ICL, ZERO_SHOT
-from .plain_table import number
+from ..study.names import ARM_NAMES, ICL, ZERO_SHOT
+from .numbers import number
 from .style import RECIPE_COLOURS, SETTING_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from ..study.series import Series
     from ..study.sheet import Cell
-    from .series import Series
 
 ARM_COLOURS: Mapping[str, str] = {
     ZERO_SHOT: SETTING_COLOURS["zsl"],

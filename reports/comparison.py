@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..study.names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, SETTING_NAMES
 from ..study.sheet import Block, Cell, Sheet, sheet_of
-from .comparison_names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL, SETTING_NAMES
 from .comparison_rows import (
     CALIBRATED,
     SIM_AOU_NOTES,

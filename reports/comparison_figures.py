@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..study.names import DELTA, PARTIAL
 from . import style
-from .comparison_names import DELTA, PARTIAL
 from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks
 
 if TYPE_CHECKING:

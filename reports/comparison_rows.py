@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..study.names import DELTA, DELTA_NULL, LOSS_ROSE, NO_CHANGE, NO_LEARNING, PARTIAL, PARTIAL_NULL
 from ..study.sheet import Block, Cell
-from .comparison_names import DELTA, DELTA_NULL, LOSS_ROSE, NO_CHANGE, NO_LEARNING, PARTIAL, PARTIAL_NULL
 from .undefined_notes import undefined_notes
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..study.sheet import Block, Sheet, sheet_of
-from .plain_table import number
+from .numbers import number
 
 if TYPE_CHECKING:
     from ..study.columns import Frame

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..study.names import PARTIAL
 from ..study.sheet import Sheet, sheet_of
 from . import style
-from .comparison_names import PARTIAL
 from .frame_rows import row_alarms, row_blocks, row_notes, spread_note
 
 if TYPE_CHECKING:

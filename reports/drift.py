@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..study.names import MATRIX_NAMES
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
 from .heatmap import column_names, draw_heatmap, layer_ticks
-from .plain_table import number
-from .style import MATRIX_NAMES
+from .numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

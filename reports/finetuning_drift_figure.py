@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..study.names import MATRIX_NAMES
 from . import style
 from .comparison_figures import figure_title
 from .heatmap import whole_number_ticks
@@ -42,7 +43,7 @@ def finetuning_drift_figure(drift: Frame, *, title: str = "") -> Figure:
                 gaps.to_numpy(dtype=float),
                 "o-",
                 color=style.MATRIX_COLOURS[name],
-                label=style.MATRIX_NAMES[name],
+                label=MATRIX_NAMES[name],
             )
         whole_number_ticks(axes.xaxis)
         axes.set(xlabel="layer", ylabel="‖ΔW‖ / ‖W‖", ylim=(0, None))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..study.names import DELTA, PARTIAL
 from ..study.sheet import Block, Cell
-from .comparison_names import DELTA, PARTIAL
 from .comparison_rows import _BLOCKS, _NOTES
 
 if TYPE_CHECKING:

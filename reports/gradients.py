@@ -9,7 +9,7 @@ import numpy as np
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
 from .heatmap import draw_heatmap, layer_ticks
-from .plain_table import number
+from .numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UserError, shown
+from ..study.names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL
 from . import style
 from .comparison_figures import subject_title
-from .comparison_names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..study.arm_names import ICL
+from ..study.names import ICL
+from ..study.series import Series, series_of
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .arm_style import (
@@ -21,7 +22,6 @@ from .arm_style import (
     spread,
     spread_note,
 )
-from .series import Series, series_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.arm_names import ICL, ZERO_SHOT
+from ..study.names import ICL, ZERO_SHOT
+from ..study.series import Series, series_of
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .arm_style import arm_colour, diverged, draw_arms, line_style, model_title, spread, spread_note
 from .heatmap import draw_heatmap
-from .series import Series, series_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

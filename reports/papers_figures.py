@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.arm_names import ICL, ZERO_SHOT
+from ..study.names import GD, ICL, ZERO_SHOT
+from ..study.series import series_of
 from . import style
 from .arm_style import draw_arms
 from .drift import accuracies_by_checkpoint, gaps_by_checkpoint
 from .heatmap import column_names, draw_heatmap
-from .series import series_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -276,8 +276,6 @@ def accuracy_by_shots_figure(result: Reproduction) -> dict[str, Figure]:
 
 def pairwise_figure(result: Reproduction) -> dict[str, Figure]:
     """Draw token overlap and OCS between every two checkpoints of gradient descent, mean over draws."""
-    from ..analyses.papers.shen2024 import GD
-
     (study,) = result.studies.values()
     seeds = study.tables["rows"]["seed"].unique().tolist()
     with style.figure_style():

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..study.names import MATRIX_NAMES
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
 from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks
-from .plain_table import number
-from .style import MATRIX_COLOURS, MATRIX_NAMES
+from .numbers import number
+from .style import MATRIX_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

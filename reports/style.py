@@ -30,7 +30,6 @@ MEASURE_COLOURS: Mapping[str, str] = {
     "SimAM of the changes (delta)": "#009e73",
     "SimAM of the changes (delta), null shared_baseline": "#009e73",
 }
-MATRIX_NAMES: Mapping[str, str] = {"query": "W_Q", "key": "W_K", "value": "W_V", "output": "W_O"}
 MATRIX_COLOURS: Mapping[str, str] = {
     "query": "#0072b2",
     "key": "#d55e00",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .comparison_names import DELTA, PARTIAL
+from ..study.names import DELTA, PARTIAL
 
 if TYPE_CHECKING:
     from ..study.columns import Frame

@@ -13,7 +13,7 @@ from ...errors import shown
 from ...models.recipe import Recipe, load_recipe
 from ...on_command_line import OnCommandLine, same_text
 from ...settings import LARGEST, BatchSize, Epochs, Records
-from ...study.arm_names import ARM_NAMES
+from ...study.names import ARM_NAMES
 from ..configuration import Seeds, SubjectConfig, numbers
 
 # Decades: a rate that diverges costs a few steps, and a study asks which algorithm, not which third of a decade.

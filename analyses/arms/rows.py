@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...reports.series import Series
 from ...study.columns import Frame
 from ...study.finding import Finding
+from ...study.series import Series
 from ..context import Context
 from ..prompt import PromptView
 from ..prompt_text import prompt_manner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from ...reports.style import MATRIX_NAMES
+from ...study.names import MATRIX_NAMES
 from ..configuration import CellConfig
 from ..prompt_text import prompt_fact
 from .draw import Draw, FinetunedSetting

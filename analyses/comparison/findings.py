@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ...reports.comparison_names import (
+from ...study.columns import Frame
+from ...study.finding import Finding
+from ...study.names import (
     DELTA,
     DELTA_NULL,
     LOSS_ROSE,
@@ -15,8 +17,6 @@ from ...reports.comparison_names import (
     PARTIAL,
     PARTIAL_NULL,
 )
-from ...study.columns import Frame
-from ...study.finding import Finding
 from .draw import Draw
 from .measures import Intervals
 from .rows import Key, Rows

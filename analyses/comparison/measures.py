@@ -21,7 +21,8 @@ from ...probes import (
     mean_over_layers,
     rec2ftp,
 )
-from ...reports.comparison_names import (
+from ...seeds import derive_seed
+from ...study.names import (
     DELTA,
     DELTA_NULL,
     FT_NORM,
@@ -30,7 +31,6 @@ from ...reports.comparison_names import (
     PARTIAL_NULL,
     SETTING_NAMES,
 )
-from ...seeds import derive_seed
 from .draw import SETTINGS, Draw
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...reports.comparison_names import DELTA, DELTA_NULL, FT_NORM, ICL_NORM, NULLS, PARTIAL, PARTIAL_NULL
 from ...study.columns import Column, Table
+from ...study.names import DELTA, DELTA_NULL, FT_NORM, ICL_NORM, NULLS, PARTIAL, PARTIAL_NULL
 from ..prompt_table import PROMPTS
 
 _DAI, _BARNATAN = "Dai et al. 2023", "Bar Natan et al. section 3.2"

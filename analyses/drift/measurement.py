@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...addresses import public
 from ...progress import progressing
-from ...reports.style import MATRIX_NAMES
 from ...study.finding import Finding
+from ...study.names import MATRIX_NAMES
 from ..context import Context, Measured
 from .config import DriftConfig
 from .icl_accuracy import icl_accuracy

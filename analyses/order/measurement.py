@@ -15,10 +15,10 @@ from ...hooks.next_token import NextToken, stream_next_token
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.demonstration_order import OrderMoments, order_sensitivity
 from ...progress import Progress, progressing
-from ...reports.series import series_of
-from ...study.arm_names import ICL
 from ...study.columns import Frame
 from ...study.finding import Finding
+from ...study.names import ICL
+from ...study.series import series_of
 from ...tasks.orders import distinct_orders
 from ..arms.finetuning import (
     Arm,

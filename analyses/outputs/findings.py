@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ...reports.series import series_of
-from ...study.arm_names import ICL
 from ...study.columns import Frame
 from ...study.finding import Finding
+from ...study.names import ICL
+from ...study.series import series_of
 from ..arms.rows import diverged_warnings, series_finding, what_varies
 
 _MEASURES = (

@@ -20,7 +20,7 @@ from ...probes.distributions import (
     top_tokens,
 )
 from ...probes.options import OverlapNorm
-from ...study.arm_names import ICL, ZERO_SHOT
+from ...study.names import ICL, ZERO_SHOT
 from ...tasks.orders import distinct_orders
 from ...tasks.prompts import PromptSet
 from ..arms.finetuning import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...study.arm_names import ARM_NAMES
+from ...study.names import ARM_NAMES
 from ..weights.checkpoints import checkpoints_by_step
 from .declaration import Experiment, Part, Published
 from .scales import GPT2_XL, GPT_J, GPT_NEO, LLAMA, PYTHIA, QWEN

@@ -11,7 +11,7 @@ import pandas
 import torch
 from torch import Tensor
 
-from ...study.arm_names import ICL, ZERO_SHOT
+from ...study.names import ICL, ZERO_SHOT
 
 
 @dataclass(frozen=True)

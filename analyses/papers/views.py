@@ -74,7 +74,7 @@ def partition(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
 
 def sparsity(experiment: Experiment, studies: Studies) -> tuple[Measured, ...]:
     """Return the percentage of entries below each threshold, mean and deviation over layers."""
-    from ...reports.style import MATRIX_NAMES
+    from ...study.names import MATRIX_NAMES
 
     result = []
     for label, study in studies.items():

@@ -16,8 +16,8 @@ from ...models.matrices import Matrix
 from ...models.weights import AttentionProjection, attention_projections
 from ...probes import WeightStatistics, constructed_sparsity, weight_statistics
 from ...progress import progressing
-from ...reports.style import MATRIX_NAMES
 from ...study.finding import Finding
+from ...study.names import MATRIX_NAMES
 from ..context import Context, Measured
 from ..weights.reading import require_defined
 from ..worker_threads import work_through

@@ -23,9 +23,9 @@ from iclprobe.analyses.outputs.registration import ROWS as OUTPUTS_ROWS
 from iclprobe.probes.distributions import top_tokens
 from iclprobe.reports import outputs
 from iclprobe.reports.arm_style import ARM_COLOURS, arm_colour, spread
-from iclprobe.reports.series import series_of
 from iclprobe.reports.style import png_bytes
 from iclprobe.settings import make_config
+from iclprobe.study.series import series_of
 from iclprobe.study.study import make_study
 
 LOST = {"accuracy_labels": math.nan, "accuracy_vocabulary": math.nan}

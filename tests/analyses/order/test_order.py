@@ -21,9 +21,9 @@ from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.hooks.repeated_queries import RepeatedQueries
 from iclprobe.models.loading import load_model
-from iclprobe.reports.series import series_of
 from iclprobe.settings import make_config
 from iclprobe.study.run_directory import is_complete
+from iclprobe.study.series import series_of
 from iclprobe.tasks.orders import distinct_orders
 
 SHORT = {"epochs": 4, "evaluation_epochs": 2}

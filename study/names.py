@@ -1,6 +1,8 @@
-"""What the measures of a comparison are called, in tables, figures and findings."""
+"""What measures, matrices, settings and ways of learning are called, in tables, figures and findings alike."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 NULLS = ("gaussian", "permuted_pairs", "shared_baseline")
 """The nulls of SimAOU."""
@@ -15,3 +17,17 @@ NO_CHANGE, NO_LEARNING, LOSS_ROSE = (
     "training loss rose",
 )
 """What the alarms are called."""
+
+MATRIX_NAMES: Mapping[str, str] = {"query": "W_Q", "key": "W_K", "value": "W_V", "output": "W_O"}
+
+ICL, ZERO_SHOT, GD = "ICL", "zero-shot", "GD"
+
+ARM_NAMES: Mapping[str, str] = {
+    "shen": "GD",
+    "shen_sgd": "SGD",
+    "shen_adam": "Adam",
+    "shen_deep": "GD, deep layer",
+    "shen_middle": "GD, middle layer",
+    "barnatan_lcft": "layer-causal",
+}
+"""What presets are called; another one keeps its name."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ..study.columns import Frame
+    from .columns import Frame
 
 
 @dataclass(frozen=True, eq=False)
