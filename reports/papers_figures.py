@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..analyses.papers.measured import Measured
-    from ..analyses.papers.reproduction import Reproduction
 
 # Shared changes blue, those of ICL and of finetuning in their colours; incorrect ones are paler.
 _PARTITION_COLOURS: Mapping[str, str] = {
@@ -45,34 +44,31 @@ _ROW_COLOURS: tuple[tuple[str, str], ...] = (
 _LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
 
-def reproduction_figures(result: Reproduction) -> dict[str, Figure]:
-    """Return the figures of an experiment by name, ``figure`` first.
+def reproduction_figures(study: Any) -> dict[str, Callable[[Any], Figure]]:
+    """Return what draws each figure of an experiment: ``figure``, and where each part has its own, the others' too.
 
     Args:
-        result: The experiment, run.
+        study: An experiment, run.
     """
-    return FIGURES[result.experiment.figure](result)
+    name = study.config.experiment.figure
+    if name not in OF_EACH_PART:
+        return {"figure": FIGURES[name]}
+    return {
+        f"figure-{label}" if place else "figure": partial(_of_part, label=label, kind=OF_EACH_PART[name])
+        for place, label in enumerate(study.parts)
+    }
 
 
-def _of_each_study(draw: Callable[[Any], Figure]) -> Callable[[Reproduction], dict[str, Figure]]:
-    """Draw each part by itself: ``figure``, then ``figure-`` and the part's label."""
-
-    def figures(result: Reproduction) -> dict[str, Figure]:
-        drawn = {}
-        for label, study in result.studies.items():
-            name = "figure" if not drawn else f"figure-{label}"
-            drawn[name] = draw(study)
-        return drawn
-
-    return figures
+def _of_part(study: Any, label: str, kind: str | None) -> Figure:
+    return study.parts[label].plot(kind)
 
 
-def _title(result: Reproduction) -> str:
+def _title(result: Any) -> str:
     experiment = result.experiment
-    return f"{experiment.paper} {experiment.name}, {result.scale} scale"
+    return f"{experiment.paper} {experiment.name}, {result.config.scale} scale"
 
 
-def bar_figure(result: Reproduction) -> dict[str, Figure]:
+def bar_figure(result: Any) -> Figure:
     """Draw the rows of a table as bars beside each other, published numbers as lines across them."""
     columns = tuple(dict.fromkeys(entry.column for entry in result.measured))
     panels: dict[str, list[str]] = {}
@@ -88,15 +84,16 @@ def bar_figure(result: Reproduction) -> dict[str, Figure]:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         axes_of[-1].set_xticks(range(len(columns)), _shown(result, columns))
         figure.suptitle(f"{_title(result)}: black lines are the published numbers")
-    return {"figure": figure}
+    return figure
 
 
-def _shown(result: Reproduction, labels: Sequence[str]) -> list[str]:
+def _shown(result: Any, labels: Sequence[str]) -> list[str]:
     """Return labels of parts as tick labels."""
-    return [result.shown_as(label) for label in labels]
+    shown = dict(result.tables["parts"][["part", "shown_as"]].itertuples(index=False))
+    return [shown.get(label, label) for label in labels]
 
 
-def _bars(axes: Axes, result: Reproduction, rows: Sequence[str], columns: Sequence[str]) -> None:
+def _bars(axes: Axes, result: Any, rows: Sequence[str], columns: Sequence[str]) -> None:
     width = 0.8 / len(rows)
     numbers = {(entry.row, entry.column): entry for entry in result.measured}
     for place, row in enumerate(rows):
@@ -119,7 +116,7 @@ def _bars(axes: Axes, result: Reproduction, rows: Sequence[str], columns: Sequen
                 )
 
 
-def _spreads(entries: Sequence[Measured]) -> np.ndarray | None:
+def _spreads(entries: Sequence[Any]) -> np.ndarray | None:
     spread = np.array([entry.std for entry in entries])
     return None if np.isnan(spread).all() else np.nan_to_num(spread)
 
@@ -129,7 +126,7 @@ def _row_colour(row: str, place: int) -> str:
     return next(found, _LINE_COLOURS[place % len(_LINE_COLOURS)])
 
 
-def partition_figure(result: Reproduction) -> dict[str, Figure]:
+def partition_figure(result: Any) -> Figure:
     """Draw how many predictions changed: shared, by ICL only, by finetuning only; paler: to a wrong label."""
     columns = tuple(result.studies)
     numbers = {(entry.row, entry.column): entry.value for entry in result.measured}
@@ -159,10 +156,10 @@ def partition_figure(result: Reproduction) -> dict[str, Figure]:
         axes.set_ylabel("changed predictions")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.suptitle(f"{_title(result)}: what ICL and finetuning change of the zero-shot predictions")
-    return {"figure": figure}
+    return figure
 
 
-def accuracy_against_gap_figure(result: Reproduction) -> dict[str, Figure]:
+def accuracy_against_gap_figure(result: Any) -> Figure:
     """Draw accuracy in context against the parameter gap to the first checkpoint, one line a task."""
     (study,) = result.studies.values()
     gaps = np.nan_to_num(gaps_by_checkpoint(study.tables["gaps"], "first"))
@@ -185,10 +182,10 @@ def accuracy_against_gap_figure(result: Reproduction) -> dict[str, Figure]:
         )
         axes.legend(title="task", loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.suptitle(f"{_title(result)}: ICL accuracy while the weights move")
-    return {"figure": figure}
+    return figure
 
 
-def outputs_figure(result: Reproduction) -> dict[str, Figure]:
+def outputs_figure(result: Any) -> Figure:
     """Draw accuracy, token overlap and OCS over epochs: one row a number of demonstrations or a model.
 
     One line for each arm (colour) and learning rate (line); the dashed line is in-context learning, with its own
@@ -198,7 +195,7 @@ def outputs_figure(result: Reproduction) -> dict[str, Figure]:
     cells: list[tuple[str, Any, int]] = []
     for label, study in result.studies.items():
         for shots in (count for count in study.config.shots if not shown.shots or count in shown.shots):
-            name = f"N = {shots}" if len(result.studies) == 1 else result.shown_as(label)
+            name = f"N = {shots}" if len(result.studies) == 1 else _shown(result, [label])[0]
             cells.append((name, study, shots))
     with style.figure_style():
         figure = style.new_figure(10.0, 1.0 + 2.1 * len(cells))
@@ -225,7 +222,7 @@ def outputs_figure(result: Reproduction) -> dict[str, Figure]:
         panels[0, -1].legend(handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1.02, 1.0))
         task = cells[0][1].tables["rows"]["task"].iloc[0]
         figure.suptitle(f"{_title(result)}: {task} (bands: ± one std over draws and drawn layers)")
-    return {"figure": figure}
+    return figure
 
 
 _OUTPUT_PANELS: Mapping[str, str] = {
@@ -239,7 +236,7 @@ def _is_shown(arm: str, arms: Sequence[str]) -> bool:
     return not arms or arm in (ICL, ZERO_SHOT) or arm in arms
 
 
-def accuracy_by_shots_figure(result: Reproduction) -> dict[str, Figure]:
+def accuracy_by_shots_figure(result: Any) -> Figure:
     """Draw accuracy by number of demonstrations as bars, published numbers as lines across them."""
     rows = tuple(dict.fromkeys(entry.row for entry in result.measured))
     columns = tuple(dict.fromkeys(entry.column for entry in result.measured))
@@ -271,10 +268,10 @@ def accuracy_by_shots_figure(result: Reproduction) -> dict[str, Figure]:
         axes.set(ylabel="accuracy of GD over the vocabulary", ylim=(0, 1.04))
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.suptitle(f"{_title(result)}: black lines are the published numbers")
-    return {"figure": figure}
+    return figure
 
 
-def pairwise_figure(result: Reproduction) -> dict[str, Figure]:
+def pairwise_figure(result: Any) -> Figure:
     """Draw token overlap and OCS between every two checkpoints of gradient descent, mean over draws."""
     (study,) = result.studies.values()
     seeds = study.tables["rows"]["seed"].unique().tolist()
@@ -295,7 +292,7 @@ def pairwise_figure(result: Reproduction) -> dict[str, Figure]:
         panels[0].set_ylabel("learning rate, epoch")
         figure.colorbar(image, ax=list(panels), fraction=0.05, pad=0.02)
         figure.suptitle(f"{_title(result)}: checkpoints of GD against each other, mean over draws")
-    return {"figure": figure}
+    return figure
 
 
 def _apart(places: np.ndarray, labels: Sequence[str]) -> list[tuple[float, str]]:
@@ -308,13 +305,16 @@ def _apart(places: np.ndarray, labels: Sequence[str]) -> list[tuple[float, str]]
     return kept
 
 
-FIGURES: dict[str, Callable[[Any], dict[str, Figure]]] = {
-    "study": _of_each_study(lambda study: study.plot()),
-    "thresholds": _of_each_study(lambda study: study.plot()),
-    "layers": _of_each_study(lambda study: study.plot("layers")),
-    "gap": _of_each_study(lambda study: study.plot()),
+OF_EACH_PART: Mapping[str, str | None] = {
+    "study": None,
+    "thresholds": None,
+    "layers": "layers",
+    "gap": None,
+    "order_by_epoch": "epochs",
+}
+"""Figures that are each part's own, and which of its pictures; None is its first."""
+FIGURES: Mapping[str, Callable[[Any], Figure]] = {
     "accuracy_against_gap": accuracy_against_gap_figure,
-    "order_by_epoch": _of_each_study(lambda study: study.plot("epochs")),
     "outputs": outputs_figure,
     "accuracy_by_shots": accuracy_by_shots_figure,
     "pairwise": pairwise_figure,

@@ -12,7 +12,7 @@ from weight_tables import averaged, between
 
 from iclprobe import Study, drift, sparsity
 from iclprobe.reports.drift import gaps_by_checkpoint
-from iclprobe.reports.plain_table import aligned, number
+from iclprobe.reports.numbers import number
 from iclprobe.reports.sparsity import head_figure, layer_figure
 from iclprobe.reports.style import png_bytes
 
@@ -87,6 +87,5 @@ def test_tables_name_checkpoints_and_matrices(study: Study, moved: Study) -> Non
     assert "W_Q" in str(study) and "constructed W_V" in str(study) and "\nW_K" not in str(study)
 
 
-def test_columns_are_aligned_and_undefined_numbers_are_dashes() -> None:
-    assert aligned(["a", "long"], [["bbb", "1"]]) == ["a    long", "bbb     1"]
+def test_undefined_numbers_are_dashes() -> None:
     assert (number(float("nan")), number(0.12345)) == ("–", "0.123")

@@ -34,6 +34,7 @@ def measure(config: SurenessConfig, context: iclprobe.Context) -> iclprobe.Measu
     for seed in config.seeds:
         prompts = prepare_cell(config, subject.model, subject.task, seed).prompts.icl
         for indices, said in iclprobe.stream_next_token(subject.model, prompts):
+            assert said.label_logprobs is not None
             sure = said.label_logprobs.max(dim=1).values.exp().tolist()
             key = {"seed": seed}
             answers += [
@@ -88,7 +89,8 @@ def test_a_registered_analysis_has_all_that_others_have(
     assert re.search(r"The model is \d+% sure on average", printed) and "answers" not in printed.split()[0]
     study = iclprobe.load_study(out)
     assert study.config.digits == 2 and list(study.tables) == ["answers", "draws"]
-    assert (study.to_pandas()["sure"].round(2) == study.to_pandas()["sure"]).all()
+    sure: Any = study.to_pandas()["sure"]
+    assert (sure.round(2) == sure).all()
     assert study.findings[0].value == pytest.approx(study.to_pandas()["sure"].mean())
     assert str(study) == printed.rstrip("\n") and "sure on average" in study._repr_html_()
     assert len(study.plot().axes) == 1 and (tmp_path / "run" / "histogram.png").is_file()

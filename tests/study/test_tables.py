@@ -50,7 +50,8 @@ def test_a_table_comes_back_bit_for_bit(rows: list[tuple[Any, ...]], tmp_path: P
     write_table(tmp_path, HARD.name, frame)
     back = read_table(tmp_path, HARD)
     pandas.testing.assert_frame_equal(back, frame, check_exact=True)
-    for row, (text, count, number, truth) in zip(back.itertuples(index=False), rows, strict=True):
+    entries: Any = back.itertuples(index=False)
+    for row, (text, count, number, truth) in zip(entries, rows, strict=True):
         assert (text is None and row.text != row.text) or row.text == text
         assert (row.count is pandas.NA) if count is None else row[1] == count
         assert math.copysign(1, row.number) == math.copysign(1, number) if number == 0 else True
