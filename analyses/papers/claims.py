@@ -60,7 +60,7 @@ def measure_claims(config: ClaimsConfig, context: Context) -> Measured:
     return Measured(
         config.model_copy(update={"judged_by": tuple(reproductions)}),
         {
-            "claims": [_row(entry) for entry in judged],
+            "claims": [claim_row(entry) for entry in judged],
             "facts": [{"name": name, "text": text} for name, text in facts.items()],
         },
         tuple(_finding(entry) for entry in judged if entry.effect is not None),
@@ -110,7 +110,8 @@ def judge(claim: Claim, reproductions: Mapping[str, Reproduction]) -> Judged:
     return Judged(claim, effect, criterion_of(claim).judge(effect))
 
 
-def _row(entry: Judged) -> dict[str, Any]:
+def claim_row(entry: Judged) -> dict[str, Any]:
+    """Return the row of a claim, see `registration.JUDGED`."""
     claim, effect = entry.claim, entry.effect
     return {
         "paper": claim.paper,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,23 @@ from typing import Any
 import pytest
 import tiny_checkpoint
 
-from iclprobe.analyses.papers.claims import study_claims
 from iclprobe.analyses.papers.library import Request, StudyLibrary
 from iclprobe.analyses.papers.measured import over_repetitions
 from iclprobe.analyses.papers.overrides import read_overrides
-from iclprobe.analyses.papers.reproduction import reproduce
+from iclprobe.analyses.papers.registration import CLAIMS, reproduce
+from iclprobe.analyses.papers.study_rows import gradient_norms
 from iclprobe.analyses.papers.views import value_of
+from iclprobe.analyses.runner import run_analysis
 from iclprobe.analyses.weights.checkpoints import checkpoints_at
 from iclprobe.errors import UserError
+from iclprobe.study.loading import load_study
 from iclprobe.study.run_directory import is_complete
+from iclprobe.study.study import Study
 
 FILES = {
-    "table.txt",
-    "results.json",
-    "numbers.csv",
-    "measurements.csv",
+    *("table.txt", "config.yaml", "manifest.json", "tables", "studies"),
+    *("numbers.csv", "parts.csv", "footnotes.csv", "facts.csv", "findings.csv"),
     "figure.png",
-    "config.yaml",
-    "manifest.json",
 }
 
 
@@ -48,7 +46,18 @@ def subject(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def complete(folder: Path) -> bool:
-    return is_complete(folder) and {file.name for file in folder.iterdir()} >= FILES
+    """Whether a run directory is whole, its studies too, and is the study again."""
+    whole = is_complete(folder) and {file.name for file in folder.iterdir()} >= FILES
+    studies = [is_complete(place) for place in (folder / "studies").iterdir()]
+    text = (folder / "table.txt").read_text(encoding="utf-8").rstrip("\n")
+    return whole and bool(studies) and all(studies) and str(load_study(folder)) == text
+
+
+def study_claims(reproductions: dict[str, Any], scale: str) -> dict[str, Any]:
+    """Judge all claims, and return the row of each effect that one of them has."""
+    study: Study = run_analysis(CLAIMS, reproductions=reproductions, scale=scale)
+    rows: Any = study.tables["claims"].itertuples(index=False)
+    return {row.effect: row for row in rows}
 
 
 def test_sparsity_shows_published_numbers_beside_its_own(tmp_path: Path, subject: dict[str, Any]) -> None:
@@ -107,16 +116,15 @@ def test_comparisons_become_a_table_with_averages_and_judge_claims(
     assert sum(parts) == int(changed.sum())
     # Six parts with five different draws of one task: studies that are asked alike are run once.
     assert len(library.studies) == 4
-    judged = study_claims(results, "pocket")
-    by_effect = {entry.claim.effect: entry for entry in judged.judged}
-    measured = by_effect["layer_causal_sim_am"].effect
-    assert measured is not None and measured.low <= measured.value <= measured.high
+    by_effect = study_claims(results, "pocket")
+    measured = by_effect["layer_causal_sim_am"]
+    assert measured.low <= measured.value <= measured.high
     drop = value_of(table.measured, "SimAM (layer-causal FT)", "Average") - value_of(
         table.measured, "SimAM (FT)", "Average"
     )
     assert measured.value == pytest.approx(drop, abs=1e-6)
     not_run = by_effect["icl_sensitivity"]
-    assert not_run.effect is None and not_run.verdict == "undecided" and "not run" in judged.table()
+    assert math.isnan(not_run.value) and not_run.verdict == "undecided" and not_run.basis == "not run"
 
 
 def test_gradients_are_by_layer_and_recipe(tmp_path: Path, subject: dict[str, Any]) -> None:
@@ -124,13 +132,14 @@ def test_gradients_are_by_layer_and_recipe(tmp_path: Path, subject: dict[str, An
     result = reproduce("barnatan", "fig3", overrides=overrides, out=tmp_path / "run")
     assert complete(tmp_path / "run")
     (study,) = result.studies.values()
-    expected = float(study.heatmap("dai")[:, 2].mean())
+    norms = {recipe: gradient_norms(study, recipe) for recipe in ("dai", "barnatan_lcft")}
+    expected = float(norms["dai"][:, 2].mean())
     assert value_of(result.measured, "layer 2", "standard FT") == pytest.approx(expected)
-    judged = {entry.claim.effect: entry for entry in study_claims({"barnatan-fig3": result}, "pocket").judged}
+    judged = study_claims({"barnatan-fig3": result}, "pocket")
     lower = {recipe: study.heatmap(recipe)[:, :2].mean(1).log() for recipe in ("dai", "barnatan_lcft")}
-    effect = judged["lower_gradients_of_layer_causal"].effect
-    assert effect is not None
-    assert effect.value == pytest.approx(float((lower["barnatan_lcft"] - lower["dai"]).mean()))
+    assert judged["lower_gradients_of_layer_causal"].value == pytest.approx(
+        float((lower["barnatan_lcft"] - lower["dai"]).mean())
+    )
 
 
 ARMS = {"epochs": 2, "evaluation_epochs": 1, "seeds": (0, 1), "learning_rates": (0.05,)}
@@ -148,11 +157,8 @@ def test_order_experiments(tmp_path: Path, subject: dict[str, Any], name: str, m
     row = "Qwen-7B, ICL" if name == "fig8" else "ICL"
     assert value_of(result.measured, row, "Sen") == pytest.approx(sum(icl) / 2)
     if name == "fig4":
-        judged = {
-            entry.claim.effect: entry for entry in study_claims({"shen2024-fig4": result}, "pocket").judged
-        }
-        effect = judged["gradient_descent_over_icl"].effect
-        assert effect is not None and effect.value < 1e-3
+        judged = study_claims({"shen2024-fig4": result}, "pocket")
+        assert judged["gradient_descent_over_icl"].value < 1e-3
 
 
 @pytest.mark.slow
@@ -215,12 +221,27 @@ def test_a_number_is_the_mean_of_its_repetitions_without_undefined_ones() -> Non
     assert math.isnan(over_repetitions("row", "column", []).value)
 
 
-def test_results_say_what_stands_for_what(subject: dict[str, Any], tmp_path: Path) -> None:
+def test_a_reproduction_says_what_stands_for_what(subject: dict[str, Any], tmp_path: Path) -> None:
     reproduce("shen2024", "fig2", overrides={"model": subject["model"]}, out=tmp_path / "run")
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["mapped"] == ["huggyllama/llama-7b → pocket"] and results["scale"] == "pocket"
-    assert results["numbers"][0]["published"] is None
+    study = load_study(tmp_path / "run")
+    facts = dict(study.tables["facts"].itertuples(index=False))
+    assert facts["what stands for what"] == "huggyllama/llama-7b → pocket" and facts["scale"] == "pocket"
+    assert math.isnan(study.tables["numbers"]["published"].tolist()[0])
     with pytest.raises(UserError, match="finished run"):
         reproduce("shen2024", "fig2", overrides={"model": subject["model"]}, out=tmp_path / "run")
     with pytest.raises(UserError, match="no scale 'lab'"):
         reproduce("shen2024", "fig2", scale="lab")  # type: ignore[arg-type]
+
+
+def test_an_experiment_takes_the_studies_beside_it(subject: dict[str, Any], tmp_path: Path) -> None:
+    overrides = {"model": subject["model"]}
+    (tmp_path / "studies").mkdir()
+    first = reproduce("shen2024", "fig2", overrides=overrides, out=tmp_path / "one")
+    (shared,) = (tmp_path / "studies").iterdir()
+    stamp = (shared / "manifest.json").stat().st_mtime_ns
+    assert not (tmp_path / "one" / "studies").exists()
+    again = reproduce("shen2024", "fig2", overrides=overrides, out=tmp_path / "two")
+    assert (shared / "manifest.json").stat().st_mtime_ns == stamp and again.measured == first.measured
+    loaded = load_study(tmp_path / "two")
+    assert [study.analysis for study in loaded.parts.values()] == ["sparsity"]
+    assert loaded.plot() is not None
