@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import small_construction
 import torch
@@ -153,6 +154,8 @@ def same(one: Any, other: Any) -> bool:
         return bool(((one == other) | ((one != one) & (other != other))).all())
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
+    if isinstance(one, pandas.DataFrame):
+        return one.equals(other)
     if isinstance(one, Mapping):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
