@@ -149,6 +149,8 @@ def same(one: Any, other: Any) -> bool:
         return one.equals(other)
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
+    if isinstance(one, pandas.DataFrame):
+        return one.equals(other)
     if isinstance(one, Mapping):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
