@@ -26,7 +26,7 @@ def _series(config: DriftConfig) -> tuple[Checkpoint, ...]:
         return config.checkpoints
     if config.glob is not None:
         found = checkpoints_matching(config.glob)
-        if len(found) < 2:
+        if len(found) == 1:
             raise UserError(
                 f"only {shown(found[0].place)} matches {shown(config.glob)}: a series has at least 2 checkpoints"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ...errors import shown
 from ...models.matrices import MATRICES, Matrix
@@ -30,7 +30,11 @@ def _matrix(name: Any) -> Any:
 def _matrices(value: Any) -> Any:
     """Accept ``q,k``, a list of letters or names, or one of them."""
     names = value.split(",") if isinstance(value, str) else several(value)
-    return tuple(dict.fromkeys(_matrix(name) for name in names))
+    return tuple(_matrix(name) for name in names)
+
+
+def _once(matrices: tuple[Matrix, ...]) -> tuple[Matrix, ...]:
+    return tuple(dict.fromkeys(matrices))
 
 
 def _by_matrix(value: Any) -> Any:
@@ -54,6 +58,7 @@ class WeightsConfig(Settings):
     matrices: Annotated[
         tuple[Matrix, ...],
         BeforeValidator(_matrices),
+        AfterValidator(_once),
         Field(min_length=1),
         OnCommandLine(read=same_text, example="q,k,v,o"),
     ] = ("query", "key", "value")

@@ -47,7 +47,8 @@ def test_numbers_are_those_of_the_live_weights(saved: Path) -> None:
     model: Any = tiny_families.build("llama")
     study = sparsity(saved, thresholds=(0.1,))
     heads = study.tables["heads"].groupby(["layer", "matrix"])["head"].agg(list)
-    for row in study.to_pandas().itertuples():
+    rows: Any = study.to_pandas().itertuples()
+    for row in rows:
         attention = model.model.layers[row.layer].self_attn
         weight = getattr(
             attention, {"query": "q_proj", "key": "k_proj", "value": "v_proj"}[str(row.matrix)]
@@ -91,10 +92,14 @@ def test_every_mean_that_the_table_shows_is_a_finding(saved: Path) -> None:
 
 
 def test_a_matrix_may_be_named_by_its_letter() -> None:
-    asked = SparsityConfig(matrices="q,o", layers=0, pattern={"k": "{layer}.k"})
+    spoken: dict[str, Any] = {"matrices": "q,o", "layers": 0, "pattern": {"k": "{layer}.k"}}
+    asked = SparsityConfig(**spoken)
     assert (asked.matrices, asked.layers) == (("query", "output"), (0,))
     assert asked.pattern == {"key": "{layer}.k"}
-    assert SparsityConfig(matrices=["key", "k"]).matrices == ("key",)
+    twice: dict[str, Any] = {"matrices": ["key", "k"]}
+    assert SparsityConfig(**twice).matrices == ("key",)
+    with pytest.raises(UserError, match="matrices"):
+        sparsity(matrices={"query": 1})
 
 
 def test_stable_ranks_that_are_left_out_are_undefined(saved: Path) -> None:
