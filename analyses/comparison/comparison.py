@@ -76,7 +76,7 @@ class Comparison(Study):
         """Return one comparison as it would be alone."""
         if key not in self.cells:
             raise KeyError(f"no comparison {shown(key)}: {self._there}")
-        where = dict(zip(("recipe", "shots"), key, strict=True))
+        where: dict[str, Any] = {"recipe": key[0], "shots": key[1]}
         tables = {
             name: frame[(frame["recipe"] == key[0]) & (frame["shots"] == key[1])].reset_index(drop=True)
             for name, frame in self.tables.items()

@@ -237,6 +237,6 @@ def _subject(options: dict[str, Any]) -> dict[str, Any]:
 
 def test_own_data_beside_a_configuration_is_not_the_default_task() -> None:
     data = [{"text": f"t {index}", "label": index % 4} for index in range(40)]
-    config = iclprobe.CompareConfig(shots=4, learning_rate=0.03, limit=6)
+    config = iclprobe.CompareConfig(shots=(4,), learning_rate=0.03, limit=6)
     with pytest.raises(UserError, match="has no template"):
         iclprobe.compare(config, data=data)

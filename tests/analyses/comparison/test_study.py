@@ -342,7 +342,8 @@ def test_every_interval_can_be_made_again_of_what_is_on_disk(
         )
         by_layer = bootstrap_mean(values_of(study, name), seed=seed, **how)
         layers = study.tables["layers"].query("measure == @name")
-        assert layers["low"].tolist() == by_layer.low.tolist()
+        # A layer that changes by rounding alone has no interval.
+        assert repr(layers["low"].tolist()) == repr(by_layer.low.tolist())
     answers = study.tables["answers"].pivot(index="query", columns="setting", values="prediction")
     codes = {label: place for place, label in enumerate(sorted(set(study.tables["label_logprobs"]["label"])))}
     zsl, icl, ft = (torch.tensor([codes[label] for label in answers[s]]) for s in ("zsl", "icl", "ft"))

@@ -75,7 +75,7 @@ def test_a_finetuned_model_is_one_comparison() -> None:
 
 def test_every_number_of_a_draw_is_a_row() -> None:
     draws = [made_draw(0), made_draw(1, finetuning_changes=False)]
-    frame = made_comparison(draws).to_pandas()
+    frame: Any = made_comparison(draws).to_pandas()
     assert len(frame) == 2 * 25
     for draw in draws:
         found = frame[frame["seed"] == draw.seed]
