@@ -18,13 +18,15 @@ class OnCommandLine:
         example: What help shows for a value.
         argument: Whether its values also stand without an option's name.
         hidden: Whether only YAML and Python can say it.
+        repeated: Whether its option may be given several times; `read` is then given all texts.
     """
 
     names: tuple[str, ...] = ()
-    read: Callable[[str], Any] | None = None
+    read: Callable[[Any], Any] | None = None
     example: str = ""
     argument: bool = False
     hidden: bool = False
+    repeated: bool = False
 
 
 def same_text(text: str) -> str:

@@ -33,25 +33,29 @@ _ASKED_ALIKE = (
 class AnalysisCommand(click.Command):
     """The command of an analysis; its options are made when they are asked for, for they need its configuration."""
 
-    def __init__(self, analysis: Analysis) -> None:
-        """Make it from what an analysis declares."""
+    def __init__(self, analysis: Analysis, *more: click.Option) -> None:
+        """Make it from what an analysis declares, and options of its own."""
         self.analysis = analysis
         self.fields = list(options_of(analysis.config))
         only = hidden_fields(analysis.config)
         told = f"\n\nOnly --config says: {', '.join(only)}." if only else ""
         super().__init__(
             analysis.command,
-            params=[*self._arguments(), *(field.option() for field in self.fields), *_ASKED_ALIKE],
+            params=[*self._arguments(), *(field.option() for field in self.fields), *more, *_ASKED_ALIKE],
             help=analysis.summary + told,
             short_help=analysis.summary,
-            callback=self._run,
+            callback=self.run,
             context_settings={"help_option_names": ["-h", "--help"]},
         )
 
     def _arguments(self) -> list[click.Argument]:
         return [
             click.Argument(
-                [f"{field.parameter}_argument"], nargs=-1, type=str, metavar=f"[{field.place[-1].upper()}]…"
+                [f"{field.parameter}_argument"],
+                nargs=-1 if field.holds_several else 1,
+                required=False,
+                type=str,
+                metavar=f"[{field.place[-1].upper()}]{'…' if field.holds_several else ''}",
             )
             for field in self.fields
             if field.declared.argument
@@ -75,7 +79,8 @@ class AnalysisCommand(click.Command):
             if len(both) > 1:
                 raise UserError(f"{' and '.join(both)} say the same: give one of them")
 
-    def _run(self, **typed: Any) -> None:
+    def run(self, **typed: Any) -> None:
+        """Run the analysis, print its study and write its run directory."""
         from ..analyses.runner import run_analysis
         from ..progress import quiet_progress
         from ..study.run_directory import free_run_name
@@ -126,7 +131,7 @@ class AnalysisCommand(click.Command):
                 continue
             if typed.get(field.parameter) is not None:
                 raise UserError(f"{field.names[0]} is given with and without its name: keep one of them")
-            found[field.parameter] = ",".join(values)
+            found[field.parameter] = ",".join(values) if isinstance(values, tuple) else values
         return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 import click
 from pydantic import BaseModel
@@ -53,6 +53,11 @@ class FieldOption:
         """Whether it is true or false, so that its option alone says true."""
         return alternatives(self.annotation) == (bool,)
 
+    @property
+    def holds_several(self) -> bool:
+        """Whether it is a list of values."""
+        return any(get_origin(kind) in (tuple, list) for kind in alternatives(self.annotation))
+
     def option(self) -> click.Option:
         """Return click's option."""
         told = f"{self.help} [default: {self.default}]" if self.default else self.help
@@ -62,11 +67,12 @@ class FieldOption:
             help=told,
             default=None,
             type=str,
+            multiple=self.declared.repeated,
             metavar=self.declared.example or ("[true|false]" if self.is_truth else "TEXT"),
             **shape,
         )
 
-    def value(self, text: str) -> Any:
+    def value(self, text: Any) -> Any:
         """Return what a text gives the field."""
         return value_of(text, self.annotation, self.declared, self.names[0])
 
@@ -125,7 +131,7 @@ def given_values(options: list[FieldOption], values: Mapping[str, str | None]) -
     given: dict[str, Any] = {}
     for option in options:
         text = values.get(option.parameter)
-        if text is not None:
+        if text not in (None, ()):
             inner = given
             for name in option.place[:-1]:
                 inner = inner.setdefault(name, {})
@@ -135,7 +141,7 @@ def given_values(options: list[FieldOption], values: Mapping[str, str | None]) -
 
 def option_names(options: list[FieldOption], values: Mapping[str, str | None]) -> dict[str, str]:
     """Return what the command line calls the fields that options were given for."""
-    return {each.place[-1]: each.names[0] for each in options if values.get(each.parameter) is not None}
+    return {each.place[-1]: each.names[0] for each in options if values.get(each.parameter) not in (None, ())}
 
 
 def _default(field: Any) -> str:

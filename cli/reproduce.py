@@ -1,86 +1,68 @@
-"""`iclprobe reproduce`: the tables and figures of both papers."""
+"""`iclprobe reproduce`: the tables and figures of both papers, one or many."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from ..analyses.papers.registration import REPRODUCE
 from ..errors import UserError
-from .output import print_study, say, write_line
+from .analysis_command import AnalysisCommand
+from .output import say, write_line
+
+_CLAIMS = "claims"
 
 
-@click.command()
-@click.argument("paper", required=False, metavar="[PAPER]")
-@click.argument("name", required=False, metavar="[NAME]")
-@click.option("--all", "everything", is_flag=True, help="Every experiment of both papers.")
-@click.option(
-    "--scale",
-    default="pocket",
-    show_default=True,
-    help="pocket (embedded models and tasks) or paper.",
-)
-@click.option(
-    "--set", "changes", multiple=True, metavar="limit=32", help="A setting in place of the declared one."
-)
-@click.option(
-    "--workers", type=click.IntRange(1, 4096), help="Processes. [default: one a core; one at paper scale]"
-)
-@click.option("--json", "as_json", is_flag=True, help="Print tables, findings and provenance as JSON.")
-@click.option("--out", metavar="FOLDER", help="Where to write: a run directory, or a directory of them.")
-@click.option("--overwrite", is_flag=True, help="Replace finished run directories.")
-@click.option("--quiet", "-q", is_flag=True, help="Say nothing but the result.")
-def reproduce(
-    paper: str | None,
-    name: str | None,
-    everything: bool,
-    scale: str,
-    changes: tuple[str, ...],
-    workers: int | None,
-    as_json: bool,
-    out: str | None,
-    overwrite: bool,
-    quiet: bool,
-) -> None:
-    """Run a table or figure of one of the two papers and show its numbers beside the published ones.
+class _Reproduce(AnalysisCommand):
+    """The command of one experiment, which also lists them and runs many."""
 
-    PAPER is shen2024 or barnatan, or claims; NAME is fig4, table2 …, all of the paper without it. Without arguments:
-    list them. A folder that is complete is kept when many are run, and its studies are shared.
-    """
-    import json
+    def run(self, **typed: Any) -> None:
+        """List experiments, or run one, those of a paper, or all of them."""
+        from ..analyses.papers.overrides import read_overrides
+        from ..analyses.papers.reproduction import require_scale
 
-    from ..analyses.papers.catalogue import CLAIMS, only_experiment
-    from ..analyses.papers.overrides import read_overrides
-    from ..analyses.papers.registration import reproduce as run
-    from ..analyses.papers.reproduction import require_scale
-    from ..study.run_directory import free_run_name
-
-    require_scale(scale)
-    overrides = read_overrides(changes)
-    tell = (lambda line: None) if quiet else say
-    if everything and paper is not None:
-        raise UserError("--all takes every experiment: leave the paper out, or leave --all out")
-    if paper is None and not everything:
-        _list()
-        return
-    if CLAIMS in (paper, name):
+        paper = typed["paper"] or typed["paper_argument"]
+        name = typed["name"] or typed["name_argument"]
+        every, workers = typed.pop("every"), typed.pop("workers")
+        if every and paper is not None:
+            raise UserError("--all takes every experiment: leave the paper out, or leave --all out")
+        if paper is None and not every and typed["config"] is None:
+            _list()
+            return
         # Claims are judged by the studies of all experiments.
-        paper, name, everything = None, None, True
-    if everything or name is None:
-        folder = Path(out or Path("runs") / f"{paper or 'papers'}-{scale}")
-        _run_many(paper, scale, overrides, folder, overwrite, workers, tell)
-        return
-    experiment = only_experiment(str(paper), name)
-    place = out
-    if place is None and not as_json:
-        place = str(Path("runs") / free_run_name(experiment.paper, experiment.name, scale))
-    result = run(experiment, scale=scale, overrides=overrides, out=place, overwrite=overwrite, say=tell)  # type: ignore[arg-type]
-    if as_json:
-        write_line(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
-    else:
-        print_study(result)
-    if place is not None:
-        tell(f"wrote {place}")
+        claims = _CLAIMS in (paper, name)
+        if not (every or claims or (name is None and typed["config"] is None)):
+            super().run(**typed)
+            return
+        if typed["config"] is not None or typed["as_json"]:
+            raise UserError("--config and --json are for one experiment: name it, or leave them out")
+        scale = typed["scale"] or "pocket"
+        require_scale(scale)
+        paper = None if every or claims else paper
+        folder = Path(typed["out"] or Path("runs") / f"{paper or 'papers'}-{scale}")
+        tell = (lambda line: None) if typed["quiet"] else say
+        overrides = read_overrides(typed["overrides"])
+        _run_many(paper, scale, overrides, folder, typed["overwrite"], workers, tell)
+
+
+reproduce = _Reproduce(
+    REPRODUCE,
+    click.Option(
+        ["--all", "every"], is_flag=True, help="Every experiment of both papers, and their claims judged."
+    ),
+    click.Option(
+        ["--workers"],
+        type=click.IntRange(1, 4096),
+        help="Processes, where many are run. [default: one a core; one at paper scale]",
+    ),
+)
+reproduce.help = (
+    f"{REPRODUCE.summary}\n\nPAPER is shen2024 or barnatan, or claims, which judges both papers' claims; NAME is fig4, "
+    "table2 …, all of the paper without it. Without arguments: list them. Where many are run, a folder that is complete "
+    "is kept and studies are shared."
+)
 
 
 def _list() -> None:
@@ -92,7 +74,13 @@ def _list() -> None:
 
 
 def _run_many(
-    paper: str | None, scale: str, overrides: dict, folder: Path, overwrite: bool, workers: int | None, tell
+    paper: str | None,
+    scale: Any,
+    overrides: dict[str, Any],
+    folder: Path,
+    overwrite: bool,
+    workers: int | None,
+    tell: Any,
 ) -> None:
     from ..analyses.papers.catalogue import find_experiments
     from ..analyses.papers.every import reproduce_all
@@ -100,7 +88,7 @@ def _run_many(
     index = reproduce_all(
         find_experiments(paper),
         folder,
-        scale=scale,  # type: ignore[arg-type]
+        scale=scale,
         with_claims=paper is None,
         overrides=overrides,
         overwrite=overwrite,

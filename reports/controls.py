@@ -11,7 +11,7 @@ import numpy as np
 from ..study.names import PARTIAL
 from ..study.sheet import Sheet, sheet_of
 from . import style
-from .frame_rows import row_alarms, row_blocks, row_notes, spread_note
+from .comparison_rows import row_alarms, row_blocks, row_notes, spread_note
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

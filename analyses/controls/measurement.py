@@ -8,19 +8,19 @@ from dataclasses import asdict, dataclass, replace
 from ...errors import UserError, shown
 from ...hooks.self_check import self_check
 from ...models.recipe import load_recipe
-from ...reports.comparison_facts import facts_of
 from ...study.columns import Frame
 from ...study.finding import Finding
 from ...tasks.catalogue import load_task
 from ...tasks.task import Task
 from ..cell import Cell, prepare_cell
+from ..comparison.cells import check_cell
 from ..comparison.draw import Draw
 from ..comparison.estimate import estimate_comparisons
+from ..comparison.facts import facts_of
 from ..comparison.findings import comparison_findings, draw_warnings
 from ..comparison.measures import Intervals
 from ..comparison.pretrained import ZeroShot
 from ..comparison.rows import comparison_rows, joined_rows
-from ..comparison.run import check_comparisons
 from ..context import Context, Measured
 from ..subject import Subject
 from .altered_cells import changed_labels, next_task_without_network
@@ -37,7 +37,7 @@ def check_controls(config: ControlsConfig) -> None:
     Raises:
         UserError: If the plan leaves out what is needed, or the recipe cannot be read.
     """
-    check_comparisons([config.comparison(recipe=config.recipe)])
+    check_cell(config.comparison(recipe=config.recipe))
 
 
 def measure_controls(config: ControlsConfig, context: Context) -> Measured:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from ...on_command_line import OnCommandLine
 from ...settings import Settings
 from .declaration import Experiment, Scale
 from .overrides import read_overrides
-
-
-def _overrides(value: Any) -> Any:
-    """Read ``key=value`` texts, or take a mapping."""
-    return read_overrides(value) if isinstance(value, list | tuple) else value
 
 
 class ReproductionConfig(Settings):
@@ -36,8 +31,7 @@ class ReproductionConfig(Settings):
     scale: Scale = "pocket"
     overrides: Annotated[
         dict[str, Any],
-        BeforeValidator(_overrides),
-        OnCommandLine(("--set",), example="limit=32"),
+        OnCommandLine(("--set",), read=read_overrides, example="limit=32", repeated=True),
     ] = Field(default={})
     experiment: Annotated[Experiment | None, OnCommandLine(hidden=True)] = None
     settings: Annotated[dict[str, dict[str, Any]], OnCommandLine(hidden=True)] = Field(default={})
