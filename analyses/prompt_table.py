@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..study.columns import Column, Table
 from ..study.finding import Finding
-from .prompt import PromptView, WholePrompt
-from .prompt_text import prompt_fact
+
+if TYPE_CHECKING:
+    from .prompt import PromptView
 
 PROMPTS = Table(
     "prompts",
@@ -35,6 +36,8 @@ def prompt_rows(views: Sequence[PromptView]) -> list[dict[str, Any]]:
 
 
 def _rows(view: PromptView) -> Iterator[dict[str, Any]]:
+    from .prompt import WholePrompt
+
     options = WholePrompt("", tuple(view.options.values()))
     for setting, whole in (("zero-shot", view.zero_shot), ("icl", view.icl), ("option", options)):
         for part in whole.parts:
@@ -50,6 +53,8 @@ def _rows(view: PromptView) -> Iterator[dict[str, Any]]:
 
 def prompt_facts(views: Sequence[PromptView]) -> list[dict[str, str]]:
     """Return how demonstrations and queries became prompts, as rows of the facts; each manner once."""
+    from .prompt_text import prompt_fact
+
     return [{"name": "prompt", "text": text} for text in dict.fromkeys(prompt_fact(view) for view in views)]
 
 
