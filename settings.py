@@ -31,6 +31,9 @@ LARGEST = 1e18
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 """A rate, limit or scale."""
 
+FINISHED = "of a finished run"
+"""The key of pydantic's context that tells validators whether a configuration is only read."""
+
 Kind = TypeVar("Kind", bound="Settings")
 
 
@@ -64,7 +67,12 @@ def _kinds(annotation: Any) -> set[Any]:
 
 
 def make_config(
-    kind: type[Kind], values: Mapping[str, Any], source: str, options: Mapping[str, str] | None = None
+    kind: type[Kind],
+    values: Mapping[str, Any],
+    source: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    finished: bool = False,
 ) -> Kind:
     """Build a configuration and turn what is wrong with it into one sentence.
 
@@ -73,12 +81,14 @@ def make_config(
         values: Its fields.
         source: Where they come from, for the message.
         options: What the command line calls the fields that were given there, for the message.
+        finished: Whether they are of a run that is over: what was in memory then is only named, and read as its name.
 
     Raises:
         UserError: If a key is unknown or a value impossible; it names the key and what is allowed.
     """
     try:
-        return kind(**{_text(key): value for key, value in values.items()})
+        given = {_text(key): value for key, value in values.items()}
+        return kind.model_validate(given, context={FINISHED: finished})
     except ValidationError as error:
         raise UserError(_sentence(error, kind, values, source, options or {})) from error
 

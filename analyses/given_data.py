@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, InstanceOf, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
 
+from ..settings import FINISHED
 from ..tasks.given_records import GivenRecords, require_readable
 
 
-def _as_data(value: Any) -> Any:
+def _as_data(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, str) and info.context is not None and info.context.get(FINISHED):
+        return value
     if value is None or isinstance(value, GivenRecords):
         return value
     if isinstance(value, str | Path):

@@ -39,7 +39,7 @@ def load_study(path: str | Path) -> Study:
     analysis = find_analysis(str(manifest["analysis"]))
     values = read_yaml(folder / "config.yaml", "configuration", "shots: 8")
     values.pop("analysis", None)
-    config = make_config(analysis.config, values, shown(folder / "config.yaml"))
+    config = make_config(analysis.config, values, shown(folder / "config.yaml"), finished=True)
     there = folder / "tables" / f"{FACTS.name}.parquet"
     declared = (*analysis.tables, *((FACTS,) if there.is_file() else ()))
     return make_study(

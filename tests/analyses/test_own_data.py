@@ -170,7 +170,7 @@ def test_queries_that_are_trained_on_are_taken_out_and_counted(
         found = iclprobe.compare(data=repeated, **options, out=tmp_path / "run")
     assert found.to_pandas().equals(alone.to_pandas())
     assert "3 left out, which also stand in the training records" in " ".join(found.table().split())
-    tables = iclprobe.load_study(tmp_path / "run").tables
+    tables = found.tables
     assert tables["draws"]["seen_queries"].tolist() == [3]
     assert tables["queries"]["query_index"].tolist() == list(range(3, 15))
 
