@@ -60,8 +60,8 @@ reproduce = _Reproduce(
 )
 reproduce.help = (
     f"{REPRODUCE.summary}\n\nPAPER is shen2024 or barnatan, or claims, which judges both papers' claims; NAME is "
-    "fig4, table2 …, all of the paper without it. Without arguments: list them. Of many, a folder that is complete is "
-    "kept, and studies are shared.\n\nOnly --config says: experiment, settings."
+    "fig4, table2 …, all of the paper without it. Without arguments: list them. Of many, a folder that is "
+    "complete is kept, and studies are shared.\n\nOnly --config says: experiment, settings."
 )
 
 

@@ -87,16 +87,17 @@ class Study:
         Raises:
             KeyError: If there is none; it names those there are.
         """
-        kinds = self._drawers()
+        kinds = self.drawers()
         if not kinds or (kind is not None and kind not in kinds):
             raise KeyError(f"no figure {kind!r} of {self.analysis}: there are {', '.join(kinds) or 'none'}")
         return there(kinds[next(iter(kinds)) if kind is None else kind])(self)
 
     def figures(self) -> dict[str, Figure]:
         """Draw every picture, by its kind."""
-        return {kind: there(draw)(self) for kind, draw in self._drawers().items()}
+        return {kind: there(draw)(self) for kind, draw in self.drawers().items()}
 
-    def _drawers(self) -> Mapping[str, Any]:
+    def drawers(self) -> Mapping[str, Any]:
+        """Return what draws each picture, or its place, by its kind."""
         figures = self.declaration.figures
         return figures if isinstance(figures, Mapping) else there(figures)(self)
 

@@ -10,8 +10,8 @@ import tiny_checkpoint
 import yaml
 
 from iclprobe.cli import main
-from iclprobe.cli.options import typed
-from iclprobe.study.study_files import load_study
+from iclprobe.on_command_line import escaped_text
+from iclprobe.study.loading import load_study
 from iclprobe.tasks.catalogue import task_entry, task_names
 
 
@@ -120,7 +120,7 @@ def test_gradients_take_own_data_too(
     [(r"a\nb", "a\nb"), (r"a\tb", "a\tb"), (r"a\\nb", r"a\nb"), (r"a\\\n", "a\\\n"), (r"C:\dir", r"C:\dir")],
 )
 def test_line_breaks_and_tabs_can_be_typed(text: str, read: str) -> None:
-    assert typed(text) == read
+    assert escaped_text(text) == read
 
 
 @pytest.mark.parametrize("name", task_names())

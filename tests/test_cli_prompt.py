@@ -10,7 +10,7 @@ import tiny_checkpoint
 import yaml
 
 from iclprobe.cli import main
-from iclprobe.study.study_files import load_study
+from iclprobe.study.loading import load_study
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ from hypothesis import given, settings, strategies
 from safetensors.torch import save
 
 from iclprobe.analyses.comparison.config import CompareConfig
+from iclprobe.analyses.comparison.registration import COMPARE
 from iclprobe.analyses.papers.overrides import read_overrides
-from iclprobe.cli.options import pairs, read_config
+from iclprobe.cli.analysis_command import config_values
+from iclprobe.cli.option_values import pairs_of
 from iclprobe.json_text import parse_json
 from iclprobe.models.recipe import load_recipe
 from iclprobe.models.safetensors_file import LocalFile, SafetensorsFile
@@ -91,7 +93,8 @@ def _read_header(folder: Path) -> Callable[[str], Any]:
 
 
 def _compare(text: str, folder: Path) -> CompareConfig:
-    return make_config(CompareConfig, _reader_of_file("c.yaml", read_config, folder)(text), "the file")
+    read = _reader_of_file("c.yaml", lambda path: config_values(str(path), COMPARE), folder)
+    return make_config(CompareConfig, read(text), "the file")
 
 
 READERS: dict[str, tuple[Callable[[Path], Callable[[str], Any]], tuple[str, ...]]] = {
@@ -107,7 +110,7 @@ READERS: dict[str, tuple[Callable[[Path], Callable[[str], Any]], tuple[str, ...]
     "tsv": (lambda folder: _reader_of_file("d.tsv", lambda path: read_pools(path, FORM), folder), TABLES),
     "template": (lambda _: _read_template, TEMPLATES),
     "label words": (lambda _: read_label_words, ("bad,good", "1=bad,5=good", "a:b,c")),
-    "pairs": (lambda _: lambda text: pairs(text, "--columns", "a=b"), ("sentence=text,gold=label",)),
+    "pairs": (lambda _: lambda text: pairs_of(text, "--columns", "a=b", ","), ("sentence=text,gold=label",)),
     "overrides": (
         lambda _: lambda text: read_overrides(text.split(";")),
         ("limit=32;recipe.epochs=3;seeds=[0, 1]",),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from iclprobe.cli.options import read_config
+from iclprobe.analyses.comparison.registration import COMPARE
+from iclprobe.cli.analysis_command import config_values
 from iclprobe.errors import UserError
 from iclprobe.models.recipe import load_recipe
 from iclprobe.text_files import Unreadable
@@ -17,7 +18,7 @@ from iclprobe.yaml_text import parse_yaml
 def test_a_key_that_stands_twice_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("epochs: 1\npreset: dai\nepochs: 2\n")
-    for read in (load_recipe, read_config):
+    for read in (load_recipe, lambda file: config_values(str(file), COMPARE)):
         with pytest.raises(UserError, match=r"line 3: the key 'epochs' stands there twice"):
             read(path)
     with pytest.raises(Unreadable, match="line 3: the key 1 stands there twice"):

@@ -51,13 +51,13 @@ class Comparison(Study):
             KeyError: If there is none, or it is drawn of one comparison and there are several.
         """
         several = len(self.cells) > 1
-        if several and kind in self.declaration.figures and kind != "grid":
+        if several and kind in self.drawers() and kind != "grid":
             raise KeyError(f"figure {kind!r} is drawn of one comparison: take {self._there}")
         return super().plot("grid" if several and kind is None else kind)
 
     def figures(self) -> dict[str, Figure]:
         """Draw every picture: the three of each comparison, and the grid of several."""
-        of_one = [kind for kind in self.declaration.figures if kind != "grid"]
+        of_one = [kind for kind in self.drawers() if kind != "grid"]
         if len(self.cells) == 1:
             return {kind: self.plot(kind) for kind in of_one}
         drawn = {"grid": self.plot("grid")}

@@ -57,4 +57,4 @@ class OutputsStudy(Study):
             # On the first draw every rate of an arm may have diverged.
             "pairs": not self.tables["pairs"].empty,
         }
-        return {kind: self.plot(kind) for kind in self.declaration.figures if shown.get(kind, True)}
+        return {kind: self.plot(kind) for kind in self.drawers() if shown.get(kind, True)}
