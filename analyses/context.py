@@ -1,11 +1,11 @@
-"""What a measurement is given: what it runs on, opened as it asks, and what several parts of a run share."""
+"""What a measurement is given: what it runs on, opened as it asks; and what it gives back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import UserError
 from ..study.arrays import Arrays
@@ -14,8 +14,6 @@ from ..study.study import Study
 from .configuration import SubjectConfig
 from .provenance import provenance
 from .subject import Subject, load_subject
-
-Made = TypeVar("Made")
 
 
 def _say_nothing(line: str) -> None:
@@ -57,7 +55,6 @@ class Context:
     folder: Path | None = None
     say: Callable[[str], None] = _say_nothing
     _origins: list[dict[str, Any]] = field(default_factory=list)
-    _shared: dict[Hashable, Any] = field(default_factory=dict)
 
     def subject(self, config: SubjectConfig) -> Subject:
         """Load the model and the task of a configuration, or take those in memory.
@@ -86,12 +83,6 @@ class Context:
         for name in config.model_names:
             named = config.model_copy(update={"model": name})
             yield named, self.subject(named)
-
-    def shared(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return what was made under a key, and make it if it was not yet."""
-        if key not in self._shared:
-            self._shared[key] = make()
-        return self._shared[key]
 
     def origin(self) -> dict[str, Any]:
         """Return where the numbers came from so far: of the first model, and of all by name."""

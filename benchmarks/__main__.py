@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import capture_speed, finetuning_speed, search_speed, weight_speed
+from . import capture_speed, finetuning_speed, help_speed, search_speed, weight_speed
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "weights": weight_speed.run,
     "finetuning": finetuning_speed.run,
     "search": search_speed.run,
+    "help": help_speed.run,
 }
 
 

@@ -14,7 +14,7 @@ from ..settings import make_config
 from ..study.analysis import Analysis
 from ..yaml_text import read_yaml
 from .field_options import FieldOption, given_values, hidden_fields, option_names, options_of
-from .output import say, write_line
+from .output import let_libraries_speak, say, write_line
 
 _ASKED_ALIKE = (
     click.Option(["--config"], type=str, metavar="FILE", help="A YAML file of fields; options override it."),
@@ -85,6 +85,8 @@ class AnalysisCommand(click.Command):
         from ..progress import quiet_progress
         from ..study.run_directory import free_run_name
 
+        if typed["verbose"]:
+            let_libraries_speak()
         config = self.resolved(typed)
         out, quiet = typed["out"], typed["quiet"]
         if out is None and not typed["as_json"]:

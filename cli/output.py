@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 def say(line: str) -> None:
     """Tell something beside the results, without the secrets of addresses."""
     click.echo(public(line), err=True)
+
+
+def let_libraries_speak() -> None:
+    """Let transformers, the hub and whatever logs say what they are about."""
+    os.environ["TRANSFORMERS_VERBOSITY"] = "info"
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "0"
+    logging.basicConfig(level=logging.INFO)
+    loaded = sys.modules.get("transformers")
+    if loaded is not None:
+        loaded.logging.set_verbosity_info()
 
 
 def write_line(text: str) -> None:
