@@ -1,4 +1,4 @@
-"""The page of all tables, made of their declarations: ``python -m iclprobe.study.reference > docs/tables.md``."""
+"""The page of all tables, from their declarations: ``python -m iclprobe.study.reference > docs/tables.md``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tables_page() -> str:
 def _lines() -> Iterator[str]:
     yield "# Tables"
     yield ""
-    yield "What every study holds, analysis by analysis; a run directory has each as `tables/NAME.parquet` and as CSV."
+    yield "What every study holds, by analysis; a run directory has each as `tables/NAME.parquet` and as CSV."
     yield "An *integer* may be missing; a *number* that is undefined is NaN. This page is made of the declarations."
     yield ""
     yield "## Every analysis"
