@@ -41,7 +41,11 @@ def beside_sheet(studies: Mapping[str, Study]) -> Sheet:
         for each in study.findings
         if each.kind == "alarm"
     )
-    return Sheet(alarms, (), (), tuple(blocks), ())
+    bases = dict.fromkeys(
+        each.basis for of in found.values() for each in of.values() if each.basis and not math.isnan(each.low)
+    )
+    notes = (f"[low, high]: {'; '.join(bases)}",) if bases else ()
+    return Sheet(alarms, (), (), tuple(blocks), notes)
 
 
 def _has_number(finding: Finding) -> bool:
