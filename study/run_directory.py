@@ -45,6 +45,8 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         UserError: If `path` is an address or holds something that may not be replaced, or the disk is full or not
             writable.
     """
+    if "\0" in str(path):
+        raise UserError(f"{shown(str(path))} holds a NUL character, which no name can: choose another --out")
     require_on_disk(path)
     target = in_home(path).absolute()
     with _explained(target):

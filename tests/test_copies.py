@@ -28,6 +28,8 @@ from iclprobe.tasks.demonstrations import choose_queries
 
 # Public classes that are not copied here, and why.
 NO_RESULTS = {
+    "Analysis": "it is a declaration, of which there is one",
+    "Context": "it holds the live model of a run",
     "LanguageModel": "it is a live model, of which pickle keeps every weight as torch does; no result holds one",
     "ProjectionFile": "it is open files, which cannot be pickled",
     "RepeatedQueries": "it asks the live model that it holds",
@@ -74,6 +76,12 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
     makers: dict[str, Callable[[], Any]] = {
         **{name: getattr(iclprobe, name) for name in (*CONFIGURATIONS, "CapturePlan", "Recipe")},
         "AttentionProjection": lambda: next(iter(iclprobe.attention_projections(checkpoint))),
+        "Column": lambda: iclprobe.Column("sure", "number", "how sure"),
+        "Finding": lambda: iclprobe.Finding("sure", "It is sure.", value=0.5, where={"layer": 1}),
+        "Measured": lambda: iclprobe.Measured(iclprobe.GradientsConfig(), {"norms": [{"norm": 1.0}]}),
+        "Table": lambda: iclprobe.Table(
+            "answers", "one answer", (iclprobe.Column("sure", "number", "how sure"),)
+        ),
         "Capture": lambda: iclprobe.capture(model, prompts().icl),
         "Comparison": lambda: iclprobe.compare(**comparing),
         "Controls": lambda: iclprobe.controls(**comparing, controls=("none", "permuted_labels")),

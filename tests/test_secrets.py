@@ -112,7 +112,8 @@ def test_results_from_an_address_with_secrets_hold_none(
             assert_nothing_told(text.get_text())
     assert list(results[1].tables["checkpoints"]["checkpoint"]) == ["1000", "2000"]
     assert "/step1000/model.safetensors" in (out / "sparsity" / "config.yaml").read_text()
-    assert len(list(out.rglob("manifest.json"))) == 3
+    # The experiment's own study is the fourth.
+    assert len(list(out.rglob("manifest.json"))) == 4
     assert_nothing_written(out)
 
 
@@ -198,11 +199,12 @@ def test_the_command_line_tells_no_secret_whatever_happens(
 
 def test_a_crash_tells_no_secret_either() -> None:
     code = (
-        "import sys\nfrom iclprobe.cli import app, main\n"
-        "@app.command()\ndef crash(place: str): raise RuntimeError(place)\n"
+        "import sys\nfrom iclprobe.cli import main, runs\n"
+        "def crash(place): raise RuntimeError(place)\n"
+        "runs.show.callback = lambda runs, as_json: crash(runs[0])\n"
         "main(sys.argv[1:])"
     )
-    command = [sys.executable, "-c", code, "crash", f"http://{USER}:{PASSWORD}@host/a?{SIGNATURE}"]
+    command = [sys.executable, "-c", code, "show", f"http://{USER}:{PASSWORD}@host/a?{SIGNATURE}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "Traceback" in done.stderr
     assert "RuntimeError: http://host/a\n" in done.stderr

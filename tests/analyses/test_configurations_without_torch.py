@@ -17,13 +17,9 @@ HEAVY = {"numpy", "torch", "transformers", "pandas", "matplotlib", "safetensors"
 # Their configurations have no default for these.
 REQUIRED = {
     "ArmsConfig": {"arms": "shen"},
-    "ClaimsConfig": {"scale": "pocket", "experiments": ()},
     "ReproductionConfig": {
         "paper": "shen2024",
         "name": "fig2",
-        "scale": "pocket",
-        "kind": "sparsity",
-        "parts": {},
     },
 }
 

@@ -188,7 +188,7 @@ def test_a_task_in_memory_that_is_asked_in_a_chat_says_so_in_the_result(options:
         model=subject.model, task=subject.task, shots=2, recipes=("dai",), learning_rate=1e-3
     )
     assert study.config.chat_template == "user_turn"
-    assert "prompts: one user turn of the tokenizer's chat template" in study.table()
+    assert "one user turn of the tokenizer's chat template" in " ".join(study.table().split())
 
 
 @pytest.mark.parametrize("experiment", ["compare", "controls", "order", "outputs", "gradients"])

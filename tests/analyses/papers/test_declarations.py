@@ -19,7 +19,7 @@ from iclprobe.analyses.papers.scales import POCKET_TASK_OF, resolve
 from iclprobe.analyses.papers.views import VIEWS
 from iclprobe.errors import UserError
 from iclprobe.models.recipe import load_recipe, published_learning_rate
-from iclprobe.reports.papers_figures import FIGURES
+from iclprobe.reports.papers_figures import FIGURES, OF_EACH_PART
 from iclprobe.tasks.catalogue import task_entry
 
 EACH = pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.key)
@@ -88,7 +88,7 @@ def test_the_paper_scale_names_known_models_tasks_templates_and_rates(experiment
 
 @EACH
 def test_views_figures_and_footnotes_exist(experiment: Experiment) -> None:
-    assert experiment.view in VIEWS and experiment.figure in FIGURES
+    assert experiment.view in VIEWS and experiment.figure in {*FIGURES, *OF_EACH_PART}
     assert all(key in FOOTNOTES for key in experiment.footnotes)
 
 
