@@ -112,7 +112,7 @@ def test_gradients_take_own_data_too(
 ) -> None:
     some = [each for each in arguments[1:] if each not in ("--limit", "6")]
     assert main(["gradients", *some, *TEMPLATE, *WORDS, *LABEL, "--recipe", "dai"]) == 0
-    assert "on own" in capsys.readouterr().out
+    assert "task            own" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_the_command_lists_runs_and_refuses(
     [
         (["shen2024", "fig99"], "fig2, fig3"),
         (["dai2023", "fig1"], "shen2024, barnatan"),
-        (["shen2024", "fig2", "--scale", "lab"], "pocket and paper"),
+        (["shen2024", "fig2", "--scale", "lab"], "'pocket' or 'paper'"),
         (["shen2024", "fig2", "--set", "limit"], "KEY=VALUE"),
         (["shen2024", "fig2", "--set", "limit=3"], "limit"),
         (["shen2024", "--all"], "--all"),
