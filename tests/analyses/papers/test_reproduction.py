@@ -137,7 +137,7 @@ def test_gradients_are_by_layer_and_recipe(tmp_path: Path, subject: dict[str, An
     expected = float(norms["dai"][:, 2].mean())
     assert value_of(result.measured, "layer 2", "standard FT") == pytest.approx(expected)
     judged = study_claims({"barnatan-fig3": result}, "pocket")
-    lower = {recipe: study.heatmap(recipe)[:, :2].mean(1).log() for recipe in ("dai", "barnatan_lcft")}
+    lower = {recipe: values[:, :2].mean(1).log() for recipe, values in norms.items()}
     assert judged["lower_gradients_of_layer_causal"].value == pytest.approx(
         float((lower["barnatan_lcft"] - lower["dai"]).mean())
     )
