@@ -37,7 +37,14 @@ NO_RESULTS = {
 }
 # What functions return besides: handles, pieces of what is here, and nothing.
 NO_RESULTS_OF_FUNCTIONS = {
-    *("Analysis", "LanguageModel", "ProjectionFile", "Iterator[AttentionProjection]", "Iterator[Recorder]", "None"),
+    *(
+        "Analysis",
+        "LanguageModel",
+        "ProjectionFile",
+        "Iterator[AttentionProjection]",
+        "Iterator[Recorder]",
+        "None",
+    ),
     *("Recipe", "Generator[tuple[Tensor, Capture], None, None]"),
     *("Generator[tuple[Tensor, NextToken], None, None]", "Iterator[tuple[Tensor, NextToken]]"),
     *("tuple[FamilyOutcome, ...]", "tuple[Record, ...]", "tuple[int, ...]", "list[Record]"),
