@@ -163,6 +163,7 @@ def test_memory_of_a_real_model_is_what_was_said() -> None:
     code = f"""
 import os, re, torch
 torch.set_num_threads(1)
+import iclprobe.analyses.runner, iclprobe.analyses.comparison.measurement, pandas, pyarrow
 from iclprobe import compare
 def status(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
