@@ -48,14 +48,6 @@ def prompt_fact(view: PromptView) -> str:
     return f"{prompt_manner(view)}, at most {view.longest:,}{limit} tokens with the label"
 
 
-def prompt_lines(views: Iterable[PromptView]) -> list[str]:
-    """Return how prompts were made and what the tokenizer loses of them, for tables without facts of their own."""
-    views = list(views)
-    manners = dict.fromkeys(f"prompts: {prompt_manner(view)}" for view in views)
-    notes = dict.fromkeys(f"warning: {note}" for view in views for note in view.notes)
-    return [*manners, *notes]
-
-
 def prompt_text(view: PromptView) -> str:
     """Return both prompts: quoted whole, then their tokens part by part.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ...probes import (
@@ -17,7 +16,6 @@ from ...probes import (
     calibrated_accuracy,
     changed_predictions,
     jaccard,
-    mean_and_std,
     mean_over_layers,
     rec2ftp,
 )
@@ -201,33 +199,3 @@ def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, .
 def head_profiles_of(draw: Draw) -> dict[str, Tensor]:
     """Return every measure that has a value in each layer and head, ``[L, H]``, mean over examples."""
     return {name: sim_am.head_profile for name, sim_am in _maps(draw).items() if name != DELTA_NULL}
-
-
-@dataclass(frozen=True)
-class MeasureOverDraws:
-    """One number over several draws of demonstrations.
-
-    Attributes:
-        name: What it is.
-        unit: ``%`` or ``cosine``.
-        mean: Mean over the draws in which it is defined.
-        std: Standard deviation (ddof 1); NaN with fewer than two.
-        draws: Draws in which it is defined.
-    """
-
-    name: str
-    unit: str
-    mean: float
-    std: float
-    draws: int
-
-
-def over_draws(measures: list[tuple[Measure, ...]]) -> tuple[MeasureOverDraws, ...]:
-    """Return mean and standard deviation of each measure over draws of demonstrations."""
-    return tuple(_over_draws(column) for column in zip(*measures, strict=True))
-
-
-def _over_draws(column: tuple[Measure, ...]) -> MeasureOverDraws:
-    result = mean_and_std(torch.tensor([measure.value for measure in column], dtype=torch.float64))
-    first = column[0]
-    return MeasureOverDraws(first.name, first.unit, float(result.mean), float(result.std), int(result.count))

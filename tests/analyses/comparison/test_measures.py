@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,9 @@ from iclprobe.analyses.comparison.measures import (
     head_profiles_of,
     layer_profiles_of,
     measures_of,
-    over_draws,
 )
+from iclprobe.analyses.comparison.rows import over_draws_rows
+from iclprobe.analyses.comparison.tables import MEASURES
 from iclprobe.probes import SimAOU
 
 INTERVALS = Intervals(resamples=200, level=0.9)
@@ -109,13 +111,19 @@ def test_without_a_change_what_divides_by_it_is_undefined() -> None:
 
 
 def test_over_draws_gives_mean_and_sample_deviation_of_the_draws_that_have_a_value() -> None:
-    def column(value: float) -> tuple[Measure, ...]:
-        return (Measure("Rec2FTP", "%", value),)
+    def spread_of(*values: float) -> Any:
+        rows = [
+            {"seed": seed, "measure": "Rec2FTP", "unit": "%", "value": value}
+            for seed, value in enumerate(values)
+        ]
+        unused = dict.fromkeys(("low", "high", "numerator", "denominator"))
+        (spread,) = over_draws_rows(MEASURES.frame({**row, **unused} for row in rows)).itertuples(index=False)
+        return spread
 
-    (result,) = over_draws([column(10.0), column(math.nan), column(30.0)])
+    result = spread_of(10.0, math.nan, 30.0)
     assert (result.mean, result.draws) == (20.0, 2)
     assert result.std == pytest.approx(math.sqrt(200.0))
-    (single,) = over_draws([column(10.0)])
+    single = spread_of(10.0)
     assert single.mean == 10.0
     assert math.isnan(single.std)
 
