@@ -29,6 +29,8 @@ _MAKER = "iclprobe"
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 # Behind what the lock's file says: Windows lets nobody read a locked byte.
 _LOCKED_BYTE = 1 << 20
+# What this process writes into now.
+_OPEN: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,28 @@ def unfinished_place(target: Path) -> Iterator[Path]:
             made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
             file.write(json.dumps(made_by).encode())
             file.flush()
+            _OPEN.add(place)
             try:
                 yield place
             finally:
+                _OPEN.discard(place)
                 _remove(place)
                 if os.name == "posix":
                     lock.unlink(missing_ok=True)
     finally:
         # Windows removes no file that is open.
         lock.unlink(missing_ok=True)
+
+
+def remove_open_places() -> None:
+    """Remove every unfinished place of this process, for one that ends at once and unwinds nothing."""
+    for place in tuple(_OPEN):
+        if replaced_place(place).exists():
+            # The old target waits there: the next run puts it back.
+            continue
+        _remove(place)
+        if os.name == "posix":
+            _lock_of(place).unlink(missing_ok=True)
 
 
 def replaced_place(place: Path) -> Path:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 
+from ...unfinished import remove_open_places
+
 
 def begin_worker(life: Connection, threads: int) -> None:
     """Prepare a process: end with the one that began it, and leave Ctrl-C to that.
@@ -45,5 +47,6 @@ def deaf_to_interrupts() -> Iterator[None]:
 def _end_with(life: Connection) -> None:
     # Nothing is ever sent: what can be read is that the other end is closed.
     wait([life])
-    # A study may run for hours, and holds nothing that has to be put away.
+    # A study may run for hours, and what it has begun to write is all that has to be put away.
+    remove_open_places()
     os._exit(1)

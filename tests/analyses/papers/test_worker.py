@@ -102,6 +102,8 @@ def test_workers_end_with_their_parent_however_it_ends(
         assert "Error" not in told and not list(tmp_path.rglob(".*"))
     else:
         assert running.returncode == -sent
+    # What a worker had begun is put away, even where nobody could ask it to.
+    assert not list(tmp_path.glob("all/studies/.*"))
     # The folder of the studies is none itself.
     written = [folder for folder in tmp_path.glob("all/**/") if folder.parent.name in ("all", "studies")]
     written = [folder for folder in written if folder.name != "studies"]
