@@ -15,7 +15,7 @@ import click
 from ..addresses import public
 from ..errors import UserError, lacks_memory, shown
 from ..text_files import has_half_character
-from .commands import iclprobe
+from .commands import COMPLETION, iclprobe
 from .output import say, write_line
 
 # The exit code after Ctrl-C.
@@ -51,9 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         for text in sys.argv[1:] if arguments is None else arguments:
             if has_half_character(text):
                 raise UserError(f"the option {shown(text)} is no text in UTF-8: type it anew")
-        code = iclprobe.main(args=arguments, prog_name="iclprobe", standalone_mode=False)
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return code
     except UserError as error:
         say(f"iclprobe: {error}")
         return 2
@@ -79,6 +79,21 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         say(usage)
         return 2
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command, or tell a shell what completes; click's own ``main`` makes a failure of a closed pipe."""
+    asked = os.environ.get(COMPLETION)
+    if asked:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(iclprobe, {}, "iclprobe", COMPLETION, asked)
+    try:
+        with iclprobe.make_context("iclprobe", arguments) as context:
+            code = iclprobe.invoke(context)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    return code if isinstance(code, int) else 0
 
 
 def _usage_error(error: Exception) -> str | None:

@@ -26,7 +26,13 @@ _ASKED_ALIKE = (
     click.Option(["--out"], type=str, metavar="FOLDER", help="The run directory. [default: runs/…]"),
     click.Option(["--overwrite"], is_flag=True, help="Replace a finished run directory."),
     click.Option(["--quiet", "-q"], is_flag=True, help="Say nothing but the result."),
-    click.Option(["--verbose", "-v"], is_flag=True, help="Let libraries speak, too."),
+    click.Option(
+        ["--verbose", "-v"],
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, param, asked: let_libraries_speak() if asked else None,
+        help="Let libraries speak, too.",
+    ),
 )
 
 
@@ -74,6 +80,8 @@ class AnalysisCommand(click.Command):
 
     def _refuse_two_names(self, args: list[str]) -> None:
         typed = {arg.partition("=")[0] for arg in args}
+        if typed & {"-q", "--quiet"} and typed & {"-v", "--verbose"}:
+            raise UserError("-q and -v say the opposite: give one of them")
         for field in self.fields:
             both = [name for name in field.names if name in typed]
             if len(both) > 1:
@@ -85,8 +93,6 @@ class AnalysisCommand(click.Command):
         from ..progress import quiet_progress
         from ..study.run_directory import free_run_name
 
-        if typed["verbose"]:
-            let_libraries_speak()
         config = self.resolved(typed)
         out, quiet = typed["out"], typed["quiet"]
         if out is None and not typed["as_json"]:

@@ -18,6 +18,8 @@ _OTHERS = {
     "tasks": "look",
     "validate": "runs",
 }
+COMPLETION = "_ICLPROBE_COMPLETE"
+"""The variable by which a shell asks what completes."""
 _SHELLS = ("bash", "fish", "zsh")
 
 
@@ -75,4 +77,4 @@ def completion(shell: str) -> None:
 
     found = get_completion_class(shell)
     assert found is not None
-    write_line(found(iclprobe, {}, "iclprobe", "_ICLPROBE_COMPLETE").source())
+    write_line(found(iclprobe, {}, "iclprobe", COMPLETION).source())

@@ -183,7 +183,6 @@ def _manifest(run: PromptRun, plan: CapturePlan) -> dict[str, Any]:
         "score_space": plan.score_space,
         "positions": plan.positions,
         "columns": plan.columns,
-        "hidden_entries": 0,
         "prefix_shared": run.prefix_cache is not None,
         "prefix_tokens": len(run.prompts.prefix_ids),
         "label_scoring": run.scoring,

@@ -132,7 +132,7 @@ class Capture:
                 manifest=json.loads(header["manifest"]),
                 **arrays,
             )
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is no capture that iclprobe wrote: {error}") from error
 
 

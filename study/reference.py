@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from .analysis import Analysis, registered_analyses
+from .analysis import Analysis, Needs, registered_analyses
 from .columns import FACTS, Table
 from .finding import FINDINGS
+
+_NEEDED: Mapping[Needs, str] = {
+    "model and task": "a model and a task",
+    "models and task": "models, one after another, and a task",
+    "checkpoints": "checkpoints, of which no model is made",
+    "nothing": "what it makes itself, or finds on the disk",
+}
 
 
 def tables_page() -> str:
@@ -31,7 +38,7 @@ def _analysis(analysis: Analysis) -> Iterator[str]:
     yield ""
     yield f"## {analysis.name}"
     yield ""
-    yield analysis.summary
+    yield f"{analysis.summary} It runs on {_NEEDED[analysis.needs]}."
     for table in analysis.tables:
         yield from _table(table)
 

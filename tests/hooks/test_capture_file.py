@@ -10,6 +10,7 @@ import tiny_families
 import torch
 from expected_rows import SITES, prompt_set
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 import iclprobe.hooks.storage
 from iclprobe.errors import UserError
@@ -95,6 +96,26 @@ def test_what_is_no_capture_is_refused_by_name(tmp_path: Path) -> None:
         Capture.load(path)
     path.write_bytes(b"half of a fi")
     with pytest.raises(UserError, match="is no capture"):
+        Capture.load(path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "header"),
+    [
+        ({"columns": (2, 3)}, {}),
+        ({"columns": (2, 3)}, {"layers": "[0", "manifest": "{}"}),
+        ({"columns": (2, 3)}, {"layers": "7", "manifest": "{}"}),
+        ({"columns": (2, 3), "scores": (1, 1, 4, 3)}, {"layers": "[0]", "manifest": "{}"}),
+        ({"columns": (2, 3), "weights": (2,)}, {"layers": "[0]", "manifest": "{}"}),
+        ({"scores": (1, 1, 4, 3)}, {"layers": "[0]", "manifest": "{}"}),
+    ],
+)
+def test_a_file_of_other_arrays_is_refused_by_name(
+    tmp_path: Path, arrays: dict[str, tuple[int, ...]], header: dict[str, str]
+) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({name: torch.ones(shape) for name, shape in arrays.items()}, path, metadata=header)
+    with pytest.raises(UserError, match=r"other\.safetensors is no capture"):
         Capture.load(path)
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import iclprobe
+from iclprobe.analyses import runner
 from iclprobe.cli import main
 from iclprobe.cli.analysis_command import AnalysisCommand, config_values
 from iclprobe.cli.field_options import FieldOption, hidden_fields, options_of
@@ -33,22 +34,7 @@ from iclprobe.study.study_files import config_text
 sys.path.insert(0, str(Path(__file__).parent))
 assert_drawn_alike = importlib.import_module("drawn_data").assert_drawn_alike
 
-ON_POCKET = "--shots 2 --limit 4 --device cpu --batch-size 4"
-ARMS = f"{ON_POCKET} --seeds 0,1 --epochs 1 --evaluation-epochs 1 --arms shen,shen_sgd --batch-sizes 1 --lr 0.001"
-SMALL = {
-    "claims": "{experiments}",
-    "compare": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --recipe dai,barnatan_lcft --resamples 50 --null-draws 2",
-    "construction": "--n-x 3 --steps 20 --batch-size 8 --evaluation-tasks 16",
-    "controls": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
-    "drift": "pocket@0 pocket@256 pocket@1152 --icl pocket-topic-code --shots 2 --seeds 0,1 --limit 4",
-    "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
-    "order": f"{ARMS} --orders 2",
-    "outputs": ARMS,
-    "reproduce": "shen2024 fig2 --set stable_rank=false",
-    "sparsity": "pocket",
-}
-"""For each analysis the command line of a run that takes about a second."""
-
+SMALL: dict[str, str] = importlib.import_module("small_runs").SMALL
 NAMES = sorted(registered_analyses())
 
 
@@ -242,6 +228,35 @@ def test_an_out_that_is_taken_is_refused_before_anything_runs(
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     with pytest.raises(UserError, match="overwrite"):
         study.save(folder)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_out_where_no_folder_can_be_is_refused_before_anything_runs(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    begun = []
+    monkeypatch.setattr(runner, "Context", lambda *_: begun.append(name))
+    command = registered_analyses()[name].command
+    assert main([command, *shlex.split(SMALL[name]), "--out", str(tmp_path / "file" / "run")]) == 2
+    assert not begun
+    said = capsys.readouterr().err
+    assert "no folder can be there" in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_disk_leaves_nothing(name: str, run: Callable, tmp_path: Path) -> None:
+    """No file may grow beyond 10 kB, which fails as a full disk does and needs no disk to fill."""
+    resource = pytest.importorskip("resource")
+    study, _ = run(name)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(UserError, match="the disk is full or a limit on file sizes is reached"):
+            study.save(tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", NAMES)

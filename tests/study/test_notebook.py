@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import iclprobe
+from iclprobe.cli import main
+from iclprobe.study.analysis import registered_analyses
+
+# importlib mode has no folder of its own on the path.
+sys.path.insert(0, str(Path(__file__).parent))
+SMALL: dict[str, str] = importlib.import_module("small_runs").SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -22,15 +32,30 @@ CELLS = (
     "import time\nfrom iclprobe.progress import progressing\n"
     "for each in progressing(range(3), 'working', 'steps'): time.sleep(0.01)",
 )
+LOADED = "iclprobe.load_study(r'{folder}')"
+NAMES = sorted(registered_analyses())
 
 
 @pytest.fixture(scope="module")
-def outputs() -> list[list[Any]]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of every analysis, each in a folder of its name."""
+    folder = tmp_path_factory.mktemp("runs")
+    experiment = folder / "experiments" / "shen2024-fig10"
+    iclprobe.reproduce("shen2024", "fig10", overrides={"stable_rank": False}, out=experiment)
+    for name, analysis in registered_analyses().items():
+        line = SMALL[name].format(experiments=experiment.parent)
+        assert main([analysis.command, *shlex.split(line), "--out", str(folder / name), "-q"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(runs: Path) -> list[list[Any]]:
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from nbclient import NotebookClient
 
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    cells = [*CELLS, *(LOADED.format(folder=runs / name) for name in NAMES)]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     client = NotebookClient(notebook, timeout=300, kernel_name="python3")
     manager = client.create_kernel_manager()
     # The kernel is this interpreter, whatever kernels the machine knows.
@@ -48,6 +73,13 @@ def test_a_study_shows_as_a_short_table(outputs: list[list[Any]]) -> None:
     (shown,) = _shown(outputs[1])
     assert "<table" in shown["text/html"] and "barnatan_lcft" in shown["text/html"]
     assert len(shown["text/html"].encode()) < 5000 and len(shown["text/plain"]) < 600
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_loaded_study_shows_as_a_short_table(name: str, outputs: list[list[Any]]) -> None:
+    (shown,) = _shown(outputs[len(CELLS) + NAMES.index(name)])
+    assert "<table" in shown["text/html"] and len(shown["text/html"].encode()) < 5000
+    assert len(shown["text/plain"]) < 600
 
 
 def test_a_plot_shows_once(outputs: list[list[Any]]) -> None:

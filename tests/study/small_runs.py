@@ -1,0 +1,19 @@
+"""For each analysis the command line of a run that takes about a second."""
+
+from __future__ import annotations
+
+ON_POCKET = "--shots 2 --limit 4 --device cpu --batch-size 4"
+ARMS = f"{ON_POCKET} --seeds 0,1 --epochs 1 --evaluation-epochs 1 --arms shen,shen_sgd --batch-sizes 1 --lr 0.001"
+SMALL = {
+    "claims": "{experiments}",
+    "compare": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --recipe dai,barnatan_lcft --resamples 50 --null-draws 2",
+    "construction": "--n-x 3 --steps 20 --batch-size 8 --evaluation-tasks 16",
+    "controls": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
+    "drift": "pocket@0 pocket@256 pocket@1152 --icl pocket-topic-code --shots 2 --seeds 0,1 --limit 4",
+    "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
+    "order": f"{ARMS} --orders 2",
+    "outputs": ARMS,
+    "reproduce": "shen2024 fig2 --set stable_rank=false",
+    "sparsity": "pocket",
+}
+"""For each analysis the command line of a run that takes about a second."""
