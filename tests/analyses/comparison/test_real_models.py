@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 EXACT = 1e-5
 """Relative to the largest entry of a row."""
-SHOTS, QUERIES = 4, 4
+SHOTS, QUERIES = 3, 2
 
 
 class Loop(NamedTuple):

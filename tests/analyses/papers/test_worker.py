@@ -64,30 +64,39 @@ def wait_until_gone(leader: int) -> None:
         time.sleep(0.05)
 
 
+def wait_for_a_study(studies: Path) -> None:
+    """Wait until a worker is in the middle of a study."""
+    deadline = time.monotonic() + _PATIENCE
+    while not list(studies.glob(".*.unfinished-*")):
+        if time.monotonic() > deadline:
+            pytest.fail("no worker began a study")
+        time.sleep(0.1)
+
+
 # At first workers import torch; later they are in the middle of a study.
-BEGINNING, MIDDLE = 0.0, 12.0
 ENDINGS = [
-    pytest.param(ending, delay, marks=[pytest.mark.slow] if is_slow else [], id=f"{ending}-{delay:.0f}")
-    for ending, delay, is_slow in (
-        ("kill", BEGINNING, False),
-        ("terminate", BEGINNING, True),
-        ("interrupt", BEGINNING, False),
-        ("interrupt all", BEGINNING, True),
-        ("kill", MIDDLE, True),
-        ("terminate", MIDDLE, True),
-        ("interrupt", MIDDLE, True),
-        ("interrupt all", MIDDLE, True),
+    pytest.param(ending, when, marks=[pytest.mark.slow] if is_slow else [], id=f"{ending}-{when}")
+    for ending, when, is_slow in (
+        ("kill", "beginning", False),
+        ("terminate", "beginning", True),
+        ("interrupt", "beginning", False),
+        ("interrupt all", "beginning", True),
+        ("kill", "middle", True),
+        ("terminate", "middle", True),
+        ("interrupt", "middle", True),
+        ("interrupt all", "middle", True),
     )
 ]
 SIGNALS = {"kill": signal.SIGKILL, "terminate": signal.SIGTERM}
 
 
-@pytest.mark.parametrize(("ending", "delay"), ENDINGS)
+@pytest.mark.parametrize(("ending", "when"), ENDINGS)
 def test_workers_end_with_their_parent_however_it_ends(
-    ending: str, delay: float, running: subprocess.Popen[str], tmp_path: Path
+    ending: str, when: str, running: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert len(workers_of(running)) >= 3
-    time.sleep(delay)
+    if when == "middle":
+        wait_for_a_study(tmp_path / "all" / "studies")
     sent = SIGNALS.get(ending, signal.SIGINT)
     if ending == "interrupt all":
         # As a terminal does it.
