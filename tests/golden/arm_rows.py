@@ -43,9 +43,8 @@ def prompt_pairs(old: dict[str, Any], study: Study) -> Iterator[Pair]:
             prompt["demonstrations_asked"],
             study.tables["rows"]["shots"].iloc[0],
         )
-        for number, note in enumerate(prompt["notes"]):
-            told = [each.sentence for each in study.findings if each.name == "prompt"]
-            yield f"{path}.notes.{number}", note, told[number]
+        told = [each.sentence for each in study.findings if each.name == "prompt"]
+        yield f"{path}.notes", prompt["notes"], told
         for name in ("query_index", "gold", "template", "separator", "template_separator"):
             yield (
                 f"{path}.{name}",

@@ -49,11 +49,11 @@ def _checkpoint_pairs(old: dict[str, Any], study: Any) -> Iterator[Pair]:
         labels = list(dict.fromkeys(found["checkpoint"]))
         again = study.pairwise(arm, measure).values.tolist()
         yield f"{path}.arm", arm, found["arm"].iloc[0]
-        yield f"{path}.measure", measure in ("token_overlap", "ocs"), measure in table.columns
+        yield f"{path}.measure", measure, measure if measure in table.columns else ...
         for place, label in enumerate(entry["labels"]):
             yield f"{path}.labels.{place}", label, labels[place]
         for row, values in enumerate(entry["values"]):
             for column, value in enumerate(values):
                 at = (found["checkpoint"] == labels[row]) & (found["other"] == labels[column])
-                yield f"{path}.values.{row}.{column}", value, found.loc[at, measure].item()
-                yield f"{path}.values.{row}.{column} again", value, again[row][column]
+                held = found.loc[at, measure].item()
+                yield f"{path}.values.{row}.{column}", value, held if held == again[row][column] else ...
