@@ -12,7 +12,7 @@ def sheet(*columns: str, **rows: tuple[tuple[str, ...], ...]) -> Sheet:
 
 def test_a_column_of_sentences_is_wrapped_and_begins_on_the_left() -> None:
     long = "a sentence that goes on for longer than any number would ever do in a table of numbers"
-    said = sheet_text(sheet("claim", "n", one=((long,), ("1",)), two=(("short",), ("20",))))
+    said = sheet_text(sheet("claim", "n", one=((long,), ("1",)), two=(("short",), ("20",)))).lstrip("\n")
     lines = said.splitlines()
     assert max(map(len, lines)) <= 100
     assert " ".join(line[7:47].strip() for line in lines[1:4]) == long
@@ -23,5 +23,5 @@ def test_a_column_of_sentences_is_wrapped_and_begins_on_the_left() -> None:
 
 def test_a_table_of_numbers_is_as_wide_as_it_has_to_be() -> None:
     headings = tuple(f"a measure of some length {number}" for number in range(6))
-    said = sheet_text(sheet(*headings, one=tuple((f"{number}.5",) for number in range(6))))
+    said = sheet_text(sheet(*headings, one=tuple((f"{number}.5",) for number in range(6)))).lstrip("\n")
     assert len(said.splitlines()) == 2 and max(map(len, said.splitlines())) > 100
