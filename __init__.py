@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .analyses.attention.config import AttentionConfig
+    from .analyses.attention.registration import attention
     from .analyses.comparison.comparison import Comparison
     from .analyses.comparison.config import CompareConfig
     from .analyses.comparison.registration import compare
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "AttentionConfig": "analyses.attention.config",
     "AttentionProjection": "models.weights",
     "Capture": "hooks.captured",
     "CapturePlan": "hooks.plan",
@@ -103,6 +106,7 @@ _PLACES = {
     "TaskPrompts": "tasks.prompts",
     "Template": "tasks.task",
     "UserError": "errors",
+    "attention": "analyses.attention.registration",
     "attention_projections": "models.weights",
     "build_prompts": "tasks.prompts",
     "capture": "hooks.capture",
@@ -145,6 +149,7 @@ _PLACES = {
 
 __all__ = [
     "Analysis",
+    "AttentionConfig",
     "AttentionProjection",
     "Capture",
     "CapturePlan",
@@ -186,6 +191,7 @@ __all__ = [
     "TaskPrompts",
     "Template",
     "UserError",
+    "attention",
     "attention_projections",
     "build_prompts",
     "capture",

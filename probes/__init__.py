@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .attention_mass import AttentionShares, attention_shares, preference
     from .attention_nulls import sim_aou_null
     from .attention_outputs import SimAOU, attention_output_update, sim_aou
     from .attention_scores import SimAM, score_floors, sim_am
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 _PLACES = {
     "THRESHOLDS": "options",
     "Agreement": "options",
+    "AttentionShares": "attention_mass",
     "Drift": "drift",
     "Floor": "rounding",
     "Floors": "rounding",
@@ -85,6 +87,7 @@ _PLACES = {
     "TopTokens": "distributions",
     "WeightStatistics": "weights",
     "accuracy": "predictions",
+    "attention_shares": "attention_mass",
     "attention_output_update": "attention_outputs",
     "below_noise": "noise",
     "bootstrap_mean": "statistics",
@@ -109,6 +112,7 @@ _PLACES = {
     "partial_sim_aou": "partial_outputs",
     "permuted_pairs": "other_queries",
     "prediction_changes": "predictions",
+    "preference": "attention_mass",
     "rec2ftp": "predictions",
     "rounding_floor": "rounding",
     "score_floors": "attention_scores",
@@ -129,6 +133,7 @@ _PLACES = {
 __all__ = [
     "THRESHOLDS",
     "Agreement",
+    "AttentionShares",
     "Drift",
     "Floor",
     "Floors",
@@ -154,6 +159,7 @@ __all__ = [
     "WeightStatistics",
     "accuracy",
     "attention_output_update",
+    "attention_shares",
     "below_noise",
     "bootstrap_mean",
     "bootstrap_ratio",
@@ -177,6 +183,7 @@ __all__ = [
     "partial_sim_aou",
     "permuted_pairs",
     "prediction_changes",
+    "preference",
     "rec2ftp",
     "rounding_floor",
     "score_floors",

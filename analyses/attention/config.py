@@ -1,0 +1,71 @@
+"""What is asked of where attention goes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field
+
+from ...models.recipe import Recipe
+from ...on_command_line import OnCommandLine
+from ...settings import Layer, Records
+from ..configuration import CellConfig, LearningRate, SubjectConfig, numbers, several
+
+Setting = Literal["zsl", "icl", "ft"]
+MapKind = Literal["pattern", "scores"]
+_Head = Annotated[int, Field(ge=0, le=100_000)]
+
+
+def _names(value: Any) -> Any:
+    """Accept one name, a list, or ``"zsl,icl"``."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else several(value)
+
+
+def _heads(value: Any) -> Any:
+    """Accept ``all``, one number, a list, or ``"0,3"``."""
+    return value if value == "all" else numbers(value)
+
+
+class AttentionConfig(SubjectConfig):
+    """A look at where attention goes in context, and at the maps of one query.
+
+    Attributes:
+        limit: Queries at most whose last token's attention is measured.
+        permuted_labels: Measure again with the demonstrations' labels permuted.
+        query: The query whose maps are kept: its index among the validation records; None is the first one asked.
+        settings: In which settings it is mapped: ``zsl`` (zero-shot), ``icl``, ``ft`` (finetuned on the
+            demonstrations and asked without them).
+        layers: Which layers are mapped; negative ones count from the end.
+        heads: Which heads are mapped.
+        map: What is mapped: the post-softmax ``pattern`` or the pre-softmax ``scores``.
+        recipe: How to finetune for ``ft``: a preset, a YAML file or a mapping.
+        learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
+        resamples: Bootstrap resamples.
+        level: Coverage of the intervals.
+    """
+
+    analysis: ClassVar[str] = "attention"
+
+    limit: Records | None = 100
+    permuted_labels: bool = True
+    query: int | None = Field(default=None, ge=0, le=100_000_000)
+    settings: Annotated[tuple[Setting, ...], BeforeValidator(_names), Field(min_length=1, max_length=3)] = (
+        "zsl",
+        "icl",
+    )
+    layers: Annotated[tuple[Layer, ...], BeforeValidator(numbers), Field(min_length=1, max_length=1000)] = (
+        -1,
+    )
+    heads: Annotated[
+        tuple[_Head, ...] | Literal["all"], BeforeValidator(_heads), OnCommandLine(example="0,3")
+    ] = "all"
+    map: MapKind = "pattern"
+    recipe: Recipe | str | dict[str, Any] = "dai"
+    learning_rate: Annotated[LearningRate | None, OnCommandLine(("--lr",))] = None
+    resamples: int = Field(default=2000, ge=1, le=1_000_000)
+    level: float = Field(default=0.95, gt=0, lt=1)
+
+    def finetuning(self) -> CellConfig:
+        """Return the comparison whose finetuning the setting ``ft`` has."""
+        shared = {name: getattr(self, name) for name in SubjectConfig.model_fields}
+        return CellConfig(**{**shared, "recipe": self.recipe, "learning_rate": self.learning_rate})

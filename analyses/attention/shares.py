@@ -1,0 +1,119 @@
+"""The shares of the last token's attention on the parts of in-context prompts, of one draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...hooks.capture import stream
+from ...hooks.plan import CapturePlan
+from ...models.loading import LanguageModel
+from ...probes import AttentionShares, attention_shares, bootstrap_mean
+from ...seeds import derive_seed
+from ..cell import Cell
+from .config import AttentionConfig
+from .prompt_parts import PARTS, part_members
+
+PLAN = CapturePlan(sites=("pattern",), columns="all")
+
+
+@dataclass(frozen=True, eq=False)
+class DrawShares:
+    """What one draw of demonstrations leaves.
+
+    Attributes:
+        control: ``none`` or ``permuted_labels``.
+        cell: The draw.
+        layers: The layers, counted from 0.
+        mass: The shares of its N queries on `PARTS`.
+        prediction: What the model answers, ``[N]``.
+    """
+
+    control: str
+    cell: Cell
+    layers: tuple[int, ...]
+    mass: AttentionShares
+    prediction: Tensor
+
+
+def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, control: str) -> DrawShares:
+    """Run the queries of a draw in context, one batch after another, and keep their shares.
+
+    Args:
+        config: What is asked.
+        model: The model.
+        cell: The draw.
+        control: What it is called.
+    """
+    prompts = cell.prompts.icl
+    found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    layers: tuple[int, ...] = ()
+    batches = stream(
+        model,
+        prompts,
+        PLAN,
+        batch_size=config.batch_size,
+        scoring=config.scoring,
+        setting="icl",
+        progress="icl" if control == "none" else control.replace("_", " "),
+    )
+    for indices, batch in batches:
+        assert batch.pattern is not None and batch.visible is not None and batch.prediction is not None
+        layers, width = batch.layers, batch.columns.shape[-1]
+        members = [
+            part_members(prompts.spans(index), width, prompts.gold[index], int(predicted))
+            for index, predicted in zip(indices.tolist(), batch.prediction, strict=True)
+        ]
+        mass = attention_shares(batch.pattern, batch.visible, torch.stack(members))
+        for place, index in enumerate(indices.tolist()):
+            found[index] = (mass.shares[place], mass.uniform[place], batch.prediction[place])
+    shares, uniform, prediction = (
+        torch.stack(each) for each in zip(*(found[i] for i in sorted(found)), strict=True)
+    )
+    return DrawShares(control, cell, layers, AttentionShares(shares, uniform), prediction)
+
+
+def share_rows(config: AttentionConfig, draws: Sequence[DrawShares]) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of the tables ``heads`` and ``layers``.
+
+    Args:
+        config: What is asked.
+        draws: The draws.
+    """
+    heads: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    for draw in draws:
+        key = {"control": draw.control, "seed": draw.cell.seed}
+        for place, layer in enumerate(draw.layers):
+            # One layer at a time: resamples of all heads and parts of a large model would fill the memory.
+            shares = draw.mass.shares[:, place]
+            even = draw.mass.uniform[:, place].mean(0).expand(shares.shape[1:])
+            spread = bootstrapped(config, shares, draw.cell.seed)
+            for head in range(shares.shape[1]):
+                heads += _rows(
+                    {**key, "layer": layer, "head": head}, [part[head] for part in (*spread, even)]
+                )
+            mean = bootstrapped(config, shares.mean(1), draw.cell.seed)
+            layers += _rows({**key, "layer": layer}, [*mean, even.mean(0)])
+    return {"heads": heads, "layers": layers}
+
+
+def bootstrapped(config: AttentionConfig, values: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the mean over queries of ``[N, …]`` with the ends of its interval."""
+    interval = bootstrap_mean(
+        values, seed=derive_seed("bootstrap", seed), resamples=config.resamples, level=config.level
+    )
+    return interval.estimate, interval.low, interval.high
+
+
+def _rows(key: dict[str, Any], columns: Sequence[Tensor]) -> list[dict[str, Any]]:
+    names = ("share", "low", "high", "even")
+    numbers = [column.tolist() for column in columns]
+    return [
+        {**key, "part": part, **dict(zip(names, (column[place] for column in numbers), strict=True))}
+        for place, part in enumerate(PARTS)
+    ]
