@@ -22,8 +22,9 @@ _COLOURS = dict(zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e7
 _MOST_HEADS = 10
 _NOTES = (
     "Shares of the last token's attention in context, mean over queries, with bootstrap intervals; even: if it were "
-    "even over all visible tokens. right: of the attention on labels, how much more is on labels that are the "
-    "query's than if it were even; 0 tells nothing apart. predicted: the same for the label that the model answers.",
+    "even over all visible tokens; begin: on the first token, where attention goes that goes nowhere else. right: of "
+    "the attention on labels, how much more is on labels that are the query's than if it were even; 0 tells nothing "
+    "apart. predicted: the same for the label that the model answers.",
 )
 
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from ...tasks.spans import BEGIN, DEMONSTRATION_INPUT, DEMONSTRATION_LABEL, QUERY, SEPARATOR, Span
 
 WHOLE = ("begin", "inputs", "labels", "separators", "query", "rest")
-"""Parts that hold every token once; the rest is the frame of a chat's turn, or a context without demonstrations."""
+"""Parts that hold every token once. Begin is the begin-of-sequence token, or the first token where there is none,
+since attention that goes nowhere else goes there; the rest is the frame of a chat's turn, or a context without
+demonstrations."""
 SPLIT = (
     *("right inputs", "other inputs", "right labels", "other labels"),
     *("predicted labels", "labels not predicted"),
@@ -39,6 +41,8 @@ def part_members(spans: Sequence[Span], width: int, gold: int, predicted: int) -
     for span in spans:
         for part in _parts_of(span, gold, predicted):
             members[PARTS.index(part), span.start : span.stop] = True
+    members[:, 0] = False
+    members[PARTS.index("begin"), 0] = True
     return members
 
 

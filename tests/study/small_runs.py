@@ -5,6 +5,7 @@ from __future__ import annotations
 ON_POCKET = "--shots 2 --limit 4 --device cpu --batch-size 4"
 ARMS = f"{ON_POCKET} --seeds 0,1 --epochs 1 --evaluation-epochs 1 --arms shen,shen_sgd --batch-sizes 1 --lr 0.001"
 SMALL = {
+    "attention": f"{ON_POCKET} --seeds 0,1 --resamples 50 --settings zsl,icl,ft --lr 0.001 --layers 0,-1",
     "claims": "{experiments}",
     "compare": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --recipe dai,barnatan_lcft --resamples 50 --null-draws 2",
     "construction": "--n-x 3 --steps 20 --batch-size 8 --evaluation-tasks 16",
