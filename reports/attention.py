@@ -9,6 +9,7 @@ import numpy as np
 
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
+from .attention_study_maps import map_figures
 from .heatmap import draw_heatmap, layer_ticks
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def attention_figures(study: Study) -> dict[str, Any]:
     Args:
         study: A study of attention.
     """
-    return {"heads": ranked_heads_figure, "layers": layer_shares_figure}
+    return {"heads": ranked_heads_figure, "layers": layer_shares_figure, **map_figures(study)}
 
 
 def ranked_heads_figure(study: Study) -> Figure:

@@ -1,0 +1,225 @@
+"""Attention drawn token by token: one head, all heads of a layer side by side, the last token's row over layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import style
+from .attention_rows import AttentionRows, Token
+from .grouped_attention import readable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ONE_COLUMN, TWO_COLUMNS = 3.4, 6.9
+"""Inches, of a page of two columns."""
+_MOST_OF_A_PANEL = 28
+_MARGIN = 1.5
+
+
+def attention_map_figure(
+    rows: AttentionRows, *, head: int | None = None, width: float = TWO_COLUMNS
+) -> Figure:
+    """Draw every token's attention to every token, in one head of one layer or in the mean of its heads.
+
+    Args:
+        rows: The rows of one layer.
+        head: Which head; None is the mean over the heads there are.
+        width: In inches.
+
+    Raises:
+        KeyError: If there is no such head.
+    """
+    rows = readable(rows)
+    values, visible = _of_head(rows, head)
+    size = (width - _MARGIN) / max(len(rows.columns), 1)
+    height = min(9.0, max(2.0, size * len(rows.rows) + _MARGIN))
+    with style.figure_style():
+        figure = style.new_figure(width, height)
+        axes = figure.subplots()
+        image = _draw(axes, values[0], visible[0], _scale(rows, values[visible]))
+        _name_axis(axes.xaxis, rows.columns, size)
+        _name_axis(axes.yaxis, rows.rows, size)
+        _mark_demonstrations(axes, rows.columns, rows.rows)
+        axes.set(xlabel="attended to", ylabel="attending token")
+        figure.colorbar(image, ax=axes, label=_unit(rows), fraction=0.04, pad=0.02)
+        _tell(figure, rows, f"layer {rows.layers[0]}, {_head_name(rows, head)}")
+    return figure
+
+
+def attention_heads_figure(rows: AttentionRows, *, width: float = TWO_COLUMNS) -> Figure:
+    """Draw all heads of one layer as small maps on one scale of colours.
+
+    Args:
+        rows: The rows of one layer.
+        width: In inches.
+    """
+    rows = readable(rows, _MOST_OF_A_PANEL)
+    count = len(rows.heads)
+    across = min(count, 4 if width > 4 else 2)
+    down = -(-count // across)
+    panel = (width - 1.6) / across
+    with style.figure_style():
+        height = min(
+            9.0, max(2.4, panel * down * len(rows.rows) / max(len(rows.columns), 1) + 0.2 * down + 1.6)
+        )
+        figure = style.new_figure(width, height)
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+        scale = _scale(rows, rows.values[0][rows.visible[0]])
+        image: Any = None
+        for place, axes in enumerate(grid.flat):
+            if place >= count:
+                axes.set_visible(False)
+                continue
+            image = _draw(axes, rows.values[0, place], rows.visible[0, place], scale)
+            axes.set_title(f"head {rows.heads[place]}", fontsize=8)
+            _mark_demonstrations(axes, rows.columns, rows.rows, names=False)
+        for axes in grid[:, 0]:
+            _name_axis(axes.yaxis, rows.rows, panel / max(len(rows.rows), 1))
+        for place in range(across):
+            lowest = grid[(count - 1 - place) // across, place]
+            lowest.xaxis.set_tick_params(labelbottom=True)
+            _name_axis(lowest.xaxis, rows.columns, panel / max(len(rows.columns), 1))
+        figure.colorbar(image, ax=list(grid.flat), label=_unit(rows), fraction=0.04, pad=0.02)
+        _tell(figure, rows, f"layer {rows.layers[0]}")
+    return figure
+
+
+def last_row_figure(rows: AttentionRows, *, head: int | None = None, width: float = TWO_COLUMNS) -> Figure:
+    """Draw where the last token attends in each layer, tokens written out.
+
+    Args:
+        rows: The rows.
+        head: Which head of each layer; None is the mean over heads.
+        width: In inches.
+
+    Raises:
+        KeyError: If there is no such head.
+    """
+    rows = readable(rows.of_tokens([len(rows.rows) - 1], range(len(rows.columns))))
+    values, visible = (cells[:, 0] for cells in _of_head(rows, head))
+    size = (width - _MARGIN) / max(len(rows.columns), 1)
+    with style.figure_style():
+        figure = style.new_figure(width, min(9.0, max(1.9, 0.16 * len(rows.layers) + 1.6)))
+        axes = figure.subplots()
+        image = _draw(axes, values, visible, _scale(rows, values[visible]), origin="lower")
+        _name_axis(axes.xaxis, rows.columns, size)
+        step = max(1, -(-len(rows.layers) // 16))
+        places = range(0, len(rows.layers), step)
+        axes.set_yticks(list(places), [str(rows.layers[place]) for place in places])
+        _mark_demonstrations(axes, rows.columns, ())
+        axes.set(xlabel="attended to", ylabel="layer")
+        figure.colorbar(image, ax=axes, label=_unit(rows), fraction=0.04, pad=0.02)
+        _tell(figure, rows, f"the last token, {_head_name(rows, head)}")
+    return figure
+
+
+def _of_head(rows: AttentionRows, head: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return values and visible cells of one head, or of the mean over heads, ``[L, P, Q]``."""
+    if head is None:
+        seen = rows.visible.sum(1)
+        total = np.where(rows.visible, rows.values, 0.0).sum(1)
+        return np.divide(total, seen, out=np.zeros_like(total), where=seen > 0), seen > 0
+    if head not in rows.heads:
+        raise KeyError(f"no head {head}: there are {', '.join(map(str, rows.heads))}")
+    place = rows.heads.index(head)
+    return rows.values[:, place], rows.visible[:, place]
+
+
+def _scale(rows: AttentionRows, shown: np.ndarray) -> tuple[float | None, float | None, str]:
+    if rows.is_difference:
+        limit = float(np.abs(shown).max()) if shown.size else 1.0
+        return -(limit or 1.0), limit or 1.0, style.DIVERGING_COLOURS
+    if rows.kind == "pattern":
+        return 0.0, (float(shown.max()) if shown.size else None), "viridis"
+    return None, None, "viridis"
+
+
+def _draw(
+    axes: Axes,
+    values: np.ndarray,
+    visible: np.ndarray,
+    scale: tuple[float | None, float | None, str],
+    origin: Any = "upper",
+) -> Any:
+    """Draw cells as colours; those that are not visible show the hatched ground."""
+    low, high, colours = scale
+    axes.patch.set(facecolor=style.UNDEFINED_FACE, edgecolor=style.UNDEFINED_HATCH, hatch="////")
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return axes.imshow(
+        np.ma.masked_where(~visible, values),
+        origin=origin,
+        aspect="auto",
+        cmap=colours,
+        vmin=low,
+        vmax=high,
+        interpolation="nearest",
+    )
+
+
+def _name_axis(axis: Any, tokens: Sequence[Token], inches: float) -> None:
+    """Write the tokens out, in letters as large as a cell of so many inches lets them be."""
+    points = float(np.clip(inches * 72 * 0.85, 4.5, 8))
+    axis.set_ticks(range(len(tokens)), [token.name for token in tokens], fontsize=points)
+    axis.set_tick_params(length=1.5, pad=1.5)
+    if axis.axis_name == "x":
+        for label in axis.get_ticklabels():
+            label.set(rotation=90, ha="center", va="top")
+    for label, token in zip(axis.get_ticklabels(), tokens, strict=True):
+        if token.part in ("demonstration_label", "demonstration"):
+            label.set_color(style.SETTING_COLOURS["ft"])
+
+
+def _mark_demonstrations(
+    axes: Axes, columns: Sequence[Token], rows: Sequence[Token], *, names: bool = True
+) -> None:
+    """Draw a line where a demonstration or the query begins, and write above whose columns they are."""
+    line = {"color": "white", "linewidth": 0.7}
+    for start, _, _ in _runs(rows):
+        if start:
+            axes.axhline(start - 0.5, **line)
+    for start, stop, token in _runs(columns):
+        if start:
+            axes.axvline(start - 0.5, **line)
+        if names and stop - start > 1 and token.demonstration is not None:
+            name = f"{token.demonstration + 1} {token.label}".strip()
+            place = ((start + stop - 1) / 2, 1.0)
+            axes.annotate(
+                name, place, (0, 2), xycoords=("data", "axes fraction"), textcoords="offset points",
+                ha="center", va="bottom", fontsize=6, annotation_clip=False,
+            )  # fmt: skip
+
+
+def _runs(tokens: Sequence[Token]) -> list[tuple[int, int, Token]]:
+    """Where each demonstration, and what stands between them, begins and stops."""
+    starts = [
+        place
+        for place, token in enumerate(tokens)
+        if place == 0 or tokens[place - 1].demonstration != token.demonstration
+    ]
+    ends = [*starts[1:], len(tokens)] if starts else []
+    return [
+        (start, stop, tokens[start]) for start, stop in zip(starts, ends, strict=True)
+    ]
+
+
+def _unit(rows: AttentionRows) -> str:
+    named = "share of attention" if rows.kind == "pattern" else "score before the softmax"
+    return f"difference, {named}" if rows.is_difference else named
+
+
+def _head_name(rows: AttentionRows, head: int | None) -> str:
+    if head is not None:
+        return f"head {head}"
+    return f"mean of {len(rows.heads)} heads" if len(rows.heads) > 1 else f"head {rows.heads[0]}"
+
+
+def _tell(figure: Figure, rows: AttentionRows, what: str) -> None:
+    figure.suptitle(f"{rows.title}: {what}" if rows.title else what, fontsize=9)
+    if rows.note:
+        figure.supxlabel(rows.note, fontsize=6.5, color="#555555", wrap=True)
