@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,23 @@ class Capture:
         """Return every array that was recorded, by name."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def plot_attention(self, **options: Any) -> Any:
+        """Draw the attention of one prompt, as a matplotlib figure: `iclprobe.reports.captured_attention`.
+
+        Rows of one token give a row over layers, others maps: ``CapturePlan(sites=("pattern",), positions="prompt",
+        columns="all")`` holds every token's.
+
+        Args:
+            options: ``prompt`` and ``layer`` (numbers), ``head`` (a number, ``mean``, or all side by side), ``kind``
+                (``pattern`` or ``scores``) and ``width`` in inches.
+
+        Raises:
+            UserError: If the capture does not hold that.
+        """
+        # What draws imports nothing of hooks, and hooks nothing of what draws: it is named by its place.
+        drawing = import_module("iclprobe.reports.captured_attention")
+        return drawing.capture_figure(self, **options)
 
     def select(self, indices: Tensor) -> Capture:
         """Return the capture of some of the prompts."""

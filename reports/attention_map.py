@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import style
 from .attention_rows import AttentionRows, Token
-from .grouped_attention import readable
+from .grouped_attention import MOST_TOKENS, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +20,17 @@ ONE_COLUMN, TWO_COLUMNS = 3.4, 6.9
 """Inches, of a page of two columns."""
 _MOST_OF_A_PANEL = 28
 _MARGIN = 1.5
+_SMALLEST_CELL = 0.08
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The numbers of the first and the last colour, and whether some lie above."""
+
+    low: float | None
+    high: float | None
+    colours: str
+    is_exceeded: bool = False
 
 
 def attention_map_figure(
@@ -34,19 +46,20 @@ def attention_map_figure(
     Raises:
         KeyError: If there is no such head.
     """
-    rows = readable(rows)
+    rows = readable(rows, _most(width))
     values, visible = _of_head(rows, head)
     size = (width - _MARGIN) / max(len(rows.columns), 1)
     height = min(9.0, max(2.0, size * len(rows.rows) + _MARGIN))
     with style.figure_style():
         figure = style.new_figure(width, height)
         axes = figure.subplots()
-        image = _draw(axes, values[0], visible[0], _scale(rows, values[visible]))
+        scale = _scale(rows, values, visible)
+        image = _draw(axes, values[0], visible[0], scale)
         _name_axis(axes.xaxis, rows.columns, size)
         _name_axis(axes.yaxis, rows.rows, size)
         _mark_demonstrations(axes, rows.columns, rows.rows)
         axes.set(xlabel="attended to", ylabel="attending token")
-        figure.colorbar(image, ax=axes, label=_unit(rows), fraction=0.04, pad=0.02)
+        _colour_bar(figure, image, [axes], rows, scale)
         _tell(figure, rows, f"layer {rows.layers[0]}, {_head_name(rows, head)}")
     return figure
 
@@ -58,9 +71,9 @@ def attention_heads_figure(rows: AttentionRows, *, width: float = TWO_COLUMNS) -
         rows: The rows of one layer.
         width: In inches.
     """
-    rows = readable(rows, _MOST_OF_A_PANEL)
     count = len(rows.heads)
-    across = min(count, 4 if width > 4 else 2)
+    across = _across(count, width)
+    rows = readable(rows, min(_MOST_OF_A_PANEL, _most(width)))
     down = -(-count // across)
     panel = (width - 1.6) / across
     with style.figure_style():
@@ -69,7 +82,7 @@ def attention_heads_figure(rows: AttentionRows, *, width: float = TWO_COLUMNS) -
         )
         figure = style.new_figure(width, height)
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        scale = _scale(rows, rows.values[0][rows.visible[0]])
+        scale = _scale(rows, rows.values[0], rows.visible[0])
         image: Any = None
         for place, axes in enumerate(grid.flat):
             if place >= count:
@@ -84,7 +97,7 @@ def attention_heads_figure(rows: AttentionRows, *, width: float = TWO_COLUMNS) -
             lowest = grid[(count - 1 - place) // across, place]
             lowest.xaxis.set_tick_params(labelbottom=True)
             _name_axis(lowest.xaxis, rows.columns, panel / max(len(rows.columns), 1))
-        figure.colorbar(image, ax=list(grid.flat), label=_unit(rows), fraction=0.04, pad=0.02)
+        _colour_bar(figure, image, list(grid.flat), rows, scale)
         _tell(figure, rows, f"layer {rows.layers[0]}")
     return figure
 
@@ -100,20 +113,21 @@ def last_row_figure(rows: AttentionRows, *, head: int | None = None, width: floa
     Raises:
         KeyError: If there is no such head.
     """
-    rows = readable(rows.of_tokens([len(rows.rows) - 1], range(len(rows.columns))))
+    rows = readable(rows.of_tokens([len(rows.rows) - 1], range(len(rows.columns))), _most(width))
     values, visible = (cells[:, 0] for cells in _of_head(rows, head))
     size = (width - _MARGIN) / max(len(rows.columns), 1)
     with style.figure_style():
         figure = style.new_figure(width, min(9.0, max(1.9, 0.16 * len(rows.layers) + 1.6)))
         axes = figure.subplots()
-        image = _draw(axes, values, visible, _scale(rows, values[visible]), origin="lower")
+        scale = _scale(rows, values, visible)
+        image = _draw(axes, values, visible, scale, origin="lower")
         _name_axis(axes.xaxis, rows.columns, size)
         step = max(1, -(-len(rows.layers) // 16))
         places = range(0, len(rows.layers), step)
         axes.set_yticks(list(places), [str(rows.layers[place]) for place in places])
         _mark_demonstrations(axes, rows.columns, ())
         axes.set(xlabel="attended to", ylabel="layer")
-        figure.colorbar(image, ax=axes, label=_unit(rows), fraction=0.04, pad=0.02)
+        _colour_bar(figure, image, [axes], rows, scale)
         _tell(figure, rows, f"the last token, {_head_name(rows, head)}")
     return figure
 
@@ -130,24 +144,35 @@ def _of_head(rows: AttentionRows, head: int | None) -> tuple[np.ndarray, np.ndar
     return rows.values[:, place], rows.visible[:, place]
 
 
-def _scale(rows: AttentionRows, shown: np.ndarray) -> tuple[float | None, float | None, str]:
+def _scale(rows: AttentionRows, values: np.ndarray, visible: np.ndarray) -> _Scale:
+    """Return the ends of the colours: of a pattern what is found off the first token, which would outshine it all."""
+    shown = values[visible]
     if rows.is_difference:
         limit = float(np.abs(shown).max()) if shown.size else 1.0
-        return -(limit or 1.0), limit or 1.0, style.DIVERGING_COLOURS
-    if rows.kind == "pattern":
-        return 0.0, (float(shown.max()) if shown.size else None), "viridis"
-    return None, None, "viridis"
+        return _Scale(-(limit or 1.0), limit or 1.0, style.DIVERGING_COLOURS)
+    if rows.kind == "scores":
+        return _Scale(None, None, "viridis")
+    others = [place for place, token in enumerate(rows.columns) if not token.is_first]
+    seen = values[..., others][visible[..., others]]
+    seen = seen if seen.size and seen.max() > 0 else shown
+    most = float(seen.max()) if seen.size else 1.0
+    return _Scale(0.0, most, "viridis", bool(shown.size and shown.max() > most))
 
 
-def _draw(
-    axes: Axes,
-    values: np.ndarray,
-    visible: np.ndarray,
-    scale: tuple[float | None, float | None, str],
-    origin: Any = "upper",
-) -> Any:
+def _most(width: float) -> int:
+    """How many tokens an axis of a figure so wide has room for."""
+    return min(MOST_TOKENS, max(8, int((width - _MARGIN) / _SMALLEST_CELL)))
+
+
+def _across(count: int, width: float) -> int:
+    """How many panels stand side by side: few are missing in the last row."""
+    if width < 4:
+        return min(count, 2)
+    return min(range(min(count, 3), min(count, 6) + 1), key=lambda across: (-count % across, abs(across - 4)))
+
+
+def _draw(axes: Axes, values: np.ndarray, visible: np.ndarray, scale: _Scale, origin: Any = "upper") -> Any:
     """Draw cells as colours; those that are not visible show the hatched ground."""
-    low, high, colours = scale
     axes.patch.set(facecolor=style.UNDEFINED_FACE, edgecolor=style.UNDEFINED_HATCH, hatch="////")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -155,9 +180,9 @@ def _draw(
         np.ma.masked_where(~visible, values),
         origin=origin,
         aspect="auto",
-        cmap=colours,
-        vmin=low,
-        vmax=high,
+        cmap=scale.colours,
+        vmin=scale.low,
+        vmax=scale.high,
         interpolation="nearest",
     )
 
@@ -186,7 +211,8 @@ def _mark_demonstrations(
     for start, stop, token in _runs(columns):
         if start:
             axes.axvline(start - 0.5, **line)
-        if names and stop - start > 1 and token.demonstration is not None:
+        is_folded = columns[stop - 1].part == "demonstration"
+        if names and stop - start > 1 and token.demonstration is not None and not is_folded:
             name = f"{token.demonstration + 1} {token.label}".strip()
             place = ((start + stop - 1) / 2, 1.0)
             axes.annotate(
@@ -203,9 +229,12 @@ def _runs(tokens: Sequence[Token]) -> list[tuple[int, int, Token]]:
         if place == 0 or tokens[place - 1].demonstration != token.demonstration
     ]
     ends = [*starts[1:], len(tokens)] if starts else []
-    return [
-        (start, stop, tokens[start]) for start, stop in zip(starts, ends, strict=True)
-    ]
+    return [(start, stop, tokens[start]) for start, stop in zip(starts, ends, strict=True)]
+
+
+def _colour_bar(figure: Figure, image: Any, axes: list[Axes], rows: AttentionRows, scale: _Scale) -> None:
+    extend = "max" if scale.is_exceeded else "neither"
+    figure.colorbar(image, ax=axes, label=_unit(rows), fraction=0.04, pad=0.02, extend=extend)
 
 
 def _unit(rows: AttentionRows) -> str:

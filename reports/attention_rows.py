@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -22,12 +22,14 @@ class Token:
         part: What it is part of, such as ``query`` or ``demonstration_label``.
         demonstration: Which demonstration it belongs to, counted from 0; None for none.
         label: That demonstration's label.
+        is_first: Whether the prompt begins with it: attention that goes nowhere else goes there.
     """
 
     name: str
     part: str
     demonstration: int | None = None
     label: str = ""
+    is_first: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def named_tokens(
     demonstrations: Sequence[int | None],
     labels: Sequence[str | None],
 ) -> tuple[Token, ...]:
-    """Return the tokens of a prompt, each by a name that can be read.
+    """Return the tokens of a whole prompt, each by a name that can be read.
 
     Args:
         texts: What each says.
@@ -104,6 +106,8 @@ def named_tokens(
         labels: The label of that demonstration.
     """
     return tuple(
-        Token(token_name(text), part, None if number is None else int(number), label or "")
-        for text, part, number, label in zip(texts, parts, demonstrations, labels, strict=True)
+        Token(token_name(text), part, None if number is None else int(number), label or "", place == 0)
+        for place, (text, part, number, label) in enumerate(
+            zip(texts, parts, demonstrations, labels, strict=True)
+        )
     )

@@ -19,17 +19,18 @@ _SETTINGS = {"zsl": "zero-shot", "icl": "in context", "ft": "finetuned"}
 _DIFFERENCES = (("icl", "zsl"), ("ft", "zsl"), ("icl", "ft"))
 
 
-def study_rows(study: Study, setting: str) -> AttentionRows:
+def study_rows(study: Study, setting: str, kind: str = "map") -> AttentionRows:
     """Return the mapped attention of one setting.
 
     Args:
         study: A study of attention.
         setting: ``zsl``, ``icl`` or ``ft``.
+        kind: ``map`` for every token's row in the mapped layers, ``last`` for the last token's in every layer.
 
     Raises:
         KeyError: If that setting was not mapped.
     """
-    arrays, tokens = study.arrays[f"map-{setting}"], study.tables["map_tokens"]
+    arrays, tokens = study.arrays[f"{kind}-{setting}"], study.tables["map_tokens"]
     own = tokens[tokens["setting"] == setting]
     none = own["demonstration"].isna()
     named = named_tokens(
@@ -43,7 +44,7 @@ def study_rows(study: Study, setting: str) -> AttentionRows:
         arrays["visible"],
         tuple(int(layer) for layer in arrays["layers"]),
         tuple(int(head) for head in arrays["heads"]),
-        named,
+        named if kind == "map" else named[-1:],
         named,
         study.config.map,
         title=_SETTINGS[setting],
@@ -72,7 +73,7 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
 
 
 def _last_token(study: Study, *, setting: str) -> Figure:
-    return last_row_figure(study_rows(study, setting))
+    return last_row_figure(study_rows(study, setting, "last"))
 
 
 def _heads(study: Study, *, setting: str, layer: int) -> Figure:

@@ -34,7 +34,7 @@ def readable(rows: AttentionRows, most: int = MOST_TOKENS) -> AttentionRows:
     if longest <= most:
         return rows
     length = -(-longest // most)
-    while max(len(_runs(axis, length)) for axis in (rows.rows, rows.columns)) > most:
+    while length < longest and max(len(_runs(axis, length)) for axis in (rows.rows, rows.columns)) > most:
         length += 1
     return _noted(
         grouped(rows, _runs(rows.rows, length), _runs(rows.columns, length)),
@@ -44,6 +44,8 @@ def readable(rows: AttentionRows, most: int = MOST_TOKENS) -> AttentionRows:
 
 def folded(rows: AttentionRows) -> AttentionRows:
     """Return rows in which every demonstration is one cell: shares add up, scores are averaged.
+
+    The token with which the prompt begins stays by itself, since its share would hide the demonstration's.
 
     Args:
         rows: The rows.
@@ -94,9 +96,10 @@ def _members(groups: Groups, count: int) -> np.ndarray:
 def _demonstrations(tokens: Sequence[Token]) -> Groups:
     groups: list[tuple[Token, list[int]]] = []
     for place, token in enumerate(tokens):
-        if token.demonstration is None:
+        last = groups[-1][0] if groups else None
+        if token.demonstration is None or token.is_first:
             groups.append((token, [place]))
-        elif groups and groups[-1][0].demonstration == token.demonstration:
+        elif last is not None and last.demonstration == token.demonstration and not last.is_first:
             groups[-1][1].append(place)
         else:
             name = f"{token.demonstration + 1} {token.label}".strip()

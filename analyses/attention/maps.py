@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from einops import rearrange
 
 from ...errors import UserError
 from ...hooks.capture import capture
@@ -19,10 +21,23 @@ from ..comparison.finetuned import batch_size_for, finetune_cell
 from .config import AttentionConfig, Setting
 
 
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """One query in one setting.
+
+    Attributes:
+        rows: Every token's row over all tokens, in the layers that are asked for.
+        last: The last token's row over all tokens, in every layer.
+    """
+
+    rows: Capture
+    last: Capture
+
+
 def capture_maps(
     config: AttentionConfig, model: LanguageModel, task: Task, cell: Cell
-) -> dict[Setting, Capture]:
-    """Record the asked query in each setting, every token's row over all columns.
+) -> dict[Setting, Mapped]:
+    """Record the asked query in each setting.
 
     Args:
         config: What is asked.
@@ -34,12 +49,14 @@ def capture_maps(
         UserError: If a layer has no attention, or finetuning fails.
     """
     place = 0 if config.query is None else cell.queries.index(config.query)
-    plan = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
+    rows = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
+    last = CapturePlan(sites=(config.map,), columns="all")
 
-    def mapped(prompts: PromptSet, setting: Setting) -> Capture:
-        return capture(model, one_prompt(prompts, place), plan, batch_size=1, setting=setting)
+    def mapped(prompts: PromptSet, setting: Setting) -> Mapped:
+        one = one_prompt(prompts, place)
+        return Mapped(*(capture(model, one, plan, batch_size=1, setting=setting) for plan in (rows, last)))
 
-    found: dict[Setting, Capture] = {}
+    found: dict[Setting, Mapped] = {}
     for setting in config.settings:
         if setting == "ft":
             size = batch_size_for(config, model, cell.prompts.zero_shot)
@@ -78,27 +95,39 @@ def check_heads(config: AttentionConfig, heads: int) -> tuple[int, ...]:
     return config.heads
 
 
-def map_arrays(config: AttentionConfig, captures: dict[Setting, Capture]) -> dict[str, dict[str, np.ndarray]]:
-    """Return the arrays of each setting: ``values`` ``[L, H, T, T]``, ``visible`` ``[L, 1, T, T]``, layers, heads."""
+def map_arrays(config: AttentionConfig, mapped: dict[Setting, Mapped]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the arrays of each setting.
+
+    ``map-SETTING`` has ``values`` ``[L, H, T, T]`` and ``visible`` ``[L, 1, T, T]``; ``last-SETTING`` has the last
+    token's row in every layer, ``[L, H, 1, T]`` and ``[L, 1, 1, T]``. Both say which ``layers`` and ``heads``.
+    """
     found = {}
-    for setting, recorded in captures.items():
-        values = recorded.pattern if config.map == "pattern" else recorded.scores
-        assert values is not None and recorded.visible is not None
-        heads = check_heads(config, values.shape[3])
-        found[f"map-{setting}"] = {
-            "values": values[0][:, :, list(heads)].transpose(1, 2).contiguous().numpy(),
-            "visible": recorded.visible[0].transpose(1, 2).contiguous().numpy(),
-            "layers": np.array(recorded.layers),
-            "heads": np.array(heads),
-        }
+    for setting, captures in mapped.items():
+        found[f"map-{setting}"] = _arrays(config, captures.rows)
+        found[f"last-{setting}"] = _arrays(config, captures.last)
     return found
 
 
-def map_token_rows(task: Task, captures: dict[Setting, Capture]) -> Iterator[dict[str, Any]]:
+def _arrays(config: AttentionConfig, recorded: Capture) -> dict[str, np.ndarray]:
+    values = recorded.pattern if config.map == "pattern" else recorded.scores
+    assert values is not None and recorded.visible is not None
+    values, visible = values[0], recorded.visible[0]
+    if values.ndim == 3:
+        values, visible = (rearrange(each, "l h q -> l 1 h q") for each in (values, visible))
+    heads = check_heads(config, values.shape[2])
+    return {
+        "values": rearrange(values[:, :, list(heads)], "l p h q -> l h p q").contiguous().numpy(),
+        "visible": rearrange(visible, "l p h q -> l h p q").contiguous().numpy(),
+        "layers": np.array(recorded.layers),
+        "heads": np.array(heads),
+    }
+
+
+def map_token_rows(task: Task, mapped: dict[Setting, Mapped]) -> Iterator[dict[str, Any]]:
     """Yield one row a token of the mapped prompts."""
-    for setting, recorded in captures.items():
-        assert recorded.prompts is not None
-        prompt = recorded.prompts[0]
+    for setting, captures in mapped.items():
+        assert captures.rows.prompts is not None
+        prompt = captures.rows.prompts[0]
         for span in prompt.spans:
             label = None if span.label is None else task.label_names[span.label]
             for token in span.tokens:
