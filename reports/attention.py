@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..study.study import Study
 
 _WHOLE = ("begin", "inputs", "labels", "separators", "query", "rest")
-_COLOURS = dict(zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#e5e5e5"), strict=True))
+_COLOURS: dict[str, str] = dict(zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#e5e5e5"), strict=True))
 _MOST_HEADS = 10
 _NOTES = (
     "Shares of the last token's attention in context, mean over queries, with bootstrap intervals; even: if it were "

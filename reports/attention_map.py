@@ -245,7 +245,8 @@ def _unit(rows: AttentionRows) -> str:
 def _head_name(rows: AttentionRows, head: int | None) -> str:
     if head is not None:
         return f"head {head}"
-    return f"mean of {len(rows.heads)} heads" if len(rows.heads) > 1 else f"head {rows.heads[0]}"
+    count = len(rows.heads)
+    return f"mean of {count} heads" if count > 1 else f"head {rows.heads[0]}"
 
 
 def _tell(figure: Figure, rows: AttentionRows, what: str) -> None:

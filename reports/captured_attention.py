@@ -92,10 +92,11 @@ def capture_figure(
     if isinstance(head, int) and head not in rows.heads:
         raise UserError(f"there is no head {head}: the capture has heads 0 to {rows.heads[-1]}")
     number = head if isinstance(head, int) else None
-    if layer is None and (len(rows.layers) > 1 or len(rows.rows) == 1):
+    layers, is_one_row = len(rows.layers), len(rows.rows) == 1
+    if layer is None and (layers > 1 or is_one_row):
         return last_row_figure(rows, head=number, width=width)
     chosen = rows.layers[0] if layer is None else _layer(rows, layer)
-    if len(rows.rows) == 1:
+    if is_one_row:
         return last_row_figure(rows.of_layer(chosen), head=number, width=width)
     if head is None and len(rows.heads) > 1:
         return attention_heads_figure(rows.of_layer(chosen), width=width)

@@ -12,6 +12,7 @@ from .attention_rows import AttentionRows, Token
 Groups = Sequence[tuple[Token, Sequence[int]]]
 """What each group is drawn as, and the places of its tokens."""
 
+_FOLDED = "demonstration"
 MOST_TOKENS = 60
 """More can not be told apart on one axis of a page."""
 
@@ -38,7 +39,7 @@ def readable(rows: AttentionRows, most: int = MOST_TOKENS) -> AttentionRows:
         length += 1
     return _noted(
         grouped(rows, _runs(rows.rows, length), _runs(rows.columns, length)),
-        f"up to {length} neighbouring tokens are one cell",
+        f"up to {length} neighbours are one cell",
     )
 
 
@@ -103,7 +104,7 @@ def _demonstrations(tokens: Sequence[Token]) -> Groups:
             groups[-1][1].append(place)
         else:
             name = f"{token.demonstration + 1} {token.label}".strip()
-            groups.append((replace(token, name=name, part="demonstration"), [place]))
+            groups.append((replace(token, name=name, part=_FOLDED), [place]))
     return groups
 
 

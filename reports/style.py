@@ -106,23 +106,44 @@ def new_figure(width: float, height: float) -> Figure:
 
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as a PNG picture."""
-    buffer = BytesIO()
-    # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
-    figure.savefig(
-        buffer, format="png", dpi=DOTS_PER_INCH, facecolor="white", bbox_inches="tight", pad_inches=0.12
-    )
-    return buffer.getvalue()
+    return _picture(figure, "png")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a PNG file.
+    """Write a figure to a PNG, SVG or PDF file, as its name ends; the same figure gives the same bytes.
 
     Raises:
-        UserError: If the name does not end in ``.png``.
+        UserError: If the name ends otherwise.
     """
-    if Path(path).suffix.lower() != ".png":
-        raise UserError(f"a figure is saved as a picture of type PNG: end the name {shown(path)} in .png")
-    Path(path).write_bytes(png_bytes(figure))
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if kind not in _DATES:
+        raise UserError(
+            f"a figure is saved as a PNG, SVG or PDF picture: end the name {shown(path)} in .png, .svg or .pdf"
+        )
+    Path(path).write_bytes(_picture(figure, kind))
+
+
+# What each kind of file says of the time at which it was made, unless it is told not to.
+_DATES: Mapping[str, Mapping[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def _picture(figure: Figure, kind: str) -> bytes:
+    from matplotlib import rc_context
+
+    buffer = BytesIO()
+    # A salt makes the identifiers in an SVG those of every other time; text stays text in both kinds of drawings.
+    with rc_context({"svg.hashsalt": "iclprobe", "svg.fonttype": "none", "pdf.fonttype": 42}):
+        # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
+        figure.savefig(
+            buffer,
+            format=kind,
+            dpi=DOTS_PER_INCH,
+            facecolor="white",
+            bbox_inches="tight",
+            pad_inches=0.12,
+            metadata=dict(_DATES[kind]),
+        )
+    return buffer.getvalue()
 
 
 @cache
