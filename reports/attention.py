@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from ..study.study import Study
 
 _WHOLE = ("begin", "inputs", "labels", "separators", "query", "rest")
-_COLOURS: dict[str, str] = dict(zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#e5e5e5"), strict=True))
+_COLOURS: dict[str, str] = dict(
+    zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#e5e5e5"), strict=True)
+)
 _MOST_HEADS = 10
 _NOTES = (
     "Shares of the last token's attention in context, mean over queries, with bootstrap intervals; even: if it were "
@@ -39,7 +41,8 @@ def attention_sheet(study: Study) -> Sheet:
     columns = ("share on labels", "even", "right", "with permuted labels", "predicted")
     chosen = {
         "look at labels most": ranked.sort_values("labels", ascending=False),
-        "prefer right labels most": ranked[ranked["right"].notna()].sort_values("right", ascending=False),
+        # By the lower end: the largest of many means is large by chance.
+        "prefer right labels most": ranked[ranked["right"].notna()].sort_values("right_low", ascending=False),
     }
     blocks = [
         Block(
@@ -50,6 +53,9 @@ def attention_sheet(study: Study) -> Sheet:
         for what, frame in chosen.items()
         if len(frame)
     ]
+    found = tuple(finding.sentence for finding in study.findings if finding.kind == "result")
+    if not len(ranked):
+        return sheet_of(study, (), found)
     means = _means(study.tables["layers"], "none")
     blocks.append(
         Block(
@@ -61,7 +67,6 @@ def attention_sheet(study: Study) -> Sheet:
             ),
         )
     )
-    found = tuple(finding.sentence for finding in study.findings if finding.kind == "result")
     return sheet_of(study, tuple(blocks), (*found, *_NOTES))
 
 
@@ -91,6 +96,8 @@ def attention_figures(study: Study) -> dict[str, Any]:
     Args:
         study: A study of attention.
     """
+    if not len(study.tables["ranked"]):
+        return map_figures(study)
     return {"heads": ranked_heads_figure, "layers": layer_shares_figure, **map_figures(study)}
 
 

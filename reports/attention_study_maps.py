@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..study.study import Study
 
-_SETTINGS = {"zsl": "zero-shot", "icl": "in context", "ft": "finetuned"}
+_SETTINGS = {"zsl": "zero-shot", "icl": "in context", "ft": "finetuned", "text": ""}
 _DIFFERENCES = (("icl", "zsl"), ("ft", "zsl"), ("icl", "ft"))
 
 

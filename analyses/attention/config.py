@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field
 
 from ...models.recipe import Recipe
-from ...on_command_line import OnCommandLine
+from ...on_command_line import OnCommandLine, escaped_text
 from ...settings import Layer, Records
 from ..configuration import CellConfig, LearningRate, SubjectConfig, numbers, several
 
@@ -32,6 +32,7 @@ class AttentionConfig(SubjectConfig):
     Attributes:
         limit: Queries at most whose last token's attention is measured.
         permuted_labels: Measure again with the demonstrations' labels permuted.
+        text: A text of one's own that is mapped alone, in place of queries of the task.
         query: The query whose maps are kept: its index among the validation records; None is the first one asked.
         settings: In which settings it is mapped: ``zsl`` (zero-shot), ``icl``, ``ft`` (finetuned on the
             demonstrations and asked without them).
@@ -48,6 +49,9 @@ class AttentionConfig(SubjectConfig):
 
     limit: Records | None = 100
     permuted_labels: bool = True
+    text: Annotated[str | None, Field(min_length=1, max_length=100_000), OnCommandLine(read=escaped_text)] = (
+        None
+    )
     query: int | None = Field(default=None, ge=0, le=100_000_000)
     settings: Annotated[tuple[Setting, ...], BeforeValidator(_names), Field(min_length=1, max_length=3)] = (
         "zsl",

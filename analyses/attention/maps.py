@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from einops import rearrange
@@ -19,6 +19,8 @@ from ...tasks.task import Task
 from ..cell import Cell
 from ..comparison.finetuned import batch_size_for, finetune_cell
 from .config import AttentionConfig, Setting
+
+MapName = Setting | Literal["text"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Mapped:
 
 def capture_maps(
     config: AttentionConfig, model: LanguageModel, task: Task, cell: Cell
-) -> dict[Setting, Mapped]:
+) -> dict[MapName, Mapped]:
     """Record the asked query in each setting.
 
     Args:
@@ -49,14 +51,11 @@ def capture_maps(
         UserError: If a layer has no attention, or finetuning fails.
     """
     place = 0 if config.query is None else cell.queries.index(config.query)
-    rows = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
-    last = CapturePlan(sites=(config.map,), columns="all")
 
     def mapped(prompts: PromptSet, setting: Setting) -> Mapped:
-        one = one_prompt(prompts, place)
-        return Mapped(*(capture(model, one, plan, batch_size=1, setting=setting) for plan in (rows, last)))
+        return map_prompt(config, model, one_prompt(prompts, place), setting)
 
-    found: dict[Setting, Mapped] = {}
+    found: dict[MapName, Mapped] = {}
     for setting in config.settings:
         if setting == "ft":
             size = batch_size_for(config, model, cell.prompts.zero_shot)
@@ -66,6 +65,25 @@ def capture_maps(
         else:
             found[setting] = mapped(cell.prompts.icl if setting == "icl" else cell.prompts.zero_shot, setting)
     return found
+
+
+def map_prompt(
+    config: AttentionConfig, model: LanguageModel, prompt: PromptSet | str, setting: MapName
+) -> Mapped:
+    """Record one prompt, or one text.
+
+    Args:
+        config: What is asked.
+        model: The model.
+        prompt: The prompt.
+        setting: What the capture is said to be of.
+
+    Raises:
+        UserError: If a layer has no attention, or the prompt does not fit.
+    """
+    rows = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
+    last = CapturePlan(sites=(config.map,), columns="all")
+    return Mapped(*(capture(model, prompt, plan, batch_size=1, setting=setting) for plan in (rows, last)))
 
 
 def one_prompt(prompts: PromptSet, place: int) -> PromptSet:
@@ -95,7 +113,7 @@ def check_heads(config: AttentionConfig, heads: int) -> tuple[int, ...]:
     return config.heads
 
 
-def map_arrays(config: AttentionConfig, mapped: dict[Setting, Mapped]) -> dict[str, dict[str, np.ndarray]]:
+def map_arrays(config: AttentionConfig, mapped: Mapping[MapName, Mapped]) -> dict[str, dict[str, np.ndarray]]:
     """Return the arrays of each setting.
 
     ``map-SETTING`` has ``values`` ``[L, H, T, T]`` and ``visible`` ``[L, 1, T, T]``; ``last-SETTING`` has the last
@@ -123,13 +141,13 @@ def _arrays(config: AttentionConfig, recorded: Capture) -> dict[str, np.ndarray]
     }
 
 
-def map_token_rows(task: Task, mapped: dict[Setting, Mapped]) -> Iterator[dict[str, Any]]:
+def map_token_rows(label_names: Sequence[str], mapped: Mapping[MapName, Mapped]) -> Iterator[dict[str, Any]]:
     """Yield one row a token of the mapped prompts."""
     for setting, captures in mapped.items():
         assert captures.rows.prompts is not None
         prompt = captures.rows.prompts[0]
         for span in prompt.spans:
-            label = None if span.label is None else task.label_names[span.label]
+            label = None if span.label is None else label_names[span.label]
             for token in span.tokens:
                 yield {
                     "setting": setting,

@@ -23,6 +23,7 @@ from .maps import capture_maps, check_heads, map_arrays, map_bytes, map_token_ro
 from .prompt_parts import PARTS
 from .ranking import ranked_rows
 from .shares import DrawShares, measure_shares, share_rows
+from .text_map import measure_text
 
 
 def measure_attention(config: AttentionConfig, context: Context) -> Measured:
@@ -38,6 +39,8 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
     subject = context.subject(config)
     config, model, task = subject.named(config), subject.model, subject.task
     check_heads(config, model.geometry.heads)
+    if config.text is not None:
+        return measure_text(config, model)
     cells = [prepare_cell(config, model, task, seed) for seed in config.seeds]
     # It refuses a query that is not asked.
     views = [view_prompt(model, task, cells[0], config.query)]
@@ -62,7 +65,7 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
             "ranked": ranked,
             **share_rows(config, draws),
             "queries": [row for draw in draws for row in _query_rows(draw, task)],
-            "map_tokens": list(map_token_rows(task, maps)),
+            "map_tokens": list(map_token_rows(task.label_names, maps)),
             "prompts": prompt_rows(views),
             "facts": [*_facts(config, model, task, draws), *prompt_facts(views)],
         },

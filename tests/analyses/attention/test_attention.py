@@ -128,7 +128,7 @@ def test_every_number_of_the_tables_follows_from_the_shares_of_the_queries() -> 
 def test_heads_that_look_at_the_right_labels_are_found_and_permuted_labels_take_that_away() -> None:
     """The embedded model learns in context: some head finds the label of the demonstrations like the query."""
     made = study(limit=24, seeds=(0, 1), shots=8)
-    best = made.tables["ranked"].sort_values("right", ascending=False).iloc[0]
+    best = made.tables["ranked"].sort_values("right_low", ascending=False).iloc[0]
     assert best["right_low"] > 0.3 and best["right_permuted"] < 0.5 * best["right"]
     assert best["labels_low"] > best["labels_even"]
     finding = next(each for each in made.findings if each.name == "preference for right labels")
@@ -221,3 +221,14 @@ def test_one_label_among_the_demonstrations_is_said_and_not_made_up() -> None:
     assert any("cannot be permuted" in each.sentence for each in made.findings)
     assert made.tables["ranked"]["right"].isna().all() and set(made.tables["heads"]["control"]) == {"none"}
     assert "heads that look at labels most" in str(made) and made.plot("heads") is not None
+
+
+def test_a_text_of_ones_own_is_mapped_alone() -> None:
+    made = iclprobe.attention(text="the cake was lovely", layers=(0, 3), device="cpu")
+    model, _, _ = asked()
+    ids = tuple(made.tables["map_tokens"]["id"])
+    assert list(made.tables["map_tokens"]["text"]) == ["<s>", "the", "cake", "was", "lovely"]
+    want = torch.stack(patterns(model.module, ids))[[0, 3]].numpy()
+    np.testing.assert_allclose(made.arrays["map-text"]["values"], want, atol=1e-5)
+    assert set(made.figures()) == {"last-token-text", "map-text-layer0", "map-text-layer3"}
+    assert "5 tokens of the text are mapped" in str(made) and made.tables["ranked"].empty
