@@ -21,6 +21,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.4, 6.9
 _MOST_OF_A_PANEL = 28
 _MARGIN = 1.5
 _SMALLEST_CELL = 0.08
+_SMALLEST_NAME = 0.06
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def attention_heads_figure(rows: AttentionRows, *, width: float = TWO_COLUMNS) -
     """
     count = len(rows.heads)
     across = _across(count, width)
-    rows = readable(rows, min(_MOST_OF_A_PANEL, _most(width)))
     down = -(-count // across)
     panel = (width - 1.6) / across
+    rows = readable(rows, max(8, min(_MOST_OF_A_PANEL, int(panel / _SMALLEST_NAME))))
     with style.figure_style():
         height = min(
             9.0, max(2.4, panel * down * len(rows.rows) / max(len(rows.columns), 1) + 0.2 * down + 1.6)
@@ -166,9 +167,9 @@ def _most(width: float) -> int:
 
 def _across(count: int, width: float) -> int:
     """How many panels stand side by side: few are missing in the last row."""
-    if width < 4:
+    if width < 4 or count <= 4:
         return min(count, 2)
-    return min(range(min(count, 3), min(count, 6) + 1), key=lambda across: (-count % across, abs(across - 4)))
+    return min(range(3, min(count, 6) + 1), key=lambda across: (-count % across, abs(across - 4)))
 
 
 def _draw(axes: Axes, values: np.ndarray, visible: np.ndarray, scale: _Scale, origin: Any = "upper") -> Any:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .attention_difference import attention_difference
-from .attention_map import attention_heads_figure, last_row_figure
+from .attention_map import attention_heads_figure, attention_map_figure, last_row_figure
 from .attention_rows import AttentionRows, named_tokens
 
 if TYPE_CHECKING:
@@ -77,9 +77,14 @@ def _last_token(study: Study, *, setting: str) -> Figure:
 
 
 def _heads(study: Study, *, setting: str, layer: int) -> Figure:
-    return attention_heads_figure(study_rows(study, setting).of_layer(layer))
+    return _side_by_side(study_rows(study, setting).of_layer(layer))
 
 
 def _difference(study: Study, *, one: str, other: str, layer: int) -> Figure:
     rows = (study_rows(study, setting).of_layer(layer) for setting in (one, other))
-    return attention_heads_figure(attention_difference(*rows))
+    return _side_by_side(attention_difference(*rows))
+
+
+def _side_by_side(rows: AttentionRows) -> Figure:
+    """Draw the heads of a layer; one alone has the page to itself."""
+    return attention_heads_figure(rows) if len(rows.heads) > 1 else attention_map_figure(rows)
