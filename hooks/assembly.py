@@ -15,6 +15,7 @@ from ..tasks.prompts import PromptSet
 from ..unfinished import unfinished_place
 from .captured import Capture
 from .resolved_plan import ResolvedPlan
+from .site_shapes import site_shape
 from .storage import Shapes, allocate_in_file
 
 
@@ -26,13 +27,10 @@ def array_shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shap
     width = longest + first_label + (len(prompts.prefix_ids) if plan.columns == "all" else 0)
     positions = () if plan.single_position else (longest if plan.positions == "all" else len(plan.positions),)
     shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"columns": ((n, width), torch.bool)}
+    geometry = model.geometry_of(resolved.layers[0])
     for site in plan.sites:
-        last = (
-            (model.geometry_of(resolved.layers[0]).heads, width)
-            if site in ("scores", "pattern")
-            else (model.width,)
-        )
-        shapes[site] = ((n, layers, *positions, *last), torch.float32)
+        shape = site_shape(site, geometry, model.width, width)
+        shapes[site] = ((n, layers, *positions, *shape), torch.float32)
     if {"scores", "pattern"} & set(plan.sites):
         shapes["visible"] = ((n, layers, *positions, 1, width), torch.bool)
     if positions:
