@@ -17,6 +17,7 @@ from .captured_prompts import CapturedPrompts
 from .named_positions import named_tokens
 from .plan import CapturePlan
 from .resolved_plan import ResolvedPlan
+from .site_shapes import site_shape
 from .storage import Shapes, allocate_in_file
 
 
@@ -31,13 +32,10 @@ def array_shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shap
         "columns": ((n, width), torch.bool),
         "row_tokens": ((n, *positions), torch.int64),
     }
+    geometry = model.geometry_of(resolved.layers[0])
     for site in plan.sites:
-        last = (
-            (model.geometry_of(resolved.layers[0]).heads, width)
-            if site in ("scores", "pattern")
-            else (model.width,)
-        )
-        shapes[site] = ((n, layers, *positions, *last), torch.float32)
+        shape = site_shape(site, geometry, model.width, width)
+        shapes[site] = ((n, layers, *positions, *shape), torch.float32)
     if {"scores", "pattern"} & set(plan.sites):
         shapes["visible"] = ((n, layers, *positions, 1, width), torch.bool)
     if positions:

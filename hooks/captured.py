@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import UserError
 from ..unfinished import unfinished_place
 from .captured_prompts import CapturedPrompts
+from .plan import SITES
 from .resolved_plan import ResolvedPlan
 
 # Arrays whose last axis is the columns: rows of different length are padded there.
@@ -33,9 +34,17 @@ class Capture:
         columns: Which columns hold a token, begin-of-sequence excluded, ``[N, Q]``.
         visible: Keys that causality, padding and window allow, ``[N, L, 1, Q]``.
         attention_output: After the output projection, before any norm and the residual, ``[N, L, d]``.
+        head_output: What each head adds to the attention output, ``[N, L, H, d]``; the sum over heads and the output
+            projection's bias are the attention output.
         scores: Pre-softmax attention scores, ``[N, L, H, Q]``; entries that are not visible are 0.
         pattern: Post-softmax attention, normalised over all visible keys, ``[N, L, H, Q]``.
+        queries: Queries as attention multiplies them, ``[N, L, H, d_head]``.
+        keys: Keys of the same positions likewise, ``[N, L, H_kv, d_head]``.
+        values: Values of the same positions, ``[N, L, H_kv, d_value]``.
+        residual_before: The residual stream that enters the layer, ``[N, L, d]``.
+        residual_middle: The residual stream between attention and MLP, ``[N, L, d]``.
         residual: The residual stream after the layer, ``[N, L, d]``.
+        mlp_input: What the MLP is given, ``[N, L, d]``.
         mlp_output: The MLP's output, ``[N, L, d]``.
         rows: Which positions exist, ``[N, P]``.
         row_tokens: Which token of the whole prompt each row is, counted from 0, ``[N]`` or ``[N, P]``; of
@@ -53,9 +62,16 @@ class Capture:
     columns: Tensor
     visible: Tensor | None = None
     attention_output: Tensor | None = None
+    head_output: Tensor | None = None
     scores: Tensor | None = None
     pattern: Tensor | None = None
+    queries: Tensor | None = None
+    keys: Tensor | None = None
+    values: Tensor | None = None
+    residual_before: Tensor | None = None
+    residual_middle: Tensor | None = None
     residual: Tensor | None = None
+    mlp_input: Tensor | None = None
     mlp_output: Tensor | None = None
     rows: Tensor | None = None
     row_tokens: Tensor | None = None
@@ -75,8 +91,7 @@ class Capture:
                 raise ValueError(
                     f"{name} {tuple(array.shape)} does not hold {self.columns.shape[-1]} columns"
                 )
-            per_layer = ("visible", "attention_output", "scores", "pattern", "residual", "mlp_output")
-            if name in per_layer and array.shape[1] != len(self.layers):
+            if name in ("visible", *SITES) and array.shape[1] != len(self.layers):
                 raise ValueError(f"{name} {tuple(array.shape)} does not hold {len(self.layers)} layers")
 
     def __repr__(self) -> str:

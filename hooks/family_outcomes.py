@@ -16,7 +16,7 @@ from ..models.derived_family import Underivable, candidate_families
 from ..models.families import Family, listed_family
 from ..models.layer_parts import layer_parts
 from ..models.meta_model import meta_model
-from .functional import listen_to_softmax
+from .functional import AttentionListeners, listen_to_softmax
 from .registry import listen_to_attention
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _refuse_several_calls(model: PreTrainedModel, family: Family) -> None:
     if family.route == "registry":
         listening = listen_to_attention("eager", {first.attention: count})
     else:
-        listening = listen_to_softmax({first.attention: (count, count)})
+        listening = listen_to_softmax({first.attention: AttentionListeners(count, count)})
     tokens = torch.ones(1, 4, dtype=torch.long, device="meta")
     first.layer.register_forward_hook(stop)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -10,8 +10,23 @@ from ..models.score_spaces import ScoreSpace
 from ..on_command_line import OnCommandLine, same_text
 from ..settings import Layer, Settings
 
-Site = Literal["attention_output", "scores", "pattern", "residual", "mlp_output"]
-SITES: tuple[Site, ...] = ("attention_output", "scores", "pattern", "residual", "mlp_output")
+Site = Literal[
+    "attention_output",
+    "head_output",
+    "scores",
+    "pattern",
+    "queries",
+    "keys",
+    "values",
+    "residual_before",
+    "residual_middle",
+    "residual",
+    "mlp_input",
+    "mlp_output",
+]
+SITES: tuple[Site, ...] = get_args(Site)
+# Those that are read in the attention call; the others are the input or the output of a module.
+SITES_OF_THE_CALL: tuple[Site, ...] = ("scores", "pattern", "queries", "keys", "values")
 NamedPosition = Literal[
     "last_prompt_token",
     "first_label_token",
@@ -66,9 +81,15 @@ class CapturePlan(Settings):
     """What to record of a forward.
 
     Attributes:
-        sites: ``attention_output`` (after the output projection, before any norm and the residual),
-            ``scores`` (pre-softmax), ``pattern`` (post-softmax, normalised over all visible keys),
-            ``residual`` (the stream after the layer), ``mlp_output``.
+        sites: Of attention ``attention_output`` (after the output projection, before any norm and the residual),
+            ``head_output`` (what each head adds to it: its slice of the output projection's input through its
+            slice of the weight; their sum and the projection's bias are the attention output), ``scores``
+            (pre-softmax), ``pattern`` (post-softmax, normalised over all visible keys), ``queries``, ``keys`` and
+            ``values`` (as attention multiplies them, after norms, rotary embedding and whatever scales them
+            before; keys and values of the recorded positions themselves, not of all columns, and once for each
+            key and value head). Of the residual stream ``residual_before`` (as it enters the layer),
+            ``residual_middle`` (between attention and MLP: what the MLP's output is added to), ``residual``
+            (after the layer). Of the MLP ``mlp_input`` (what it is given, after its norm) and ``mlp_output``.
         layers: Which layers; negative ones count from the end. None is all.
         positions: The tokens whose rows are recorded: ``last_prompt_token``, whose next-token distribution is
             the prediction (R1); ``first_label_token``, the first option's first label token appended to the

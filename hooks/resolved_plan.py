@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UserError, shown
+from ..models.family import PARALLEL
 from ..models.layer_parts import LayerParts, absolute_layer, layers_with_attention
 from ..models.loading import LanguageModel
-from .plan import SITES, CapturePlan
+from .head_output import refuse_other_input
+from .plan import SITES, CapturePlan, Site
+from .site_shapes import site_shape
 
 
 @dataclass(frozen=True)
@@ -70,23 +73,59 @@ def resolve_plan(plan: CapturePlan | None, model: LanguageModel) -> ResolvedPlan
 
 def _refuse_missing_sites(resolved: ResolvedPlan) -> None:
     plan, model = resolved.plan, resolved.model
-    if "mlp_output" in plan.sites:
-        without = next((part.index for part in resolved.parts if part.mlp_output is None), None)
-        if without is not None:
+    for part in resolved.parts:
+        if "mlp_output" in plan.sites and part.mlp_output is None:
             raise UserError(
-                f"layer {without} of {shown(model.name)} has no one module that gives its MLP output: leave "
-                "mlp_output "
-                "out of the plan's sites"
+                f"layer {part.index} of {shown(model.name)} has no one module that gives its MLP output: leave "
+                "mlp_output out of the plan's sites"
             )
-    heads = {index: model.geometry_of(index).heads for index in resolved.layers}
-    if len(set(heads.values())) > 1 and {"scores", "pattern"} & set(plan.sites):
-        first = resolved.layers[0]
-        alike = [index for index in heads if heads[index] == heads[first]]
+        if "mlp_input" in plan.sites and part.mlp_input is None:
+            raise UserError(
+                f"layer {part.index} of {shown(model.name)} has no one module that is given its MLP's input: leave "
+                "mlp_input out of the plan's sites"
+            )
+        if "residual_middle" in plan.sites and part.before_mlp is None:
+            raise _without_middle(part, model)
+        if "head_output" in plan.sites:
+            refuse_other_input(part, model.geometry_of(part.index))
+    _refuse_different_shapes(resolved)
+
+
+def _without_middle(part: LayerParts, model: LanguageModel) -> UserError:
+    family = model.family
+    if family.before_mlp_of(model.module.config.get_text_config()) == PARALLEL:
+        reason = "attention and MLP read one stream, so there is none between them"
+    elif family.stream is not None:
+        reason = "several residual streams are mixed, and none is read between attention and MLP"
+    elif part.mlp_input is None:
+        reason = "there is no MLP behind attention"
+    else:
+        reason = f"the row of family {family.name!r} does not say what stands before the MLP (before_mlp)"
+    return UserError(
+        f"layer {part.index} of {shown(model.name)} has no residual_middle: {reason}; leave it out of the sites"
+    )
+
+
+def _refuse_different_shapes(resolved: ResolvedPlan) -> None:
+    """Refuse layers whose heads are unlike each other's, for the sites that one array would hold."""
+    model = resolved.model
+    for site in resolved.plan.sites:
+        shapes = {index: _heads_and_width(site, model, index) for index in resolved.layers}
+        heads, width = shapes[resolved.layers[0]]
+        if len(set(shapes.values())) == 1:
+            continue
+        alike = [index for index, shape in shapes.items() if shape == (heads, width)]
+        same_heads = len({each for each, _ in shapes.values()}) == 1
+        unit, number = ("widths of heads", "width") if same_heads else ("numbers of heads", "number")
         raise UserError(
-            f"layers of {shown(model.name)} have different numbers of heads, and scores of one capture are of one "
-            "number: "
-            f"name layers that agree, such as {', '.join(map(str, alike[:8]))} with {heads[first]}"
+            f"layers of {shown(model.name)} have different {unit}, and {site} of one capture are of one {number}: "
+            f"name layers that agree, such as {', '.join(map(str, alike[:8]))} with {width if same_heads else heads}"
         )
+
+
+def _heads_and_width(site: Site, model: LanguageModel, layer: int) -> tuple[int, int]:
+    shape = site_shape(site, model.geometry_of(layer), model.width, columns=1)
+    return (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
 
 
 def _refuse_missing_space(plan: CapturePlan, model: LanguageModel) -> None:

@@ -25,10 +25,11 @@ from .capture import Prompts, capture
 from .captured import Capture
 from .check_prompts import check_prompts
 from .forward import computing_dtype, run_forward
+from .forward_rows import Recording
 from .layout_check import foreign_rows, unchecked_rows, unlike_heads
 from .plan import CapturePlan, Site
 from .resolved_plan import resolve_plan
-from .tap import Recorder, Recording
+from .tap import Recorder
 from .text_prompts import as_prompt_set
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import UserError, shown
-from .families import Family, Route, model_type_of
+from .families import model_type_of
+from .family import Family, Route
 from .fitting_layouts import fitting_layouts, is_transposed, linear_shape
 from .layer_parts import layer_parts
 

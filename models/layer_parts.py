@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from ..errors import UserError
-from .families import Family
+from .family import PARALLEL, Family
 from .projections import Projection
 from .text_alone import refuse_other_readers
 
@@ -33,6 +33,9 @@ class LayerParts:
         projections: The modules that hold W_Q, W_K and W_V, the same module three times if fused. A layer that takes
             its keys and values from a layer below has W_Q alone; one that takes its keys as values has no W_V.
         output_bias: A bias of the output projection that is a parameter of the attention module, where there is one.
+        mlp_input: The module whose input is the MLP's; None where the layer has no MLP, or it is not known.
+        before_mlp: The module whose input is the residual stream between attention and MLP; None where there is no
+            such stream, or it is not known.
     """
 
     index: int
@@ -42,6 +45,8 @@ class LayerParts:
     mlp_output: torch.nn.Module | None
     projections: dict[Projection, torch.nn.Module]
     output_bias: torch.Tensor | None = None
+    mlp_input: torch.nn.Module | None = None
+    before_mlp: torch.nn.Module | None = None
 
 
 def decoder_layers(model: PreTrainedModel, family: Family) -> tuple[torch.nn.Module, ...]:
@@ -114,6 +119,7 @@ def _parts_of_layer(model: PreTrainedModel, family: Family, index: int, layer: t
             continue
         projections[projection] = _require(model, family, index, attention, names)
     outputs = family.mlp_outputs
+    before = family.before_mlp_of(model.config.get_text_config())
     return LayerParts(
         index=index,
         layer=layer,
@@ -122,7 +128,19 @@ def _parts_of_layer(model: PreTrainedModel, family: Family, index: int, layer: t
         mlp_output=_require(model, family, index, layer, outputs) if outputs else None,
         projections=projections,
         output_bias=getattr(attention, family.output_bias, None) if family.output_bias else None,
+        mlp_input=_mlp_input(layer, family),
+        before_mlp=_child(layer, before) if before not in ("", PARALLEL) else None,
     )
+
+
+def _mlp_input(layer: torch.nn.Module, family: Family) -> torch.nn.Module | None:
+    if family.mlp_input:
+        return _child(layer, family.mlp_input)
+    output = next((name for name in family.mlp_outputs if _child(layer, name) is not None), "")
+    block, _, last = output.rpartition(".")
+    found = _child(layer, block or last) if output else None
+    # A lone map that stands in the layer itself is the end of an MLP, not the whole of it.
+    return found if found is not None and any(True for _ in found.children()) else None
 
 
 def _require(

@@ -8,8 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import iclprobe
 from iclprobe import CapturePlan, UserError
+from iclprobe.hooks.attention_sites import refuse_unread_options
 from iclprobe.hooks.registry import other_attention
-from iclprobe.hooks.tap import refuse_unread_options
 from iclprobe.models.layer_parts import LayerParts
 
 

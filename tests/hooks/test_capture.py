@@ -117,7 +117,7 @@ def test_layers_that_do_not_exist_or_repeat_are_refused(layers: Any) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"layer": [0]}, {"sites": ["values"]}, {"positions": "first"}, {"columns": "keys"}, {"layers": "a:b"}],
+    [{"layer": [0]}, {"sites": ["value"]}, {"positions": "first"}, {"columns": "keys"}, {"layers": "a:b"}],
 )
 def test_a_plan_refuses_what_it_does_not_know(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -20,8 +20,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
 )
 
+import iclprobe.hooks.attention_sites
 import iclprobe.hooks.rows
-import iclprobe.hooks.tap
 from iclprobe.hooks.capture import capture
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.hooks.rows import Rows
@@ -101,7 +101,7 @@ def test_forgetting_the_mask_is_noticed(name: str, monkeypatch: pytest.MonkeyPat
         return replace(rows, visible=torch.ones_like(rows.visible))
 
     monkeypatch.setattr(iclprobe.hooks.rows, "visible_keys", every_key)
-    monkeypatch.setattr(iclprobe.hooks.tap, "softmax_rows", every_row)
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "softmax_rows", every_row)
     assert worst(name, tiny_decoders.build(name)) == float("inf")
 
 

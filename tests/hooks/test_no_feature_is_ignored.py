@@ -13,8 +13,8 @@ from ablations import without
 from expected_rows import EXACT, SITES, errors, expected, prompt_set
 from tiny_families import FAMILIES, FEATURES
 
+import iclprobe.hooks.attention_sites
 import iclprobe.hooks.rows
-import iclprobe.hooks.tap
 from iclprobe.hooks.capture import capture
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.hooks.rows import Rows, Wanted
@@ -75,7 +75,7 @@ def forgetting(**forgotten: Any) -> Callable[..., Rows]:
 @pytest.mark.parametrize("name", [name for name in REGISTRY if name != "opt"])
 def test_forgetting_the_scaling_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """OPT scales its queries itself."""
-    monkeypatch.setattr(iclprobe.hooks.tap, "score_rows", forgetting(scaling=1.0))
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "score_rows", forgetting(scaling=1.0))
     assert worst(name, tiny_families.build(name)) > FAR
 
 
@@ -89,17 +89,17 @@ def test_giving_a_key_head_to_the_wrong_query_heads_is_noticed(
     def tiled(query: Any, key: Any, *args: Any, **options: Any) -> Rows:
         return original(query, key.repeat(1, query.shape[1] // key.shape[1], 1, 1), *args, **options)
 
-    monkeypatch.setattr(iclprobe.hooks.tap, "score_rows", tiled)
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "score_rows", tiled)
     assert worst(name, tiny_families.build(name)) > FAR
 
 
 def test_forgetting_the_softcap_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iclprobe.hooks.tap, "score_rows", forgetting(softcap=None))
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "score_rows", forgetting(softcap=None))
     assert worst("gemma2", tiny_families.build("gemma2")) > FAR
 
 
 def test_forgetting_the_sinks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(iclprobe.hooks.tap, "score_rows", forgetting(sinks=None))
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "score_rows", forgetting(sinks=None))
     assert worst("gpt_oss", tiny_families.build("gpt_oss")) > FAR
 
 
@@ -129,7 +129,7 @@ def test_forgetting_the_mask_of_a_softmax_is_noticed(name: str, monkeypatch: pyt
         rows = original(*given)
         return replace(rows, visible=torch.ones_like(rows.visible))
 
-    monkeypatch.setattr(iclprobe.hooks.tap, "softmax_rows", everything)
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "softmax_rows", everything)
     assert worst(name, tiny_families.build(name)) == float("inf")
 
 

@@ -14,9 +14,10 @@ from tiny_families import FAMILIES
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+import iclprobe.hooks.attention_sites
+import iclprobe.hooks.module_sites
 import iclprobe.hooks.prompt_run
 import iclprobe.hooks.rows
-import iclprobe.hooks.tap
 from iclprobe.hooks.rows import Rows
 from iclprobe.hooks.self_check import Check, SelfCheck, self_check
 from iclprobe.models.loading import load_model
@@ -123,7 +124,7 @@ def forgetting(**forgotten: Any) -> Callable[..., Rows]:
 def test_rows_that_forget_something_are_noticed(
     name: str, forgotten: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(iclprobe.hooks.tap, "score_rows", forgetting(**forgotten))
+    monkeypatch.setattr(iclprobe.hooks.attention_sites, "score_rows", forgetting(**forgotten))
     result = held(tiny_families.build(name))
     assert result[ATTENTION] is False
     assert result[SAME_LOGITS] is True
@@ -133,7 +134,7 @@ def test_rows_that_forget_something_are_noticed(
 def test_wrong_rows_of_a_softmax_are_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     original = iclprobe.hooks.rows.softmax_rows
     monkeypatch.setattr(
-        iclprobe.hooks.tap,
+        iclprobe.hooks.attention_sites,
         "softmax_rows",
         lambda *given: Rows(original(*given).scores * 1.01, original(*given).visible),
     )
@@ -161,7 +162,7 @@ def test_a_tap_that_changes_the_model_is_noticed(monkeypatch: pytest.MonkeyPatch
         tensor.mul_(1.01)
         return original(tensor, rows)
 
-    monkeypatch.setattr(iclprobe.hooks.tap, "take_rows", meddling)
+    monkeypatch.setattr(iclprobe.hooks.module_sites, "take_rows", meddling)
     assert held(tiny_families.build("llama"))[SAME_LOGITS] is False
 
 
