@@ -7,7 +7,7 @@ from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ..context import Measured
 from .config import AttentionConfig
-from .maps import map_arrays, map_prompt, map_token_rows
+from .maps import MapName, Mapped, map_arrays, map_prompt, map_token_rows
 
 
 def measure_text(config: AttentionConfig, model: LanguageModel) -> Measured:
@@ -22,7 +22,7 @@ def measure_text(config: AttentionConfig, model: LanguageModel) -> Measured:
     """
     if config.text is None:
         raise UserError("there is no text to map: give one (--text)")
-    maps = {"text": map_prompt(config, model, config.text, "text")}
+    maps: dict[MapName, Mapped] = {"text": map_prompt(config, model, config.text, "text")}
     rows = list(map_token_rows((), maps))
     mapped = maps["text"].rows
     found = Finding(
