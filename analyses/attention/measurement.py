@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...hooks.batching import bytes_per_prompt, choose_batch_size
+from ...hooks.batching import bytes_per_prompt, choose_batch_size, held_memory
 from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ...tasks.task import Task
@@ -24,6 +24,8 @@ from .prompt_parts import PARTS
 from .ranking import ranked_rows
 from .shares import DrawShares, measure_shares, share_rows
 from .text_map import measure_text
+
+_KEPT_BY_THE_ALLOCATOR = 1.1
 
 
 def measure_attention(config: AttentionConfig, context: Context) -> Measured:
@@ -75,7 +77,7 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
 
 
 def _estimate(config: AttentionConfig, model: LanguageModel, cells: Sequence[Cell]) -> str:
-    """Say what memory it takes: the model, one batch with its rows and shares, the shares of all, the maps."""
+    """Say what memory the process takes: what it holds, one batch with its rows, the shares of all, the maps."""
     prompts = [cell.prompts.icl for cell in cells]
     longest = max(each.longest for each in prompts)
     queries = max(len(ids) for each in prompts for ids in each.query_ids)
@@ -83,16 +85,19 @@ def _estimate(config: AttentionConfig, model: LanguageModel, cells: Sequence[Cel
     size = config.batch_size if config.batch_size != "auto" else choose_batch_size(model, queries, past)
     size = min(size, max(each.n for each in prompts))
     rows = len(model.parts) * model.geometry.heads
-    # Patterns in fp32, in float64, and once more where hidden tokens are taken out.
-    batch = size * (bytes_per_prompt(model, queries, past) + rows * longest * (4 + 8 + 8))
+    # Patterns in fp32 as they are recorded and put together, in float64, and where hidden tokens are taken out.
+    batch = size * (bytes_per_prompt(model, queries, past) + rows * longest * (4 + 4 + 8 + 8))
     controls = 1 + config.permuted_labels
     shares = sum(each.n for each in prompts) * controls * rows * len(PARTS) * 8
-    weights = sum(parameter.nbytes for parameter in model.module.parameters())
+    # The model is loaded, and with it its tokenizer, the records and the libraries.
+    held = max(held_memory(), sum(parameter.nbytes for parameter in model.module.parameters()))
     maps = map_bytes(config, model, longest)
-    total = weights + shares + max(batch, maps)
+    # The demonstrations run once before the queries; an allocator keeps some of what was given back.
+    prefix = bytes_per_prompt(model, past, 0)
+    total = held + shares + _KEPT_BY_THE_ALLOCATOR * (prefix + max(batch, maps))
     return (
-        f"estimate: {total / 1e9:.2f} GB ({weights / 1e9:.2f} model, {batch / 1e9:.2f} a batch of {size}, "
-        f"{shares / 1e9:.2f} shares, {maps / 1e9:.2f} maps)"
+        f"estimate: {total / 1e9:.2f} GB ({held / 1e9:.2f} held with the model, {(prefix + batch) / 1e9:.2f} a batch "
+        f"of {size}, {shares / 1e9:.2f} shares, {maps / 1e9:.2f} maps)"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from functools import cache
 from typing import Any
 
@@ -10,6 +12,7 @@ import pandas
 import pytest
 import torch
 from eager_oracle import patterns
+from shared_material import real_model, shared
 
 import iclprobe
 from iclprobe.analyses.attention.config import AttentionConfig
@@ -232,3 +235,26 @@ def test_a_text_of_ones_own_is_mapped_alone() -> None:
     np.testing.assert_allclose(made.arrays["map-text"]["values"], want, atol=1e-5)
     assert set(made.figures()) == {"last-token-text", "map-text-layer0", "map-text-layer3"}
     assert "5 tokens of the text are mapped" in str(made) and made.tables["ranked"].empty
+
+
+@pytest.mark.real
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct", "gemma3-270m"])
+def test_memory_stays_within_the_estimate_that_is_printed_first(name: str) -> None:
+    """Rows of queries behind a thousand tokens, at all layers and heads, in a process of its own."""
+    place, data = real_model(name), shared("data/sst2")
+    code = f"""
+import re
+import torch
+torch.set_num_threads(1)
+import iclprobe
+said = []
+iclprobe.attention(model={str(place)!r}, task="sst2", data={str(data)!r}, template="shen", shots=34, limit=20,
+                   device="cpu", resamples=20, settings=("icl",), permuted_labels=False, say=said.append)
+estimate = next(float(re.match("estimate: ([0-9.]+) GB", line)[1]) for line in said if "GB" in line)
+peak = int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+print(peak / 1e9, estimate)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    peak, estimate = map(float, done.stdout.split())
+    assert 0.7 * estimate < peak < 1.02 * estimate, (peak, estimate)
