@@ -182,7 +182,7 @@ def _bracket(axes: Axes, span: SpanMark, which: str) -> None:
         solid_capstyle="butt",
         clip_on=False,
     )
-    line.set_label(f"_{which}")
+    line.set_label(f"_bracket {which}")
     axes.add_artist(line)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -19,6 +19,7 @@ ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
 """Inches that a figure takes in a paper of two columns, across one of them and across both."""
 _PAPER_DOTS_PER_INCH = 300
 _VECTOR_DOTS_PER_INCH = 600
+_MOST_LAYOUTS = 10
 # Without a date, and with names inside that are no random ones, the same figure is the same bytes.
 _METADATA: Mapping[str, Mapping[str, None]] = {
     "png": {},
@@ -134,7 +135,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def picture_bytes(figure: Figure, kind: str) -> bytes:
-    """Return a figure as a picture; the same figure gives the same bytes.
+    """Return a figure as a picture, without a date or random names in it.
 
     Args:
         figure: The figure.
@@ -142,10 +143,11 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
     """
     from matplotlib import rc_context
 
+    cropped = getattr(figure, "cropped", True)
     # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
-    cut = {"bbox_inches": "tight", "pad_inches": 0.12} if getattr(figure, "cropped", True) else {}
+    cut = {"bbox_inches": "tight", "pad_inches": 0.12} if cropped else {}
     buffer = BytesIO()
-    with rc_context(dict(_FILE_SETTINGS)):  # type: ignore[arg-type]
+    with rc_context(dict(_FILE_SETTINGS)), nullcontext() if cropped else _settled(figure):  # type: ignore[arg-type]
         figure.savefig(
             buffer,
             format=kind,
@@ -155,6 +157,27 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
             **cut,
         )
     return buffer.getvalue()
+
+
+@contextmanager
+def _settled(figure: Figure) -> Iterator[None]:
+    """Lay a figure out until nothing moves any more, and let nothing move while it is written.
+
+    A layout begins where the last one ended and depends on the resolution, so that every file would differ a little.
+    """
+    engine = figure.get_layout_engine()
+    places: list[tuple[float, ...]] = []
+    for _ in range(_MOST_LAYOUTS):
+        before = places
+        figure.draw_without_rendering()
+        places = [tuple(round(side, 9) for side in axes.get_position().bounds) for axes in figure.axes]
+        if places == before:
+            break
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
