@@ -19,7 +19,15 @@ from .attention_axes import (
 )
 from .attention_cells import groups_of
 from .attention_folding import folded_to_fit
-from .attention_layout import MOST_CELLS, bar_below, height_of, is_narrow, longest_points, points_across
+from .attention_layout import (
+    MOST_CELLS,
+    bar_below,
+    check_width,
+    height_of,
+    is_narrow,
+    longest_points,
+    points_across,
+)
 from .attention_notes import note_lines, notes_of, numbers, title_lines, write_around
 from .attention_rows import AttentionRows, SpanMark
 from .attention_scale import colour_bar, scale_of
@@ -75,8 +83,10 @@ def attention_heads_figure(
         title: What the figure is about; setting and layers are added.
 
     Raises:
-        UserError: If a layer or head is not among the rows, or there are more panels than a page holds.
+        UserError: If a layer or head is not among the rows, there are more panels than a page holds, or the width is
+            no figure's.
     """
+    check_width(width)
     rows = folded_to_fit(rows.select(layers, heads), MOST_CELLS, MOST_CELLS)
     beside = _names_points(rows)
     points = points_across(width, [""], beside, below=is_narrow(width))
@@ -86,7 +96,7 @@ def attention_heads_figure(
     what = f"{rows.name}, layer{'s' * (len(rows.layers) > 1)} {numbers(rows.layers)}"
     heading = title_lines(f"{title}: {what}" if title else what, width)
     short = ["panels are named layer.head"] if "." in named[0] else []
-    notes = note_lines([*short, *notes_of(rows)], width)
+    notes = note_lines([*short, *notes_of(rows, cells_named=False)], width)
     scale, values = scale_of(rows), rows.drawn()
     columns = readable_groups(rows.column_tokens, rows.column_spans, grid.wide / len(rows.column_tokens))
     lines = readable_groups(rows.row_tokens, rows.row_spans, high / len(rows.row_tokens))

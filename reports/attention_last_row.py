@@ -11,7 +11,15 @@ import numpy as np
 from . import style
 from .attention_axes import bracket_points, draw_cells, mark_groups, name_tokens, separate_groups, token_size
 from .attention_cells import groups_of
-from .attention_layout import bar_below, folded_to_room, height_of, is_narrow, longest_points, points_across
+from .attention_layout import (
+    bar_below,
+    check_width,
+    folded_to_room,
+    height_of,
+    is_narrow,
+    longest_points,
+    points_across,
+)
 from .attention_notes import note_lines, notes_of, numbers, title_lines, write_around
 from .attention_rows import AttentionRows
 from .attention_scale import colour_bar, scale_of
@@ -43,8 +51,9 @@ def attention_last_row_figure(
         title: What the figure is about; setting and head are added.
 
     Raises:
-        UserError: If a layer or the head is not among the rows.
+        UserError: If a layer or the head is not among the rows, or the width is no figure's.
     """
+    check_width(width)
     rows = rows.select(layers, None if head is None else [head])
     heads = f"head {rows.heads[0]}" if len(rows.heads) == 1 else f"mean over heads {numbers(rows.heads)}"
     heading = f"{rows.name}, last token, {heads}"
@@ -53,7 +62,7 @@ def attention_last_row_figure(
     names = [str(layer) for layer in rows.layers]
     room = points_across(width, names, 0, below=below)
     rows = folded_to_room(_last_row(rows), lambda _: room)
-    notes = note_lines(notes_of(rows), width)
+    notes = note_lines(notes_of(rows, cells_named=True), width)
     across = room / len(rows.column_tokens)
     panel = len(rows.layers) * float(np.clip(_PANEL / len(rows.layers), _LOWEST_LAYER, _HIGHEST_LAYER))
     below = bar_below(width, panel)

@@ -15,7 +15,15 @@ from .attention_axes import (
     token_size,
 )
 from .attention_cells import groups_of
-from .attention_layout import bar_below, folded_to_room, height_of, is_narrow, longest_points, points_across
+from .attention_layout import (
+    bar_below,
+    check_width,
+    folded_to_room,
+    height_of,
+    is_narrow,
+    longest_points,
+    points_across,
+)
 from .attention_notes import note_lines, notes_of, title_lines, write_around
 from .attention_rows import AttentionRows
 from .attention_scale import colour_bar, scale_of
@@ -41,15 +49,16 @@ def attention_map_figure(
         title: What the figure is about; setting, layer and head are added.
 
     Raises:
-        UserError: If the layer or the head is not among the rows.
+        UserError: If the layer or the head is not among the rows, or the width is no figure's.
     """
+    check_width(width)
     rows = folded_to_room(rows.select([layer], [head]), partial(_room, width))
     across, down = _room(width, rows) / len(rows.column_tokens), len(rows.row_tokens)
     high = min(across, max(_SMALLEST_CELL, min(_LARGEST_CELL, _HIGHEST_PANEL / down)))
     below = bar_below(width, high * down)
     size = token_size(min(across, high))
     heading = title_lines(f"{title}: {_what(rows)}" if title else _what(rows), width)
-    notes = note_lines(notes_of(rows), width)
+    notes = note_lines(notes_of(rows, cells_named=True), width)
     around = bracket_points(rows.column_tokens, rows.column_spans, across)
     around += longest_points(rows.column_tokens, size)
     scale = scale_of(rows)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LABELS = {"scores": "attention score (pre-softmax)", "pattern": "attention pattern"}
+_DIFFERENCE_LABELS = {"scores": "difference of scores", "pattern": "difference of patterns"}
 _COLOURS = "viridis"
 _SHARES, _FEWEST_TICKS = (0.0, 0.02, 0.1, 0.3, 0.6, 1.0), 3
 _ROUNDED_UP = 1 + 1e-6
@@ -67,10 +68,10 @@ def scale_of(rows: AttentionRows, values: np.ndarray | None = None) -> Scale:
     label = _LABELS[rows.kind]
     if rows.minus:
         most = float(np.abs(drawn).max(initial=0.0)) or 1.0
-        return Scale(-most, most, style.DIVERGING_COLOURS, f"difference, {label}")
+        return Scale(-most, most, style.DIVERGING_COLOURS, _DIFFERENCE_LABELS[rows.kind])
     if rows.kind == "pattern":
         most = float(drawn.max(initial=0.0)) or 1.0
-        return Scale(0.0, most, _COLOURS, f"{label}, colours by square root", square_root=True)
+        return Scale(0.0, most, _COLOURS, label, square_root=True)
     if not len(drawn):
         return Scale(0.0, 1.0, _COLOURS, label)
     return Scale(float(drawn.min()), float(drawn.max()), _COLOURS, label)

@@ -58,6 +58,16 @@ def joined(tokens: Sequence[str], drawable: Drawable, longest: int = LONGEST_TOK
     return f"{printable(tokens[0], drawable, half)}…{printable(tokens[-1], drawable, half)}"
 
 
+def legible(text: str, drawable: Drawable) -> str:
+    """Return a line of text in which escapes stand for what does not print or what the font lacks.
+
+    Args:
+        text: Such as a title.
+        drawable: Whether the font has a character.
+    """
+    return "".join(_character(character, drawable, first=not place) for place, character in enumerate(text))
+
+
 def without_middle(text: str, longest: int) -> str:
     """Return a text of at most so many characters, its beginning and its end."""
     if len(text) <= longest:

@@ -41,7 +41,9 @@ def test_differences_have_symmetric_limits_around_zero_in_every_figure(kind: Any
                 assert low == -high and image.get_cmap().name == style.DIVERGING_COLOURS
                 assert image.norm(0.0) == pytest.approx(0.5)
         assert panels(figures[0])[0].get_images()[0].get_clim()[1] == pytest.approx(most)
-        assert "difference, attention" in figures[0].axes[-1].get_ylabel() + figures[0].axes[-1].get_xlabel()
+        label = f"difference of {'patterns' if kind == 'pattern' else 'scores'}"
+        assert label in (figures[0].axes[-1].get_ylabel(), figures[0].axes[-1].get_xlabel())
+        assert "square root" not in figures[0].get_supxlabel()
     assert differences()[0].name in attention_map_figure(differences()[0], 0, 0).get_suptitle()
 
 

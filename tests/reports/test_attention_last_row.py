@@ -19,7 +19,7 @@ def test_the_last_row_is_drawn_layer_by_layer() -> None:
     figure = attention_last_row_figure(rows, 1, title="pocket")
     axes = panels(figure)[0]
     assert drawn(axes).data == pytest.approx(rows.values[:, 1, -1])
-    assert not np.ma.getmaskarray(drawn(axes)).any() and figure.get_supxlabel() == ""
+    assert not np.ma.getmaskarray(drawn(axes)).any() and figure.get_supxlabel() == "colours by square root"
     assert ticks(axes.yaxis) == ["0", "2", "5"] and ticks(axes.xaxis)[-1] == "␣b"
     assert axes.get_ylim()[0] < axes.get_ylim()[1], "the first layer stands at the bottom"
     assert figure.get_suptitle() == "pocket: icl, last token, head 1"

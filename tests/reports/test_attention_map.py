@@ -25,7 +25,9 @@ from iclprobe.reports.attention_heads import attention_heads_figure
 from iclprobe.reports.attention_last_row import attention_last_row_figure
 from iclprobe.reports.attention_layout import MOST_CELLS
 from iclprobe.reports.attention_map import attention_map_figure
+from iclprobe.reports.attention_notes import TITLE_SIZE, note_lines, title_lines
 from iclprobe.reports.attention_scale import scale_of
+from iclprobe.reports.token_text import text_points
 
 
 def test_a_map_writes_every_token_at_both_axes_and_masks_what_is_not_seen() -> None:
@@ -42,9 +44,9 @@ def test_a_map_writes_every_token_at_both_axes_and_masks_what_is_not_seen() -> N
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the first row stands at the top"
     assert axes.patch.get_hatch() and axes.patch.get_facecolor() != (1, 1, 1, 1)
     assert figure.get_suptitle() == "pocket on sst2: icl, layer 2, head 1"
-    assert figure.get_supxlabel() == "hatched: not visible"
+    assert figure.get_supxlabel() == "colours by square root; hatched: not visible"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("attended token", "attending token")
-    assert figure.axes[-1].get_ylabel() == "attention pattern, colours by square root"
+    assert figure.axes[-1].get_ylabel() == "attention pattern"
 
 
 def test_masked_cells_have_a_colour_that_no_scale_has() -> None:
@@ -111,6 +113,7 @@ def test_a_narrow_map_of_eight_demonstrations_still_names_each_of_them() -> None
     assert ticks(axes.xaxis)[1:9] == [f"{n + 1} {('positive', 'negative')[n % 2]}" for n in range(8)]
     colours = [label.get_color() for label in axes.xaxis.get_ticklabels()]
     assert len({*colours[1:9]}) == 1 and colours[0] == colours[9] != colours[1]
+    assert "blue: cells of several tokens" in figure.get_supxlabel().replace("\n", " ")
     assert "each demonstration is one cell" in figure.get_supxlabel().replace("\n", " ")
 
 
@@ -130,8 +133,20 @@ def test_an_empty_scale_has_limits_all_the_same() -> None:
     assert attention_map_figure(nothing, 0, 0).get_supxlabel() == "hatched: not visible"
 
 
+def test_titles_and_notes_are_lines_that_fit() -> None:
+    assert title_lines("", 3.3) == note_lines([], 3.3) == title_lines(" \n", 3.3) == []
+    title = "some/long/path/of/a/model/" * 8 + " on sst2: icl, layer 3"
+    found = title_lines(title, style.ONE_COLUMN)
+    assert "".join(found).replace(" ", "") == title.replace(" ", "") and len(found) > 2
+    assert all(text_points(line, TITLE_SIZE) <= style.ONE_COLUMN * 72 for line in found)
+    words = ["many words that fill a line"] * 9
+    found = note_lines(words, style.TWO_COLUMNS)
+    assert " ".join(found) == "; ".join(words) and len(found) == 2
+    boxes_inside(attention_map_figure(made_rows(), 0, 0, width=style.ONE_COLUMN, title=title))
+
+
 def test_no_token_becomes_a_formula_or_warns(recwarn: pytest.WarningsRecorder) -> None:
-    rows = made_rows(2, 5, 6, words=AWKWARD)
+    rows = made_rows(2, 5, 6, layers=(0,), heads=1, words=AWKWARD, setting="中文 $x$")
     for figure in (
         attention_map_figure(rows, 0, 0),
         attention_last_row_figure(rows),
@@ -142,4 +157,6 @@ def test_no_token_becomes_a_formula_or_warns(recwarn: pytest.WarningsRecorder) -
         for axes in panels(figure):
             assert not any(label.get_parse_math() for label in axes.get_xticklabels() + axes.texts)
     assert "␣$x$" in ticks(panels(attention_map_figure(rows, 0, 0))[0].xaxis)
+    title = attention_map_figure(rows, 0, 0, title="a\nb").get_suptitle()
+    assert title == "a b: \\u4e2d\\u6587 $x$, layer 0, head 0"
     assert not recwarn.list

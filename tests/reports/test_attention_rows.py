@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_attention import boxes_inside
 from made_attention import made_rows
 
 from iclprobe.errors import UserError
@@ -23,6 +24,31 @@ def test_what_is_not_among_the_rows_is_refused_by_name() -> None:
         attention_last_row_figure(rows, 3)
     with pytest.raises(UserError, match=r"no layer is named: name at least one of \[0, 2\]"):
         attention_heads_figure(rows, [])
+
+
+@pytest.mark.parametrize("width", [0, -1, 2, 21, float("nan"), float("inf")])
+def test_a_width_at_which_nothing_can_be_read_is_refused(width: float) -> None:
+    rows = made_rows()
+    for draw in (
+        lambda: attention_map_figure(rows, 0, 0, width=width),
+        lambda: attention_last_row_figure(rows, width=width),
+        lambda: attention_heads_figure(rows, width=width),
+    ):
+        with pytest.raises(
+            UserError, match=r"2.5 to 20 inches wide, not .*: a paper's column has 3.3, two have 6.9"
+        ):
+            draw()
+
+
+def test_the_narrowest_and_the_widest_figure_are_drawn_within_their_size() -> None:
+    rows = made_rows(8, 20, 14, heads=2)
+    for width in (2.5, 20):
+        for figure in (
+            attention_map_figure(rows, 0, 0, width=width),
+            attention_last_row_figure(rows, width=width),
+            attention_heads_figure(rows, width=width),
+        ):
+            boxes_inside(figure)
 
 
 def test_arrays_and_names_that_do_not_belong_together_are_refused() -> None:
