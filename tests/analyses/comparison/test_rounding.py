@@ -22,6 +22,8 @@ from iclprobe.probes.rounding import Floors
 from iclprobe.tasks.prompt_set import PromptSet
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+
+
 def with_far(names: list[str], far: list[str]) -> pytest.MarkDecorator:
     """Every model behind two prefixes, and some behind one of 8,000 tokens, which takes long."""
     cases = [pytest.param(name, prefix, id=f"{name}-{prefix}") for name in names for prefix in (32, 1_000)]
