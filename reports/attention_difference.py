@@ -1,74 +1,114 @@
-"""The difference of the attention of one query in two settings, over the tokens that both have."""
+"""The difference of two settings' attention, over the tokens that both have."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
-from .attention_rows import AttentionRows
+from ..errors import UserError, shown
+from .attention_rows import (
+    AttentionRows,
+    QueryShare,
+    SpanMark,
+    demonstration_columns,
+    query_columns,
+    query_rows,
+)
+
+Over = Literal["all", "query"]
 
 
-def attention_difference(one: AttentionRows, other: AttentionRows) -> AttentionRows:
-    """Return one less the other.
+def attention_difference(rows: AttentionRows, minus: AttentionRows, over: Over = "query") -> AttentionRows:
+    """Subtract one setting's attention from another's.
 
-    Prompts of the same tokens are compared over all of them. Where only one has demonstrations, rows and columns are
-    the query's; patterns are divided by what they put on these columns first, and the note says how much of the last
-    token's attention had gone elsewhere.
+    Over the query's tokens a pattern is renormalised in each setting, because demonstrations take a share of the
+    attention that zero-shot prompts leave to the query; `query_shares` says how large that was. A row that gives the
+    query's tokens nothing has no pattern over them: NaN. Scores are subtracted as they are. An entry is visible where
+    both settings see it.
 
     Args:
-        one: The rows of one setting.
-        other: Those of another, of the same layers, heads and kind.
+        rows: What is subtracted from.
+        minus: What is subtracted, of the same layers, heads and kind.
+        over: ``all`` for prompts of the same tokens, as finetuned and zero-shot; ``query`` for the rows and columns
+            of the query alone, as ICL and zero-shot.
 
     Raises:
-        ValueError: If they are not of the same layers, heads and kind, or their queries differ.
+        UserError: If the two do not have the same layers, heads, kind or tokens, or are folded or differences.
     """
-    if (one.layers, one.heads, one.kind) != (other.layers, other.heads, other.kind):
-        raise ValueError("a difference needs two settings of the same layers, heads and kind")
-    note = ""
-    if one.columns != other.columns:
-        left = [_elsewhere(rows) for rows in (one, other)]
-        one, other = _of_query(one), _of_query(other)
-        if one.columns != other.columns:
-            raise ValueError("the queries of the two settings are not the same tokens")
-        if one.kind == "pattern":
-            one, other = _renormalised(one), _renormalised(other)
-            note = (
-                f"over the query's tokens alone, patterns renormalised: {left[0]:.0%} and {left[1]:.0%} of the last "
-                "token's attention was elsewhere (mean over the heads shown)"
+    for each in (rows, minus):
+        if each.minus or each.row_counts or each.column_counts:
+            raise UserError(
+                f"the attention of {shown(each.name)} is a difference or folded already: subtract what was captured"
             )
-        else:
-            note = "over the query's tokens alone"
+    if (rows.kind, rows.layers, rows.heads) != (minus.kind, minus.layers, minus.heads):
+        raise UserError(
+            f"{shown(rows.setting)} and {shown(minus.setting)} do not hold the same kind, layers and heads of "
+            "attention: select the same of both"
+        )
+    shares = tuple(
+        QueryShare(each.setting, *_last_row_shares(each))
+        for each in (rows, minus)
+        if over == "query" and each.kind == "pattern" and demonstration_columns(each).any()
+    )
+    if over == "query":
+        rows, minus = _of_query(rows), _of_query(minus)
+    if (rows.row_tokens, rows.column_tokens) != (minus.row_tokens, minus.column_tokens):
+        raise UserError(
+            f"{shown(rows.setting)} and {shown(minus.setting)} do not hold the same tokens: subtract them over the "
+            "query's tokens alone (over='query'), of the same query"
+        )
+    visible = rows.visible & minus.visible
+    renormalised = over == "query" and rows.kind == "pattern"
+    first, second = (
+        _renormalised(each.values, visible) if renormalised else each.values.astype(float)
+        for each in (rows, minus)
+    )
     return replace(
-        one,
-        values=np.where(one.visible & other.visible, one.values - other.values, 0.0),
-        visible=one.visible & other.visible,
-        title=f"{one.title} − {other.title}",
-        note=note,
-        is_difference=True,
+        rows,
+        values=np.where(visible, first - second, 0.0),
+        visible=visible,
+        minus=minus.setting,
+        query_shares=shares,
+        notes=("patterns renormalised over the query's tokens",) if renormalised else (),
     )
 
 
-def _query_places(rows: AttentionRows) -> tuple[list[int], list[int]]:
-    parts = ("query", "turn_tail")
-    return tuple(
-        [place for place, token in enumerate(axis) if token.part in parts]
-        for axis in (rows.rows, rows.columns)
-    )  # type: ignore[return-value]
-
-
 def _of_query(rows: AttentionRows) -> AttentionRows:
-    return rows.of_tokens(*_query_places(rows))
+    """Return the query's rows over the query's columns."""
+    at_rows, at_columns = query_rows(rows), query_columns(rows)
+    if not at_rows.any() or not at_columns.any():
+        raise UserError(
+            f"the attention of {shown(rows.setting)} has no rows and columns of a query: mark its span as query"
+        )
+    return replace(
+        rows,
+        values=rows.values[:, :, at_rows][..., at_columns],
+        visible=rows.visible[:, :, at_rows][..., at_columns],
+        row_tokens=tuple(np.array(rows.row_tokens, dtype=object)[at_rows]),
+        column_tokens=tuple(np.array(rows.column_tokens, dtype=object)[at_columns]),
+        row_spans=_kept_spans(rows.row_spans, at_rows),
+        column_spans=_kept_spans(rows.column_spans, at_columns),
+    )
 
 
-def _elsewhere(rows: AttentionRows) -> float:
-    """The share of the last token's attention that is not on the query, mean over layers and heads."""
-    _, columns = _query_places(rows)
-    last = np.where(rows.visible, rows.values, 0.0)[:, :, -1]
-    return float(1 - last[..., columns].sum(-1).mean())
+def _kept_spans(spans: tuple[SpanMark, ...], kept: np.ndarray) -> tuple[SpanMark, ...]:
+    """Return the spans whose tokens are kept, where those tokens now stand."""
+    return tuple(
+        replace(span, start=int(kept[: span.start].sum()), stop=int(kept[: span.stop].sum()))
+        for span in spans
+        if kept[span.start]
+    )
 
 
-def _renormalised(rows: AttentionRows) -> AttentionRows:
-    values = np.where(rows.visible, rows.values, 0.0)
-    total = values.sum(-1, keepdims=True)
-    return replace(rows, values=np.divide(values, total, out=np.zeros_like(values), where=total > 0))
+def _renormalised(pattern: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    shares = np.where(visible, pattern.astype(float), 0.0)
+    mass = shares.sum(axis=-1, keepdims=True)
+    return np.divide(shares, mass, out=np.full_like(shares, np.nan), where=mass > 0)
+
+
+def _last_row_shares(rows: AttentionRows) -> tuple[np.ndarray, np.ndarray]:
+    """Return the shares of the last row on demonstrations and on the query, ``[L, H]`` each."""
+    last = np.where(rows.visible, rows.values.astype(float), 0.0)[:, :, -1]
+    return last[..., demonstration_columns(rows)].sum(axis=-1), last[..., query_columns(rows)].sum(axis=-1)

@@ -1,113 +1,204 @@
-"""The attention of one prompt as figures take it: rows of values over columns, and what the tokens are."""
+"""Attention rows of one prompt, as plain arrays: what every attention figure is drawn from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from .token_names import token_name
+from ..errors import UserError, shown
 
-Kind = Literal["pattern", "scores"]
+Kind = Literal["scores", "pattern"]
+SpanName = Literal[
+    "begin",
+    "turn head",
+    "demonstration input",
+    "demonstration label",
+    "separator",
+    "demonstration",
+    "demonstrations",
+    "query",
+    "turn tail",
+    "between",
+]
+QUERY_SPANS = ("query", "turn tail")
+"""The spans of a query's tokens: in a chat the end of its turn is part of it."""
 
 
 @dataclass(frozen=True)
-class Token:
-    """One token, or several that are drawn as one.
+class SpanMark:
+    """What neighbouring tokens are.
 
     Attributes:
-        name: What the axis shows.
-        part: What it is part of, such as ``query`` or ``demonstration_label``.
-        demonstration: Which demonstration it belongs to, counted from 0; None for none.
-        label: That demonstration's label.
-        is_first: Whether the prompt begins with it: attention that goes nowhere else goes there.
+        name: The part of the prompt. Folding makes ``demonstration`` and ``demonstrations`` of the parts of one
+            and of all; ``between`` is what no span holds.
+        start: The first token.
+        stop: The token behind the last.
+        demonstration: The demonstration it belongs to, counted from 0 (figures count from 1); None elsewhere.
     """
 
-    name: str
-    part: str
+    name: SpanName
+    start: int
+    stop: int
     demonstration: int | None = None
-    label: str = ""
-    is_first: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class QueryShare:
+    """How a setting with demonstrations divides the attention of the prompt's last token.
+
+    Attributes:
+        setting: The setting's name.
+        on_demonstrations: The share on the demonstrations, ``[L, H]``.
+        on_query: The share on the query's tokens, ``[L, H]``.
+    """
+
+    setting: str
+    on_demonstrations: np.ndarray
+    on_query: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class AttentionRows:
-    """Rows of attention of one prompt in one setting, or the difference of two.
+    """Attention of some tokens (rows) to some tokens (columns) of one prompt, or a difference of two settings.
 
     Attributes:
-        values: ``[L, H, P, Q]``.
-        visible: ``[L, H, P, Q]`` which cells there are: causality, padding and window allow them.
-        layers: The layers, counted from 0.
-        heads: The heads, counted from 0.
-        rows: The tokens that attend.
-        columns: The tokens that are attended to.
-        kind: ``pattern`` (post-softmax) or ``scores`` (pre-softmax).
-        title: What a figure says it shows.
-        note: What limits it.
-        is_difference: Whether values are differences, which have a zero in the middle.
+        values: Scores or shares, ``[L, H, P, Q]``.
+        visible: Which columns a row sees, ``[L, H or 1, P, Q]``.
+        layers: Numbers of the layers, ``(L,)``.
+        heads: Numbers of the heads, ``(H,)``.
+        row_tokens: Texts of the rows' tokens, ``(P,)``; the last one is the prompt's last.
+        column_tokens: Texts of the columns' tokens, ``(Q,)``.
+        row_spans: What the rows are, in their order, without overlap.
+        column_spans: What the columns are, in their order, without overlap.
+        kind: ``scores`` are before the softmax, the ``pattern`` after it.
+        setting: The setting's name, such as icl.
+        minus: The setting that has been subtracted; empty where the values are no difference.
+        query_shares: Of a difference of patterns over the query's tokens: what was left out of it.
+        row_counts: How many tokens each folded row stands for, ``(P,)``; empty where no row is folded.
+        column_counts: How many tokens each folded column stands for, ``(Q,)``; empty where none is folded.
+        notes: Sentences that belong below every figure of these rows.
     """
 
     values: np.ndarray
     visible: np.ndarray
     layers: tuple[int, ...]
     heads: tuple[int, ...]
-    rows: tuple[Token, ...]
-    columns: tuple[Token, ...]
+    row_tokens: tuple[str, ...]
+    column_tokens: tuple[str, ...]
+    row_spans: tuple[SpanMark, ...]
+    column_spans: tuple[SpanMark, ...]
     kind: Kind
-    title: str = ""
-    note: str = ""
-    is_difference: bool = False
+    setting: str
+    minus: str = ""
+    query_shares: tuple[QueryShare, ...] = ()
+    row_counts: tuple[int, ...] = ()
+    column_counts: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the shapes."""
-        shape = (len(self.layers), len(self.heads), len(self.rows), len(self.columns))
-        if self.values.shape != shape:
-            raise ValueError(f"values {self.values.shape} are not [L, H, P, Q] = {shape}")
-        object.__setattr__(self, "visible", np.broadcast_to(self.visible, shape))
+        """Refuse arrays and names that do not belong together."""
+        expected = (len(self.layers), len(self.heads), len(self.row_tokens), len(self.column_tokens))
+        if self.values.shape != expected or 0 in expected:
+            raise UserError(
+                f"attention values of shape {self.values.shape} do not hold {expected} layers, heads, rows and "
+                "columns: give one name for each, and at least one of each"
+            )
+        shared = (expected[0], 1, *expected[2:])
+        if self.visible.dtype != bool or self.visible.shape not in (expected, shared):
+            raise UserError(
+                f"visible columns are a bool array of shape {shared} or {expected}, and here they are "
+                f"{self.visible.dtype} of shape {self.visible.shape}: give which columns each row sees"
+            )
+        _check_spans(self.row_spans, expected[2], "rows")
+        _check_spans(self.column_spans, expected[3], "columns")
+        if self.kind not in ("scores", "pattern"):
+            raise UserError(f"attention is scores or pattern, not {shown(self.kind)}: name one of the two")
 
-    def of_layer(self, layer: int) -> AttentionRows:
-        """Return one layer.
+    @property
+    def name(self) -> str:
+        """What the values are of: a setting, or the difference of two."""
+        return f"{self.setting} − {self.minus}" if self.minus else self.setting
+
+    def select(
+        self, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None
+    ) -> AttentionRows:
+        """Return the rows of some layers and heads.
+
+        Args:
+            layers: Numbers of layers; None is all that are here.
+            heads: Numbers of heads; None is all that are here.
 
         Raises:
-            KeyError: If it is not among the layers.
+            UserError: If one of them is not here.
         """
-        if layer not in self.layers:
-            raise KeyError(f"no layer {layer}: there are {', '.join(map(str, self.layers))}")
-        place = self.layers.index(layer)
-        keep = slice(place, place + 1)
-        return replace(self, values=self.values[keep], visible=self.visible[keep], layers=(layer,))
-
-    def of_tokens(self, rows: Sequence[int], columns: Sequence[int]) -> AttentionRows:
-        """Return some of the rows and columns, by their places."""
-        index = np.ix_(range(len(self.layers)), range(len(self.heads)), list(rows), list(columns))
+        at_layers = _places(self.layers, layers, "layer")
+        at_heads = _places(self.heads, heads, "head")
+        seen = self.visible[at_layers]
         return replace(
             self,
-            values=self.values[index],
-            visible=self.visible[index],
-            rows=tuple(self.rows[place] for place in rows),
-            columns=tuple(self.columns[place] for place in columns),
+            values=self.values[at_layers][:, at_heads],
+            visible=seen if seen.shape[1] == 1 else seen[:, at_heads],
+            layers=tuple(self.layers[place] for place in at_layers),
+            heads=tuple(self.heads[place] for place in at_heads),
+            query_shares=tuple(
+                QueryShare(
+                    share.setting,
+                    share.on_demonstrations[at_layers][:, at_heads],
+                    share.on_query[at_layers][:, at_heads],
+                )
+                for share in self.query_shares
+            ),
         )
 
+    def drawn(self) -> np.ndarray:
+        """Return the values, NaN where a row does not see a column, ``[L, H, P, Q]``."""
+        return np.where(self.visible, self.values.astype(float), np.nan)
 
-def named_tokens(
-    texts: Sequence[str],
-    parts: Sequence[str],
-    demonstrations: Sequence[int | None],
-    labels: Sequence[str | None],
-) -> tuple[Token, ...]:
-    """Return the tokens of a whole prompt, each by a name that can be read.
 
-    Args:
-        texts: What each says.
-        parts: The name of the span that each stands in.
-        demonstrations: Which demonstration each belongs to; None for none.
-        labels: The label of that demonstration.
-    """
-    return tuple(
-        Token(token_name(text), part, None if number is None else int(number), label or "", place == 0)
-        for place, (text, part, number, label) in enumerate(
-            zip(texts, parts, demonstrations, labels, strict=True)
-        )
-    )
+def demonstration_columns(rows: AttentionRows) -> np.ndarray:
+    """Return which columns belong to a demonstration, ``[Q]``."""
+    return _inside(rows.column_tokens, [span for span in rows.column_spans if span.demonstration is not None])
+
+
+def query_rows(rows: AttentionRows) -> np.ndarray:
+    """Return which rows are the query's, ``[P]``."""
+    return _inside(rows.row_tokens, [span for span in rows.row_spans if span.name in QUERY_SPANS])
+
+
+def query_columns(rows: AttentionRows) -> np.ndarray:
+    """Return which columns are the query's, ``[Q]``."""
+    return _inside(rows.column_tokens, [span for span in rows.column_spans if span.name in QUERY_SPANS])
+
+
+def _inside(tokens: Sequence[str], spans: Sequence[SpanMark]) -> np.ndarray:
+    found = np.zeros(len(tokens), dtype=bool)
+    for span in spans:
+        found[span.start : span.stop] = True
+    return found
+
+
+def _places(here: tuple[int, ...], asked: Sequence[int] | None, what: str) -> list[int]:
+    if asked is None:
+        return list(range(len(here)))
+    if not asked:
+        raise UserError(f"no {what} is named: name at least one of {shown(list(here))}")
+    for number in asked:
+        if number not in here:
+            raise UserError(
+                f"{what} {shown(number)} is not among the attention rows: choose from {shown(list(here))}"
+            )
+    return [here.index(number) for number in asked]
+
+
+def _check_spans(spans: Sequence[SpanMark], length: int, axis: str) -> None:
+    end = 0
+    for span in spans:
+        if not end <= span.start < span.stop <= length:
+            raise UserError(
+                f"the span {shown(span.name)} of the {axis} from {span.start} to {span.stop} lies behind {end} of "
+                f"{length} tokens: give spans in their order, without overlap and inside the {axis}"
+            )
+        end = span.stop

@@ -7,15 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .attention_difference import attention_difference
-from .attention_map import attention_heads_figure, attention_map_figure, last_row_figure
-from .attention_rows import AttentionRows, named_tokens
+from .attention_heads import attention_heads_figure
+from .attention_last_row import attention_last_row_figure
+from .attention_map import attention_map_figure
+from .attention_rows import AttentionRows
+from .prompt_marks import SETTING_NAMES, prompt_marks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..study.study import Study
 
-_SETTINGS = {"zsl": "zero-shot", "icl": "in context", "ft": "finetuned", "text": ""}
+_MAPPED = (*SETTING_NAMES, "text")
 _DIFFERENCES = (("icl", "zsl"), ("ft", "zsl"), ("icl", "ft"))
 
 
@@ -24,7 +27,7 @@ def study_rows(study: Study, setting: str, kind: str = "map") -> AttentionRows:
 
     Args:
         study: A study of attention.
-        setting: ``zsl``, ``icl`` or ``ft``.
+        setting: ``zsl``, ``icl``, ``ft``, or ``text``.
         kind: ``map`` for every token's row in the mapped layers, ``last`` for the last token's in every layer.
 
     Raises:
@@ -32,22 +35,22 @@ def study_rows(study: Study, setting: str, kind: str = "map") -> AttentionRows:
     """
     arrays, tokens = study.arrays[f"{kind}-{setting}"], study.tables["map_tokens"]
     own = tokens[tokens["setting"] == setting]
-    none = own["demonstration"].isna()
-    named = named_tokens(
-        own["text"].tolist(),
-        own["part"].tolist(),
-        [None if missing else number for missing, number in zip(none, own["demonstration"], strict=True)],
-        [None if missing else label for missing, label in zip(none, own["label"], strict=True)],
-    )
+    texts = tuple(own["text"])
+    missing = own["demonstration"].isna()
+    numbers = [None if none else int(n) for none, n in zip(missing, own["demonstration"], strict=True)]
+    marks = prompt_marks(own["part"].tolist(), numbers)
+    first = 0 if kind == "map" else len(texts) - 1
     return AttentionRows(
-        arrays["values"],
-        arrays["visible"],
-        tuple(int(layer) for layer in arrays["layers"]),
-        tuple(int(head) for head in arrays["heads"]),
-        named if kind == "map" else named[-1:],
-        named,
-        study.config.map,
-        title=_SETTINGS[setting],
+        values=arrays["values"],
+        visible=arrays["visible"],
+        layers=tuple(int(layer) for layer in arrays["layers"]),
+        heads=tuple(int(head) for head in arrays["heads"]),
+        row_tokens=texts[first:],
+        column_tokens=texts,
+        row_spans=marks if kind == "map" else prompt_marks(own["part"].tolist()[first:], numbers[first:]),
+        column_spans=marks,
+        kind=study.config.map,
+        setting=SETTING_NAMES.get(setting, setting),
     )
 
 
@@ -57,7 +60,7 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
     Args:
         study: A study of attention.
     """
-    mapped = [setting for setting in _SETTINGS if f"map-{setting}" in study.arrays]
+    mapped = [setting for setting in _MAPPED if f"map-{setting}" in study.arrays]
     layers = [int(layer) for layer in study.arrays[f"map-{mapped[0]}"]["layers"]] if mapped else []
     figures: dict[str, Callable[[Study], Figure]] = {}
     for setting in mapped:
@@ -73,18 +76,21 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
 
 
 def _last_token(study: Study, *, setting: str) -> Figure:
-    return last_row_figure(study_rows(study, setting, "last"))
+    return attention_last_row_figure(study_rows(study, setting, "last"))
 
 
 def _heads(study: Study, *, setting: str, layer: int) -> Figure:
-    return _side_by_side(study_rows(study, setting).of_layer(layer))
+    return _of_layer(study_rows(study, setting), layer)
 
 
 def _difference(study: Study, *, one: str, other: str, layer: int) -> Figure:
-    rows = (study_rows(study, setting).of_layer(layer) for setting in (one, other))
-    return _side_by_side(attention_difference(*rows))
+    rows, minus = (study_rows(study, setting) for setting in (one, other))
+    alike = rows.column_tokens == minus.column_tokens
+    return _of_layer(attention_difference(rows, minus, "all" if alike else "query"), layer)
 
 
-def _side_by_side(rows: AttentionRows) -> Figure:
-    """Draw the heads of a layer; one alone has the page to itself."""
-    return attention_heads_figure(rows) if len(rows.heads) > 1 else attention_map_figure(rows)
+def _of_layer(rows: AttentionRows, layer: int) -> Figure:
+    """Draw the heads of a layer side by side; one alone has the page to itself."""
+    if len(rows.heads) == 1:
+        return attention_map_figure(rows, layer, rows.heads[0])
+    return attention_heads_figure(rows, layers=(layer,))

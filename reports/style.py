@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 150
+ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
+"""Inches that a figure takes in a paper of two columns, across one of them and across both."""
+_PAPER_DOTS_PER_INCH = 300
+_VECTOR_DOTS_PER_INCH = 600
+_MOST_LAYOUTS = 10
+# Without a date, and with names inside that are no random ones, the same figure is the same bytes.
+_METADATA: Mapping[str, Mapping[str, None]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+_FILE_SETTINGS: Mapping[str, Any] = {"svg.hashsalt": "iclprobe", "pdf.fonttype": 42}
 
 # Okabe and Ito's palette, which stays apart for colour-blind readers.
 SETTING_COLOURS: Mapping[str, str] = {"zsl": "#6e6e6e", "icl": "#0072b2", "ft": "#d55e00"}
@@ -104,46 +116,82 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def paper_figure(width: float, height: float) -> Figure:
+    """Return an empty figure that is saved at exactly this size, for a column of a paper.
+
+    Args:
+        width: In inches, such as `ONE_COLUMN` or `TWO_COLUMNS`.
+        height: In inches.
+    """
+    figure = new_figure(width, height)
+    figure.set_dpi(_PAPER_DOTS_PER_INCH)
+    figure.cropped = False  # type: ignore[attr-defined]
+    return figure
+
+
 def png_bytes(figure: Figure) -> bytes:
     """Return a figure as a PNG picture."""
-    return _picture(figure, "png")
+    return picture_bytes(figure, "png")
+
+
+def picture_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as a picture, without a date or random names in it.
+
+    Args:
+        figure: The figure.
+        kind: ``png``, ``svg`` or ``pdf``. Colours of a heatmap are pixels in all three, lines and letters are not.
+    """
+    from matplotlib import rc_context
+
+    cropped = getattr(figure, "cropped", True)
+    # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
+    cut = {"bbox_inches": "tight", "pad_inches": 0.12} if cropped else {}
+    buffer = BytesIO()
+    with rc_context(dict(_FILE_SETTINGS)), nullcontext() if cropped else _settled(figure):  # type: ignore[arg-type]
+        figure.savefig(
+            buffer,
+            format=kind,
+            dpi=figure.dpi if kind == "png" else _VECTOR_DOTS_PER_INCH,
+            facecolor="white",
+            metadata=dict(_METADATA[kind]),
+            **cut,
+        )
+    return buffer.getvalue()
+
+
+@contextmanager
+def _settled(figure: Figure) -> Iterator[None]:
+    """Lay a figure out until nothing moves any more, and let nothing move while it is written.
+
+    A layout begins where the last one ended and depends on the resolution, so that every file would differ a little.
+    """
+    engine = figure.get_layout_engine()
+    places: list[tuple[float, ...]] = []
+    for _ in range(_MOST_LAYOUTS):
+        before = places
+        figure.draw_without_rendering()
+        places = [tuple(round(side, 9) for side in axes.get_position().bounds) for axes in figure.axes]
+        if places == before:
+            break
+    figure.set_layout_engine("none")
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(engine)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure to a PNG, SVG or PDF file, as its name ends; the same figure gives the same bytes.
+    """Write a figure to a file of type PNG, SVG or PDF, as the end of its name says.
 
     Raises:
         UserError: If the name ends otherwise.
     """
     kind = Path(path).suffix.lower().removeprefix(".")
-    if kind not in _DATES:
+    if kind not in _METADATA:
         raise UserError(
-            f"a figure is saved as a PNG, SVG or PDF picture: end the name {shown(path)} in .png, .svg or .pdf"
+            f"a figure is saved as PNG, SVG or PDF: end the name {shown(path)} in .png, .svg or .pdf"
         )
-    Path(path).write_bytes(_picture(figure, kind))
-
-
-# What each kind of file says of the time at which it was made, unless it is told not to.
-_DATES: Mapping[str, Mapping[str, Any]] = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-
-
-def _picture(figure: Figure, kind: str) -> bytes:
-    from matplotlib import rc_context
-
-    buffer = BytesIO()
-    # A salt makes the identifiers in an SVG those of every other time; text stays text in both kinds of drawings.
-    with rc_context({"svg.hashsalt": "iclprobe", "svg.fonttype": "none", "pdf.fonttype": 42}):
-        # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
-        figure.savefig(
-            buffer,
-            format=kind,
-            dpi=DOTS_PER_INCH,
-            facecolor="white",
-            bbox_inches="tight",
-            pad_inches=0.12,
-            metadata=dict(_DATES[kind]),
-        )
-    return buffer.getvalue()
+    Path(path).write_bytes(picture_bytes(figure, kind))
 
 
 @cache
@@ -152,6 +200,9 @@ def _figure_class() -> type[Figure]:
 
     class NotebookFigure(Figure):
         """A figure that notebooks show without a plotting backend."""
+
+        cropped = True
+        """Whether files of it are cut to what was drawn."""
 
         def _repr_png_(self) -> bytes:
             return png_bytes(self)

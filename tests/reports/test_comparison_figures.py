@@ -88,8 +88,8 @@ def test_figures_are_saved_and_shown_without_global_state(tmp_path: Path) -> Non
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     assert "matplotlib.pyplot" not in sys.modules or matplotlib.rcParams == settings
-    with pytest.raises(UserError, match=r"end the name '.*a.gif' in .png"):
-        save_figure(figure, tmp_path / "a.gif")
+    with pytest.raises(UserError, match=r"end the name '.*a.tiff' in .png, .svg or .pdf"):
+        save_figure(figure, tmp_path / "a.tiff")
 
 
 def test_the_title_names_model_and_task_in_short() -> None:

@@ -1,0 +1,99 @@
+"""What stands above and below an attention figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .attention_rows import AttentionRows
+from .attention_scale import scale_of
+from .token_text import font_draws, legible, text_points
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOTE_SIZE, TITLE_SIZE = 6.0, 8.0
+_MARGINS = 10.0
+
+
+def notes_of(rows: AttentionRows, *, cells_named: bool) -> list[str]:
+    """Return what a reader of these rows has to know: what is hatched, folded, renormalised and left out.
+
+    Args:
+        rows: All that a figure draws.
+        cells_named: Whether cells of several tokens are named in a colour of their own.
+    """
+    values = rows.drawn()
+    notes = list(rows.notes)
+    if cells_named and max((*rows.row_counts, *rows.column_counts), default=1) > 1:
+        notes.append("blue: cells of several tokens")
+    for share in rows.query_shares:
+        notes.append(
+            f"{share.setting}: {_mean(share.on_demonstrations)} of the last token's attention was on the "
+            f"demonstrations and {_mean(share.on_query)} on the query"
+        )
+        if share.on_query.size > 1:
+            notes[-1] += f" (mean over {_drawn(rows)})"
+    if scale_of(rows).square_root:
+        notes.append("colours by square root")
+    masked = not np.broadcast_to(rows.visible, rows.values.shape).all()
+    undefined = bool((np.broadcast_to(rows.visible, rows.values.shape) & ~np.isfinite(values)).any())
+    if masked or undefined:
+        what = [name for name, is_there in (("not visible", masked), ("undefined", undefined)) if is_there]
+        notes.append(f"hatched: {' or '.join(what)}")
+    return notes
+
+
+def note_lines(notes: Sequence[str], width: float) -> list[str]:
+    """Return notes as lines that fit below a figure of this width in inches."""
+    return _lines("; ".join(notes), width, NOTE_SIZE)
+
+
+def title_lines(title: str, width: float) -> list[str]:
+    """Return a title as lines that fit above a figure of this width in inches."""
+    return _lines(title, width, TITLE_SIZE)
+
+
+def write_around(figure: Figure, title: Sequence[str], notes: Sequence[str]) -> None:
+    """Write the lines of a title above a figure and those of its notes below."""
+    if title:
+        figure.suptitle("\n".join(title), fontsize=TITLE_SIZE, parse_math=False)
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize=NOTE_SIZE, color="#555555", parse_math=False)
+
+
+def numbers(values: Sequence[int]) -> str:
+    """Return numbers as a reader counts them: ``0–8``, or ``1, 4, 7`` where some lie between."""
+    if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
+        return f"{values[0]}–{values[-1]}"
+    return ", ".join(map(str, values))
+
+
+def _lines(text: str, width: float, size: float) -> list[str]:
+    """Return a text as lines of words that are no longer than a figure is wide; longer words are divided."""
+    room = width * 72 - _MARGINS
+    lines: list[str] = []
+    for word in legible(" ".join(text.split()), font_draws).split(" ") if text.split() else []:
+        if lines and text_points(f"{lines[-1]} {word}", size) <= room:
+            lines[-1] += f" {word}"
+            continue
+        while text_points(word, size) > room:
+            fits = next(
+                end for end in range(len(word), 0, -1) if end == 1 or text_points(word[:end], size) <= room
+            )
+            lines.append(word[:fits])
+            word = word[fits:]
+        lines.append(word)
+    return lines
+
+
+def _drawn(rows: AttentionRows) -> str:
+    layers, heads = len(rows.layers), len(rows.heads)
+    named = [f"{count} {what}s" for count, what in ((layers, "layer"), (heads, "head")) if count > 1]
+    return " and ".join(named)
+
+
+def _mean(shares: np.ndarray) -> str:
+    return f"{shares.mean():.2f}"
