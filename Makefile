@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test test-fast real-models lint format bench mutate pocket wheel clean
+.PHONY: install demo gallery test test-fast real-models lint format bench mutate pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -25,6 +25,21 @@ demo: $(VENV)/.core
 	$(BIN)/iclprobe compare --limit 200 --out runs/demo --overwrite
 	$(BIN)/iclprobe sparsity --out runs/demo-sparsity --overwrite
 	$(BIN)/iclprobe drift --icl pocket-topic-code --seeds 0,1 --limit 64 --out runs/demo-drift --overwrite
+
+# The texts and pictures of reports/gallery again, on the embedded model: half an hour on two cores.
+gallery: $(VENV)/.core
+	$(BIN)/iclprobe compare --limit 200 --out runs/gallery/compare-pocket --overwrite
+	$(BIN)/iclprobe controls --seeds 0,1,2 --limit 128 --out runs/gallery/controls-pocket --overwrite
+	$(BIN)/iclprobe drift --icl pocket-topic-code --seeds 0,1 --limit 64 --out runs/gallery/drift-pocket --overwrite
+	$(BIN)/iclprobe sparsity --out runs/gallery/sparsity-pocket --overwrite
+	$(BIN)/iclprobe reproduce --all --out runs/gallery/papers
+	for run in compare controls drift sparsity; do \
+		cp runs/gallery/$$run-pocket/table.txt runs/gallery/$$run-pocket/*.png reports/gallery/$$run-pocket/; done
+	cp runs/gallery/papers/index.txt reports/gallery/papers-pocket/
+	for text in reports/gallery/papers-pocket/*-*.txt reports/gallery/papers-pocket/claims.txt; do \
+		name=$$(basename $$text .txt); cp runs/gallery/papers/$$name/table.txt $$text; \
+		for picture in figure claims; do [ ! -f runs/gallery/papers/$$name/$$picture.png ] || \
+			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 
 # The everyday run leaves out the long tests; `make test` is everything.
 test: $(VENV)/.dev

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from .tasks.catalogue import TaskEntry, load_task, register_task
     from .tasks.demonstrations import draw_demonstrations
     from .tasks.prompts import PromptSet, TaskPrompts, build_prompts
+    from .tasks.spans import Span
     from .tasks.task import Record, Task, Template
 
 __version__ = "0.1.0"
@@ -132,6 +133,7 @@ _PLACES = {
     "Analysis": "study.analysis",
     "Column": "study.columns",
     "Finding": "study.finding",
+    "Span": "tasks.spans",
     "Study": "study.study",
     "Table": "study.columns",
     "load_study": "study.loading",
@@ -174,6 +176,7 @@ __all__ = [
     "RepeatedQueries",
     "Reproduction",
     "SelfCheck",
+    "Span",
     "SparsityConfig",
     "Study",
     "SubjectConfig",

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..models.loading import LanguageModel, PromptingModel, load_model, load_prompting_model
 from ..settings import make_config
-from ..tasks.prompts import PromptSet, TaskPrompts
+from ..tasks.prompts import PromptSet
+from ..tasks.spans import (
+    BEGIN,
+    CONTEXT,
+    DEMONSTRATION_INPUT,
+    DEMONSTRATION_LABEL,
+    QUERY,
+    SEPARATOR,
+    TURN_HEAD,
+    TURN_TAIL,
+    Span,
+)
 from ..tasks.task import ChatTemplate, Task
 from .cell import Cell, prepare_cell
 from .prompt_config import PromptConfig
@@ -149,6 +160,16 @@ class PromptView:
 
 
 _BEGIN = "begin-of-sequence"
+_PART_NAMES = {
+    BEGIN: _BEGIN,
+    TURN_HEAD: "head of the user turn",
+    CONTEXT: "context",
+    DEMONSTRATION_INPUT: "demonstration {number}",
+    DEMONSTRATION_LABEL: "label {number}",
+    SEPARATOR: "separator {number}",
+    QUERY: "query",
+    TURN_TAIL: "end of the user turn",
+}
 
 
 def show_prompt(
@@ -220,8 +241,8 @@ def view_prompt(
         chat_template=prompts.chat_template,
         separator=prompts.separator,
         template_separator=task.template.separator,
-        zero_shot=_whole(tokenizer, prompts, zero_shot, place),
-        icl=_whole(tokenizer, prompts, icl, place),
+        zero_shot=_whole(tokenizer, zero_shot, place),
+        icl=_whole(tokenizer, icl, place),
         options={name: _part(tokenizer, name, ids) for name, ids in labels},
         demonstrations_used=prompts.demonstrations_used,
         demonstrations_asked=prompts.demonstrations_asked,
@@ -231,33 +252,16 @@ def view_prompt(
     )
 
 
-def _whole(
-    tokenizer: PreTrainedTokenizerBase, prompts: TaskPrompts, setting: PromptSet, place: int
-) -> WholePrompt:
-    front, bos = prompts.zero_shot.prefix_ids, setting.bos_length
-    pieces = [(_BEGIN, front[:bos]), ("head of the user turn", front[bos:])]
-    if setting.prefix_ids != front:
-        pieces += _context(prompts, setting.prefix_ids[len(front) :])
-    query, tail = setting.query_ids[place], len(prompts.tail_ids)
-    pieces.append(("query", query[: len(query) - tail]))
-    pieces.append(("end of the user turn", query[len(query) - tail :]))
-    parts = tuple(_part(tokenizer, name, ids) for name, ids in pieces if ids)
-    return WholePrompt(_decoded(tokenizer, setting.full_ids(place)), parts)
+def _whole(tokenizer: PreTrainedTokenizerBase, setting: PromptSet, place: int) -> WholePrompt:
+    ids = setting.full_ids(place)
+    parts = tuple(
+        _part(tokenizer, _part_name(span), ids[span.start : span.stop]) for span in setting.spans(place)
+    )
+    return WholePrompt(_decoded(tokenizer, ids), parts)
 
 
-def _context(prompts: TaskPrompts, ids: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the parts of a context; one that a control has altered is not made of the draw's demonstrations."""
-    if tuple(token for each in prompts.shown for token in each.ids) != ids:
-        return [("context", ids)]
-    return [
-        piece
-        for number, each in enumerate(prompts.shown, start=1)
-        for piece in (
-            (f"demonstration {number}", each.input_ids),
-            (f"label {number}", each.label_ids),
-            (f"separator {number}", each.separator_ids),
-        )
-    ]
+def _part_name(span: Span) -> str:
+    return _PART_NAMES[span.name].format(number=(span.demonstration or 0) + 1)
 
 
 def _part(tokenizer: PreTrainedTokenizerBase, name: str, ids: tuple[int, ...]) -> PromptPart:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,10 @@ from torch import Tensor
 
 from ..tasks.prompts import PromptSet
 from ..unfinished import unfinished_place
-from .captured import Capture
+from .captured import Capture, header_of
+from .captured_prompts import CapturedPrompts
+from .named_positions import named_tokens
+from .plan import CapturePlan
 from .resolved_plan import ResolvedPlan
 from .site_shapes import site_shape
 from .storage import Shapes, allocate_in_file
@@ -25,8 +27,11 @@ def array_shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shap
     n, layers, first_label = prompts.n, len(resolved.parts), plan.positions == "first_label_token"
     longest = max(len(ids) for ids in prompts.query_ids)
     width = longest + first_label + (len(prompts.prefix_ids) if plan.columns == "all" else 0)
-    positions = () if plan.single_position else (longest if plan.positions == "all" else len(plan.positions),)
-    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {"columns": ((n, width), torch.bool)}
+    positions = () if plan.single_position else (_rows(plan, prompts, longest),)
+    shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
+        "columns": ((n, width), torch.bool),
+        "row_tokens": ((n, *positions), torch.int64),
+    }
     geometry = model.geometry_of(resolved.layers[0])
     for site in plan.sites:
         shape = site_shape(site, geometry, model.width, width)
@@ -44,21 +49,37 @@ def array_shapes(resolved: ResolvedPlan, prompts: PromptSet, top_k: int) -> Shap
     return shapes
 
 
+def _rows(plan: CapturePlan, prompts: PromptSet, longest: int) -> int:
+    """How many rows a prompt has at most."""
+    named = named_tokens(plan.positions, prompts)
+    if named is not None:
+        return max(map(len, named))
+    return longest if plan.positions == "all" else len(plan.positions)
+
+
 def fill(
-    arrays: dict[str, Tensor], batches: Iterator[tuple[Tensor, Capture]], layers: tuple[int, ...]
+    arrays: dict[str, Tensor],
+    batches: Iterator[tuple[Tensor, Capture]],
+    layers: tuple[int, ...],
+    prompts: CapturedPrompts,
 ) -> Capture:
-    """Put each batch where its prompts belong; shorter rows leave zeros behind them."""
+    """Put each batch where its prompts belong; shorter rows leave zeros behind them, and no token (-1)."""
     manifest: dict[str, Any] = {}
+    arrays["row_tokens"].fill_(-1)
     for indices, batch in batches:
         manifest = batch.manifest
         for name, values in batch.arrays().items():
             place = (indices, *(slice(size) for size in values.shape[1:]))
             arrays[name][place] = values
-    return Capture(layers=layers, **arrays, manifest=manifest)
+    return Capture(layers=layers, **arrays, prompts=prompts, manifest=manifest)
 
 
 def fill_file(
-    path: Path, shapes: Shapes, batches: Iterator[tuple[Tensor, Capture]], layers: tuple[int, ...]
+    path: Path,
+    shapes: Shapes,
+    batches: Iterator[tuple[Tensor, Capture]],
+    layers: tuple[int, ...],
+    prompts: CapturedPrompts,
 ) -> Capture:
     """Fill a safetensors file that takes its name when it is whole.
 
@@ -67,15 +88,16 @@ def fill_file(
         shapes: The arrays, see `array_shapes`.
         batches: Indices of prompts and what was recorded of them.
         layers: The layers recorded.
+        prompts: The prompts, in their order.
     """
     if "label_logprobs" in shapes:
         shapes = {**shapes, "prediction": (shapes["label_logprobs"][0][:1], torch.int64)}
     first_indices, first = next(batches)
-    header = {"layers": json.dumps(layers), "manifest": json.dumps(first.manifest)}
+    header = header_of(layers, first.manifest, prompts)
     with unfinished_place(path) as unfinished:
         arrays = allocate_in_file(unfinished, shapes, header)
         prediction = arrays.pop("prediction", None)
-        filled = fill(arrays, chain([(first_indices, first)], batches), layers)
+        filled = fill(arrays, chain([(first_indices, first)], batches), layers, prompts)
         if prediction is not None and filled.prediction is not None:
             prediction[:] = filled.prediction
         unfinished.replace(path)

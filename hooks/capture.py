@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,13 @@ from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
 from ..progress import Progress
 from ..tasks.prompts import PromptSet
+from ..tasks.token_texts import token_texts
 from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
 from .captured import Capture, capture_from
+from .captured_prompts import CapturedPrompts
 from .forward import computing_dtype
+from .named_positions import named_rows, named_tokens
 from .plan import CapturePlan
 from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
 from .resolved_plan import resolve_plan
@@ -27,7 +32,7 @@ from .rows import Wanted
 from .scoring import Scoring
 from .storage import allocate, total_bytes
 from .tap import Recorder
-from .text_prompts import as_prompt_set, begin_token
+from .text_prompts import Spans, as_prompt_set, begin_token
 from .wanted_rows import rows_at
 
 if TYPE_CHECKING:
@@ -45,6 +50,8 @@ def capture(
     share_prefix: bool = True,
     scoring: Scoring = "mean",
     top_k: int = 10,
+    setting: str | None = None,
+    spans: Spans | None = None,
     file: str | Path | None = None,
     progress: str | None = None,
 ) -> Capture:
@@ -61,6 +68,9 @@ def capture(
         share_prefix: Whether to run the demonstrations once; False runs every full prompt.
         scoring: How label words of several tokens are scored: ``mean`` per token, ``sum`` or ``first``.
         top_k: How many of the most probable next tokens to keep.
+        setting: What the capture is said to be of, such as ``icl``.
+        spans: For each text its named pieces, such as ``{"subject": "the cat"}``, or `Span` objects that count
+            tokens; positions may name them (``span:subject``).
         file: Keep the arrays in this safetensors file, mapped into memory, instead of in memory.
         progress: Show a progress bar of this name.
 
@@ -70,7 +80,7 @@ def capture(
     """
     model = load_model(model)
     with exclusive(model.module, "a capture"):
-        prompt_set = as_prompt_set(model, prompts)
+        prompt_set = as_prompt_set(model, prompts, spans)
         resolved = resolve_plan(plan, model)
         shapes = array_shapes(resolved, prompt_set, top_k)
         batches = stream(
@@ -81,12 +91,14 @@ def capture(
             share_prefix=share_prefix,
             scoring=scoring,
             top_k=top_k,
+            setting=setting,
             progress=progress,
         )
+        captured = captured_prompts(model, prompt_set, setting)
         # Closed even when storing fails, or the tap would stay until the traceback is forgotten.
         with closing(batches):
             if file is not None:
-                return fill_file(Path(file), shapes, batches, resolved.layers)
+                return fill_file(Path(file), shapes, batches, resolved.layers, captured)
             available = free_memory(torch.device("cpu"))
             if total_bytes(shapes) > available * 0.9:
                 raise UserError(
@@ -94,7 +106,7 @@ def capture(
                     "are free: keep it in a file (capture(…, file=…), --save-captures), or ask for fewer layers or "
                     "queries"
                 )
-            return fill(allocate(shapes), batches, resolved.layers)
+            return fill(allocate(shapes), batches, resolved.layers, captured)
 
 
 def stream(
@@ -106,6 +118,8 @@ def stream(
     share_prefix: bool = True,
     scoring: Scoring = "mean",
     top_k: int = 10,
+    setting: str | None = None,
+    spans: Spans | None = None,
     progress: str | None = None,
 ) -> Generator[tuple[Tensor, Capture], None, None]:
     """Yield one capture a batch, with the indices of its prompts, so that memory holds one batch only.
@@ -114,29 +128,52 @@ def stream(
     """
     model = load_model(model)
     with exclusive(model.module, "a capture"), evaluation_mode(model.module):
-        prompt_set = as_prompt_set(model, prompts)
+        prompt_set = as_prompt_set(model, prompts, spans)
         resolved = resolve_plan(plan, model)
+        named = named_tokens(resolved.plan.positions, prompt_set)
+        # Rows among the demonstrations are each prompt's own, so every prompt runs whole.
+        behind = named is None or min(map(min, named)) >= len(prompt_set.prefix_ids)
         first_label = resolved.plan.positions == "first_label_token"
         if first_label and not prompt_set.label_ids:
             raise UserError(
                 "position first_label_token needs prompts with label words: build them from a task"
             )
         run = prepare_run(
-            model, prompt_set, share_prefix=share_prefix, scoring=scoring, first_label=first_label
+            model,
+            prompt_set,
+            share_prefix=share_prefix and behind,
+            scoring=scoring,
+            first_label=first_label,
         )
+        captured = captured_prompts(model, prompt_set, setting)
         batches = batches_of(run, batch_size)
         recorder = Recorder(resolved)
         begin = None if prompt_set.prefix_ids else begin_token(model)
         with Progress(progress, prompt_set.n, "prompts") as bar, recorder.attached():
             for indices in batches:
-                yield indices, _run_batch(run, recorder, indices, top_k, begin)
+                some = None if named is None else [named[int(index)] for index in indices]
+                batch = _run_batch(run, recorder, indices, top_k, begin, some)
+                yield indices, replace(batch, prompts=captured.select(indices))
                 bar.update(len(indices))
 
 
-def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int, begin: int | None) -> Capture:
+def captured_prompts(model: LanguageModel, prompts: PromptSet, setting: str | None = None) -> CapturedPrompts:
+    """Return prompts with what their tokens say."""
+    ids = {*prompts.prefix_ids, *chain(*prompts.query_ids), *chain(*chain(*prompts.label_ids))}
+    return CapturedPrompts(prompts, token_texts(model.tokenizer, ids), setting)
+
+
+def _run_batch(
+    run: PromptRun,
+    recorder: Recorder,
+    indices: Tensor,
+    top_k: int,
+    begin: int | None,
+    named: Sequence[tuple[int, ...]] | None,
+) -> Capture:
     batch = prompt_batch(run, indices)
     plan = recorder.resolved.plan
-    wanted, rows = _wanted(run, plan, batch.exists)
+    wanted, rows = _wanted(run, plan, batch.exists, named)
     recorder.expect(wanted)
     said = answer_batch(run, batch, pause=recorder.paused)
     recording = recorder.take()
@@ -146,6 +183,7 @@ def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int, 
         # Prompts of which only some begin with it share no prefix.
         recording["columns"][:, 0] &= batch.tokens[:, 0].cpu() != begin
     recording["rows"] = rows
+    recording["row_tokens"] = torch.where(rows, wanted.rows.cpu() + run.past, -1)
     return capture_from(
         recorder.resolved,
         recording,
@@ -157,10 +195,15 @@ def _run_batch(run: PromptRun, recorder: Recorder, indices: Tensor, top_k: int, 
     )
 
 
-def _wanted(run: PromptRun, plan: CapturePlan, exists: Tensor) -> tuple[Wanted, Tensor]:
+def _wanted(
+    run: PromptRun, plan: CapturePlan, exists: Tensor, named: Sequence[tuple[int, ...]] | None
+) -> tuple[Wanted, Tensor]:
     """Return the rows of a batch to record, and which of them exist."""
-    positions = "last_prompt_token" if run.first_label else plan.positions
-    rows, existing = rows_at(positions, exists, first=len(run.lead))
+    if named is not None:
+        rows, existing = named_rows(named, run.past)
+    else:
+        positions = "last_prompt_token" if run.first_label else plan.positions
+        rows, existing = rows_at(positions, exists, first=len(run.lead))
     first_column = len(run.prompts.prefix_ids) if plan.columns == "query" else 0
     return Wanted(rows, run.past, exists.shape[1], first_column), existing
 
@@ -183,6 +226,7 @@ def _manifest(run: PromptRun, plan: CapturePlan) -> dict[str, Any]:
         "score_space": plan.score_space,
         "positions": plan.positions,
         "columns": plan.columns,
+        "first_column": len(run.prompts.prefix_ids) if plan.columns == "query" else 0,
         "prefix_shared": run.prefix_cache is not None,
         "prefix_tokens": len(run.prompts.prefix_ids),
         "label_scoring": run.scoring,

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..unfinished import unfinished_place
+from .captured_prompts import CapturedPrompts
 from .plan import SITES
 from .resolved_plan import ResolvedPlan
 
@@ -45,11 +46,14 @@ class Capture:
         mlp_input: What the MLP is given, ``[N, L, d]``.
         mlp_output: The MLP's output, ``[N, L, d]``.
         rows: Which positions exist, ``[N, P]``.
+        row_tokens: Which token of the whole prompt each row is, counted from 0, ``[N]`` or ``[N, P]``; of
+            ``first_label_token`` the one behind the prompt. -1 where there is none.
         label_logprobs: Log-probability of each label option, ``[N, C]``.
         label_is_argmax: Whether every token of the option is the argmax of the whole vocabulary under teacher
             forcing, ``[N, C]``.
         top_ids: The K most probable next tokens, ``[N, K]``.
         top_logprobs: Their log-probabilities, ``[N, K]``.
+        prompts: The prompts: token ids, what tokens say, spans, setting. None for what a tap recorded.
         manifest: Where it came from: model, plan, score space, attention implementation, dtype, prompts.
     """
 
@@ -69,10 +73,12 @@ class Capture:
     mlp_input: Tensor | None = None
     mlp_output: Tensor | None = None
     rows: Tensor | None = None
+    row_tokens: Tensor | None = None
     label_logprobs: Tensor | None = None
     label_is_argmax: Tensor | None = None
     top_ids: Tensor | None = None
     top_logprobs: Tensor | None = None
+    prompts: CapturedPrompts | None = None
     manifest: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,7 +96,8 @@ class Capture:
     def __repr__(self) -> str:
         """Return in a few lines what was recorded; its numbers are not shown."""
         shapes = "\n".join(f"  {name} {list(array.shape)}" for name, array in self.arrays().items())
-        return f"<Capture of {self.n} prompts, {len(self.layers)} layers, {self.nbytes:,} bytes:\n{shapes}>"
+        setting = f" ({self.prompts.setting})" if self.prompts and self.prompts.setting else ""
+        return f"<Capture of {self.n} prompts{setting}, {len(self.layers)} layers, {self.nbytes:,} bytes:\n{shapes}>"
 
     @property
     def n(self) -> int:
@@ -101,6 +108,11 @@ class Capture:
     def prediction(self) -> Tensor | None:
         """The label option with the highest score, ``[N]``; the lower option on a tie."""
         return None if self.label_logprobs is None else self.label_logprobs.argmax(dim=1)
+
+    @property
+    def first_column(self) -> int:
+        """Which token of a whole prompt column 0 is, counted from 0."""
+        return int(self.manifest.get("first_column", 0))
 
     @property
     def nbytes(self) -> int:
@@ -114,7 +126,10 @@ class Capture:
 
     def select(self, indices: Tensor) -> Capture:
         """Return the capture of some of the prompts."""
-        return replace(self, **{name: array[indices] for name, array in self.arrays().items()})
+        chosen: dict[str, Any] = {name: array[indices] for name, array in self.arrays().items()}
+        if self.prompts is not None:
+            chosen["prompts"] = self.prompts.select(torch.arange(self.n)[indices])
+        return replace(self, **chosen)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, whole or not at all; the manifest goes into its header."""
@@ -124,7 +139,7 @@ class Capture:
         arrays = {name: array.contiguous() for name, array in self.arrays().items()}
         if self.prediction is not None:
             arrays["prediction"] = self.prediction
-        header = {"layers": json.dumps(self.layers), "manifest": json.dumps(self.manifest)}
+        header = header_of(self.layers, self.manifest, self.prompts)
         with unfinished_place(path) as unfinished:
             save_file(arrays, unfinished, metadata=header)
             unfinished.replace(path)
@@ -145,10 +160,23 @@ class Capture:
             return cls(
                 layers=tuple(json.loads(header["layers"])),
                 manifest=json.loads(header["manifest"]),
+                prompts=CapturedPrompts.from_json(json.loads(header["prompts"]))
+                if "prompts" in header
+                else None,
                 **arrays,
             )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is no capture that iclprobe wrote: {error}") from error
+
+
+def header_of(
+    layers: Sequence[int], manifest: dict[str, Any], prompts: CapturedPrompts | None
+) -> dict[str, str]:
+    """Return what the header of a capture's file says beside the arrays."""
+    header = {"layers": json.dumps(layers), "manifest": json.dumps(manifest)}
+    if prompts is not None:
+        header["prompts"] = json.dumps(prompts.to_json(), separators=(",", ":"))
+    return header
 
 
 def collect(resolved: ResolvedPlan, recordings: Sequence[dict[str, Tensor]]) -> Capture:
@@ -171,13 +199,17 @@ def collect(resolved: ResolvedPlan, recordings: Sequence[dict[str, Tensor]]) -> 
 def capture_from(resolved: ResolvedPlan, arrays: dict[str, Tensor], **others: Any) -> Capture:
     """Make a capture of a recording ``[N, L, P, …]``; single positions lose their axis."""
     arrays = dict(arrays)
-    rows = arrays.pop("rows", None)
+    rows, row_tokens = arrays.pop("rows", None), arrays.pop("row_tokens", None)
     if resolved.plan.single_position:
         squeezed = {
             name: rearrange(array, "n l 1 ... -> n l ...") if name != "columns" else array
             for name, array in arrays.items()
         }
+        if row_tokens is not None:
+            squeezed["row_tokens"] = rearrange(row_tokens, "n 1 -> n")
         return Capture(layers=resolved.layers, **squeezed, **others)
+    if row_tokens is not None:
+        arrays["row_tokens"] = row_tokens
     return Capture(layers=resolved.layers, rows=rows, **arrays, **others)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from ..models.score_spaces import ScoreSpace
 from ..on_command_line import OnCommandLine, same_text
@@ -27,7 +27,20 @@ Site = Literal[
 SITES: tuple[Site, ...] = get_args(Site)
 # Those that are read in the attention call; the others are the input or the output of a module.
 SITES_OF_THE_CALL: tuple[Site, ...] = ("scores", "pattern", "queries", "keys", "values")
-NamedPosition = Literal["last_prompt_token", "first_label_token", "all"]
+NamedPosition = Literal[
+    "last_prompt_token",
+    "first_label_token",
+    "all",
+    "prompt",
+    "query",
+    "demonstrations",
+    "demonstration_inputs",
+    "demonstration_labels",
+    "separators",
+]
+SPAN_PREFIX = "span:"
+"""With which a position names a span of the user's."""
+_SpanPosition = Annotated[str, StringConstraints(pattern=r"^span:[^\n]{1,60}$")]
 
 _FAR = 100_000
 _Position = Annotated[int, Field(ge=-10_000_000, le=10_000_000)]
@@ -80,8 +93,11 @@ class CapturePlan(Settings):
         layers: Which layers; negative ones count from the end. None is all.
         positions: The tokens whose rows are recorded: ``last_prompt_token``, whose next-token distribution is
             the prediction (R1); ``first_label_token``, the first option's first label token appended to the
-            prompt, as the reference code does; ``all`` query tokens; or indices into the query's tokens.
-            Named single positions give arrays without a position axis.
+            prompt, as the reference code does; ``all`` tokens behind the prefix; every token of the whole
+            ``prompt``; those of the ``query``, the ``demonstrations``, or their ``demonstration_inputs``,
+            ``demonstration_labels`` or ``separators``; ``span:NAME``, those of a span that was given; or indices
+            into the tokens behind the prefix. The first two give arrays without a position axis. For rows among
+            the demonstrations every prompt runs whole.
         columns: The keys recorded: the ``query``'s tokens, or ``all`` tokens with the demonstrations.
         score_space: ``softmax_input`` is exactly what the softmax sees, softcap and position bias included;
             ``raw`` is the product of query and key, ``scaled`` after the scaling, ``softcapped`` after the
@@ -95,7 +111,9 @@ class CapturePlan(Settings):
         tuple[Layer, ...] | slice | None, BeforeValidator(_as_layers), OnCommandLine(read=same_text)
     ] = None
     positions: Annotated[
-        NamedPosition | tuple[_Position, ...], BeforeValidator(_as_tuple), OnCommandLine(("--position",))
+        NamedPosition | _SpanPosition | tuple[_Position, ...],
+        BeforeValidator(_as_tuple),
+        OnCommandLine(("--position",)),
     ] = "last_prompt_token"
     columns: Annotated[Literal["query", "all"], OnCommandLine(hidden=True)] = "query"
     score_space: ScoreSpace = "softmax_input"

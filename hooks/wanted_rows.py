@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from .resolved_plan import ResolvedPlan
 from .rows import Wanted
 
@@ -45,8 +45,10 @@ def wanted_from_inputs(
         )
     exists = (torch.ones(batch, total) if mask is None else mask).bool().cpu()
     positions, here = resolved.plan.positions, exists[:, past:]
-    if positions == "first_label_token":
-        raise UserError("first_label_token needs label words: use capture(model, prompt_set, plan)")
+    if isinstance(positions, str) and positions not in ("last_prompt_token", "all"):
+        raise UserError(
+            f"a tapped forward does not say where {shown(positions)} stands: use capture(model, prompts, plan)"
+        )
     rows, existing = rows_at(positions, here)
     columns = exists.clone()
     if tokens is not None and past == 0 and begin is not None:

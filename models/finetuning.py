@@ -201,6 +201,11 @@ def training_loss(
         return _objective(recipe)(model, trained, recipe, size).value(training)
 
 
+def diverging_loss(first: float) -> float:
+    """Return the loss above which training diverges: ten times the first one, and 20 nats above it at the least."""
+    return max(10 * first, first + 20)
+
+
 def _objective(recipe: Recipe) -> type[JointLoss] | type[LayerCausalLoss]:
     return JointLoss if recipe.schedule == "joint" else LayerCausalLoss
 
@@ -259,7 +264,7 @@ class _Stepper:
         if not finite:
             what = f"the loss ({loss:g}), a gradient or a weight is not finite"
             raise FinetuningDiverged(what, step, loss, self.learning_rate)
-        if losses and loss > max(10 * losses[0], losses[0] + 20):
+        if losses and loss > diverging_loss(losses[0]):
             what = f"the loss rose from {losses[0]:.3g} to {loss:.3g}"
             raise FinetuningDiverged(what, step, loss, self.learning_rate)
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from ..study.sheet import Block, Cell, Sheet
 
+_PROSE = 40
+"""How many characters wide a column of sentences is; no number is as long."""
+
 
 def sheet_text(sheet: Sheet, *, width: int = 100) -> str:
     """Return a sheet as plain text, without a newline at the end.
@@ -81,12 +84,18 @@ def _table(block: Block) -> RenderableType:
 
     table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(Text(block.corner), overflow="fold")
-    for heading in block.columns:
-        table.add_column(Text(heading), overflow="fold")
-    padded = [_padded([cells[place] for _, cells in block.rows]) for place in range(len(block.columns))]
+    columns = [[cells[place] for _, cells in block.rows] for place in range(len(block.columns))]
+    for heading, cells in zip(block.columns, columns, strict=True):
+        table.add_column(Text(heading), overflow="fold", max_width=_PROSE if _is_prose(cells) else None)
+    padded = [[cell[0] for cell in cells] if _is_prose(cells) else _padded(cells) for cells in columns]
     for place, (name, _) in enumerate(block.rows):
         table.add_row(Text(name), *(Text(column[place]) for column in padded))
     return table
+
+
+def _is_prose(cells: Sequence[Cell]) -> bool:
+    """Whether a column holds sentences, which are read in lines, rather than numbers."""
+    return all(len(cell) == 1 for cell in cells) and any(len(cell[0]) > _PROSE for cell in cells)
 
 
 def _padded(cells: Sequence[Cell]) -> list[str]:

@@ -118,6 +118,7 @@ def demonstrations_of(
             separator_ids(
                 tokenizer, separator, text + labels[index], whole[index] + answers[index], following[index]
             ),
+            records[index].label,
         )
         for index, text in enumerate(texts)
     ]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import UserError
+from .spans import BEGIN, CONTEXT, QUERY, Span, check_spans, spans_in_a_row
 from .task import ChatTemplate
 
 TokenIds = tuple[int, ...]
@@ -25,6 +26,9 @@ class PromptSet:
             empty when the prompts carry no labels.
         gold: `[N]` the right option of each query; empty when the prompts carry no labels.
         bos_length: How many leading tokens of the prefix are the begin-of-sequence token: 0 or 1.
+        prefix_spans: What the runs of tokens of the prefix are; by default its begin and its context.
+        query_spans: `[N]` what those of each query are, counted from the query's first token; by default all of
+            it is the query.
     """
 
     prefix_ids: TokenIds
@@ -32,6 +36,8 @@ class PromptSet:
     label_ids: tuple[tuple[TokenIds, ...], ...] = ()
     gold: tuple[int, ...] = ()
     bos_length: int = 0
+    prefix_spans: tuple[Span, ...] = ()
+    query_spans: tuple[tuple[Span, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse prompts without tokens and labels that do not belong to the queries."""
@@ -51,6 +57,13 @@ class PromptSet:
                 "when the prefix starts with a begin-of-sequence token and 0 otherwise."
             )
         self._check_labels()
+        check_spans(self.prefix_spans, len(self.prefix_ids), "the prefix")
+        if self.query_spans and len(self.query_spans) != self.n:
+            raise UserError(
+                f"{self.n} queries have spans for {len(self.query_spans)} of them: give all or none."
+            )
+        for index, spans in enumerate(self.query_spans):
+            check_spans(spans, len(self.query_ids[index]), f"query {index}")
 
     def _check_labels(self) -> None:
         if not self.label_ids and not self.gold:
@@ -92,6 +105,15 @@ class PromptSet:
     def full_ids(self, index: int) -> TokenIds:
         """The whole prompt of one query: prefix, then query."""
         return self.prefix_ids + self.query_ids[index]
+
+    def spans(self, index: int) -> tuple[Span, ...]:
+        """What the runs of tokens of one whole prompt are."""
+        bos, length, query = self.bos_length, len(self.prefix_ids), len(self.query_ids[index])
+        prefix = self.prefix_spans or spans_in_a_row(
+            ((BEGIN, bos, None, None), (CONTEXT, length - bos, None, None))
+        )
+        own = self.query_spans[index] if self.query_spans else (Span(QUERY, 0, query),)
+        return (*prefix, *(span.moved(length) for span in own))
 
     def digest(self) -> str:
         """SHA-256 (hex) of all token ids and of how they are divided."""
@@ -139,11 +161,13 @@ class Demonstration:
         input_ids: Its text.
         label_ids: Its label.
         separator_ids: What follows it.
+        label: Its label option, counted from 0.
     """
 
     input_ids: TokenIds
     label_ids: TokenIds
     separator_ids: TokenIds
+    label: int
 
     @property
     def ids(self) -> TokenIds:

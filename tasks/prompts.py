@@ -19,6 +19,17 @@ from .label_words import check_label_words
 from .lost_text import lost_text
 from .pieces import Question, demonstrations_of, questions_of, tail_of
 from .prompt_set import Demonstration, PromptSet, TaskPrompts, TrainingSequence
+from .spans import (
+    BEGIN,
+    DEMONSTRATION_INPUT,
+    DEMONSTRATION_LABEL,
+    QUERY,
+    SEPARATOR,
+    TURN_HEAD,
+    TURN_TAIL,
+    Span,
+    spans_in_a_row,
+)
 from .task import Record, Template
 
 if TYPE_CHECKING:
@@ -90,12 +101,16 @@ def build_prompts(
             f"longest query takes {longest_query}): ask for fewer, leave out long records with "
             "--max-record-tokens N, or allow fewer than asked."
         )
+    tail = tail_of(tokenizer, frame, asked[kept[0]])
+    queries_kept = tuple(asked[index].ids for index in kept)
     zero_shot = PromptSet(
         prefix_ids=frame.ids,
-        query_ids=tuple(asked[index].ids for index in kept),
+        query_ids=queries_kept,
         label_ids=tuple(asked[index].options for index in kept),
         gold=tuple(asked[index].gold for index in kept),
         bos_length=frame.bos_length,
+        prefix_spans=context_spans(frame, ()),
+        query_spans=tuple(_query_spans(ids, tail) for ids in queries_kept),
     )
     prefix = sum((each.ids for each in shown[:used]), frame.ids)
     lost = lost_text(tokenizer, template, frame.separator(template), shown)
@@ -103,7 +118,7 @@ def build_prompts(
         warnings.warn(sentence, UserWarning, stacklevel=2)
     return TaskPrompts(
         zero_shot=zero_shot,
-        icl=replace(zero_shot, prefix_ids=prefix),
+        icl=replace(zero_shot, prefix_ids=prefix, prefix_spans=context_spans(frame, shown[:used])),
         training=_training(frame, trained[:used] if match_demonstrations else trained, context_length),
         demonstrations_used=used,
         demonstrations_asked=len(shown),
@@ -111,7 +126,7 @@ def build_prompts(
         queries_skipped=len(asked) - len(kept),
         separator_unknown=lost.separator_unknown,
         shown=tuple(shown[:used]),
-        tail_ids=tail_of(tokenizer, frame, asked[kept[0]]),
+        tail_ids=tail,
         chat_template=frame.chat_template,
         separator=frame.separator(template),
         notes=lost.notes,
@@ -167,6 +182,32 @@ def shown_demonstrations(
     shown = demonstrations_of(tokenizer, template, frame, records, asked)
     lost_text(tokenizer, template, frame.separator(template), shown)
     return tuple(shown)
+
+
+def context_spans(frame: Frame, shown: Sequence[Demonstration]) -> tuple[Span, ...]:
+    """What stands in front of a query: what stands in front of every prompt, and demonstrations.
+
+    Args:
+        frame: What stands around the text.
+        shown: The demonstrations, in order.
+    """
+    bos = frame.bos_length
+    pieces: list[tuple[str, int, int | None, int | None]] = [
+        (BEGIN, bos, None, None),
+        (TURN_HEAD, len(frame.ids) - bos, None, None),
+    ]
+    for number, each in enumerate(shown):
+        pieces += [
+            (DEMONSTRATION_INPUT, len(each.input_ids), number, each.label),
+            (DEMONSTRATION_LABEL, len(each.label_ids), number, each.label),
+            (SEPARATOR, len(each.separator_ids), number, each.label),
+        ]
+    return spans_in_a_row(pieces)
+
+
+def _query_spans(ids: TokenIds, tail: TokenIds) -> tuple[Span, ...]:
+    own = len(ids) - len(tail)
+    return spans_in_a_row(((QUERY, own, None, None), (TURN_TAIL, len(tail), None, None)))
 
 
 def _fitting(frame: Frame, asked: Sequence[Question], context_length: int | None) -> list[int]:

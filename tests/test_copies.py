@@ -107,6 +107,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "NextToken": lambda: next(iter(iclprobe.stream_next_token(model, prompts().icl)))[1],
         "OutputsStudy": lambda: iclprobe.outputs(**arms),
         "PromptSet": lambda: prompts().icl,
+        "Span": lambda: prompts().icl.spans(0)[1],
         "PromptView": lambda: iclprobe.show_prompt(model=model, task=task, shots=2),
         "Record": lambda: task.train[0],
         "Reproduction": lambda: iclprobe.reproduce(figure, overrides=here),

@@ -45,6 +45,7 @@ def capture_setting(
         config.plan,
         batch_size=config.batch_size,
         scoring=config.scoring,
+        setting=name,
         file=None if folder is None else folder / f"{name}.safetensors",
         progress=name,
     )
@@ -99,7 +100,13 @@ def stream_finetuned(
 ) -> Iterator[tuple[Tensor, Capture]]:
     """Record the finetuned setting with the batches and the code path of the zero-shot one."""
     return stream(
-        model, prompts, config.plan, batch_size=config.batch_size, scoring=config.scoring, progress=progress
+        model,
+        prompts,
+        config.plan,
+        batch_size=config.batch_size,
+        scoring=config.scoring,
+        setting="ft",
+        progress=progress,
     )
 
 

@@ -13,6 +13,7 @@ from ...seeds import derive_seed
 from ...tasks.catalogue import load_task, task_entry, task_names
 from ...tasks.demonstrations import draw_demonstrations
 from ...tasks.prompts import shown_demonstrations
+from ...tasks.spans import CONTEXT, Span
 from ...tasks.task import Record, Task
 from ..cell import Cell, cell_of
 from ..configuration import SubjectConfig
@@ -96,7 +97,9 @@ def _front_and_body(cell: Cell) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _with_prefix(cell: Cell, prefix: tuple[int, ...]) -> Cell:
-    icl = replace(cell.prompts.icl, prefix_ids=prefix)
+    front = cell.prompts.zero_shot
+    context = Span(CONTEXT, len(front.prefix_ids), len(prefix))
+    icl = replace(cell.prompts.icl, prefix_ids=prefix, prefix_spans=(*front.prefix_spans, context))
     return replace(cell, prompts=replace(cell.prompts, icl=icl, shown=()))
 
 

@@ -10,7 +10,7 @@ import torch
 from model_snapshot import assert_as_it_was, fresh, one_by_one_nll, same_bits, sequences, snapshot
 
 from iclprobe.errors import UserError
-from iclprobe.models.finetuning import FinetuningDiverged, finetune
+from iclprobe.models.finetuning import FinetuningDiverged, diverging_loss, finetune
 from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.recipe import Recipe, preset, preset_names
 
@@ -242,3 +242,8 @@ def test_impossible_requests_are_refused():
     result = finetune(model, sequences(2), preset("dai"), learning_rate=0.1, seed=0)
     with result.delta.applied(model), pytest.raises(UserError, match="already holds finetuned tensors"):
         finetune(model, sequences(2), preset("dai"), learning_rate=0.1, seed=0)
+
+
+@pytest.mark.parametrize(("first", "most"), [(0.5, 20.5), (2.0, 22.0), (5.0, 50.0)])
+def test_a_loss_diverges_ten_times_above_the_first_and_not_by_less_than_twenty(first: float, most: float):
+    assert diverging_loss(first) == most

@@ -87,13 +87,19 @@ def test_an_unknown_key_is_named_with_those_allowed(tmp_path: Path):
         ("weight_decay", -0.1),
         ("parameters", "(unclosed"),
         ("parameters", ""),
+        ("parameters", "w" * 1001),
     ],
 )
 def test_an_impossible_value_is_named_with_its_field(field: str, value: object):
     with pytest.raises(UserError) as caught:
         load_recipe({field: value})
-    assert f"{field} cannot be {value!r}: " in str(caught.value)
+    quoted = repr(value) if len(repr(value)) < 60 else repr(value)[:20]
+    assert f"{field} cannot be {quoted}" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_longest_choice_of_parameters_is_taken():
+    assert load_recipe({"parameters": "w" * 1000}).parameters == "w" * 1000
 
 
 def test_gd_refuses_a_batch_size():

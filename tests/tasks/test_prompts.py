@@ -14,6 +14,7 @@ from iclprobe.errors import UserError
 from iclprobe.tasks.catalogue import load_task
 from iclprobe.tasks.demonstrations import draw_demonstrations
 from iclprobe.tasks.prompts import PromptSet, TrainingSequence, build_prompts
+from iclprobe.tasks.spans import Span
 from iclprobe.tasks.task import END_OF_SEQUENCE, Record, Template
 
 TEMPLATE = Template("t", "Review: {text} Sentiment:", ("Negative", "Positive"), END_OF_SEQUENCE)
@@ -55,8 +56,14 @@ def test_a_hand_worked_example_token_by_token() -> None:
     prompts = build_prompts(tokenizer, template, records("a", "b"), records("c a", "b", labels=(1, 0)), None)
     demonstrations = (2, 6, 3, 7, 9, 4, 6, 3, 8, 9)
     queries, labels = ((5, 3, 2, 6), (4, 6)), (((3, 7), (3, 8)),) * 2
-    assert prompts.zero_shot == PromptSet((1,), queries, labels, (1, 0), 1)
-    assert prompts.icl == PromptSet((1, *demonstrations), queries, labels, (1, 0), 1)
+    begin, asked = Span("begin", 0, 1), ((Span("query", 0, 4),), (Span("query", 0, 2),))
+    assert prompts.zero_shot == PromptSet((1,), queries, labels, (1, 0), 1, (begin,), asked)
+    context = (
+        *(begin, Span("demonstration_input", 1, 3, 0, 0), Span("demonstration_label", 3, 5, 0, 0)),
+        *(Span("separator", 5, 6, 0, 0), Span("demonstration_input", 6, 8, 1, 1)),
+        *(Span("demonstration_label", 8, 10, 1, 1), Span("separator", 10, 11, 1, 1)),
+    )
+    assert prompts.icl == PromptSet((1, *demonstrations), queries, labels, (1, 0), 1, context, asked)
     assert prompts.training == tuple(
         TrainingSequence(ids, 3, labels[0]) for ids in ((1, 2, 6, 3, 7), (1, 4, 6, 3, 8))
     )
