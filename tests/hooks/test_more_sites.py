@@ -498,3 +498,15 @@ def test_a_row_that_does_not_name_the_norm_refuses_the_stream_between() -> None:
     silent = replace(model, family=replace(model.family, before_mlp=""))
     with pytest.raises(UserError, match=r"row of family 'llama' does not say .*before_mlp"):
         capture(silent, first("llama"), CapturePlan(sites=("residual_middle",)))
+
+
+def test_every_token_of_a_prompt_has_its_queries_keys_and_values() -> None:
+    """Those of the prefix too, and of a shorter prompt as many as it has."""
+    model, ids = build("llama"), ids_of("llama")
+    plan = CapturePlan(sites=OF_HEADS, positions="prompt")
+    got: Any = capture(model, PromptSet(ids[:7], (ids[7:], ids[7:-4]), (), ()), plan)
+    assert got.rows.sum(dim=1).tolist() == [len(ids), len(ids) - 4]
+    for site in OF_HEADS:
+        for layer in range(3):
+            assert close(getattr(got, site)[0, layer], alone("llama")[site, layer])
+            assert close(getattr(got, site)[1, layer, : len(ids) - 4], alone("llama")[site, layer][:-4])
