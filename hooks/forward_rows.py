@@ -35,6 +35,9 @@ class ForwardRows:
         self.wanted: Wanted | None = None
         self.thread = threading.get_ident()
         self._kept: dict[tuple[str, int], Tensor] = {}
+        model = resolved.model
+        self._geometries = {part.index: model.geometry_of(part.index) for part in resolved.parts}
+        self._width = model.width
 
     @property
     def elsewhere(self) -> bool:
@@ -57,8 +60,7 @@ class ForwardRows:
             UserError: If it gave something before, or this is of another shape than the family's row says.
         """
         assert self.wanted is not None
-        model = self.resolved.model
-        shape = site_shape(site, model.geometry_of(part.index), model.width, self.wanted.width)
+        shape = site_shape(site, self._geometries[part.index], self._width, self.wanted.width)
         found = tuple(tensor.shape[2:])
         if found != shape:
             axis, unit = (0, "heads") if len(shape) > 1 and found[0] != shape[0] else (-1, "entries")

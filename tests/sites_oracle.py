@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -17,8 +18,10 @@ _PRODUCTS = {torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, Tensor.b
 
 def layer_inputs(model: Module, ids: Sequence[int]) -> list[Tensor]:
     """What enters each decoder layer with attention `[S, d]`: the embedding, or what the layer below returned."""
-    layers, attending = eager_oracle.decoder_layers(model), eager_oracle.attending(model)
-    stream = eager_oracle.layout_of(model).stream
+    # Asked for hidden states, transformers leaves its own hooks in the model.
+    twin = copy.deepcopy(model)
+    layers, attending = eager_oracle.decoder_layers(twin), eager_oracle.attending(twin)
+    stream = eager_oracle.layout_of(twin).stream
     returned: list[Tensor] = []
 
     def keep(module: Module, args: Any, output: Any) -> None:
@@ -28,7 +31,7 @@ def layer_inputs(model: Module, ids: Sequence[int]) -> list[Tensor]:
     with ExitStack() as stack, torch.no_grad():
         for layer in layers:
             stack.callback(layer.register_forward_hook(keep).remove)
-        output = model(input_ids=torch.tensor([list(ids)]), use_cache=False, output_hidden_states=True)
+        output = twin(input_ids=torch.tensor([list(ids)]), use_cache=False, output_hidden_states=True)
     states = output.get("decoder_hidden_states") or output.hidden_states
     first = (states[0] if stream is None or states[0].dim() == 3 else states[0][stream]).reshape(len(ids), -1)
     return [first if index == 0 else returned[index - 1] for index in attending]
