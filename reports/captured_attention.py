@@ -109,9 +109,9 @@ def capture_figure(
         )
         title = f"{rows.name}, layer {at}, mean of {len(rows.heads)} heads"
         return attention_map_figure(mean, at, 0, width=width, title=title)
-    if number is None and len(rows.heads) > 1:
-        return attention_heads_figure(rows, layers=(at,), width=width)
-    return attention_map_figure(rows, at, rows.heads[0] if number is None else number, width=width)
+    if number is not None:
+        return attention_map_figure(rows, at, number, width=width)
+    return attention_heads_figure(rows, layers=(at,), width=width)
 
 
 def _layer(rows: AttentionRows, layer: int) -> int:
