@@ -16,7 +16,7 @@ LEVELS: tuple[Level, ...] = ("tokens", "parts", "demonstrations", "all demonstra
 FEWEST_CELLS = 8
 """No axis is asked to have fewer cells than this."""
 
-
+_HEAD = "turn head"
 Group = tuple[str, SpanMark]
 """What is marked at an axis, with its name."""
 
@@ -67,8 +67,8 @@ def cells_of(tokens: Sequence[str], spans: Sequence[SpanMark], level: Level, run
 def fitting_cells(tokens: Sequence[str], spans: Sequence[SpanMark], most: int) -> tuple[Cells, str]:
     """Return the finest cells of which there are no more than `most`, and what was folded.
 
-    Demonstrations are folded first. Where that is not enough, neighbouring tokens of the rest become one cell, and
-    demonstrations stay apart if they take no more than half of the cells.
+    Demonstrations are folded first, and with them the head of a chat's turn. Where that is not enough, neighbouring
+    tokens of the rest become one cell, and demonstrations stay apart if they take no more than half of the cells.
 
     Args:
         tokens: Their texts.
@@ -80,15 +80,16 @@ def fitting_cells(tokens: Sequence[str], spans: Sequence[SpanMark], most: int) -
     """
     most = max(most, FEWEST_CELLS)
     numbers = {span.demonstration for span in spans if span.demonstration is not None}
-    for level in LEVELS if numbers else LEVELS[:1]:
+    has_head = any(span.name == _HEAD for span in spans)
+    for level in LEVELS if numbers else LEVELS[: 1 + has_head]:
         cells = cells_of(tokens, spans, level)
         if len(cells.starts) <= most:
-            return cells, _note(level, 1)
-    level = LEVELS[0] if not numbers else LEVELS[3] if len(numbers) > most // 2 else LEVELS[2]
+            return cells, _note(level, 1, has_head=has_head, has_demonstrations=bool(numbers))
+    level = LEVELS[has_head] if not numbers else LEVELS[3] if len(numbers) > most // 2 else LEVELS[2]
     for run in range(2, len(tokens)):
         cells = cells_of(tokens, spans, level, run)
         if len(cells.starts) <= most:
-            return cells, _note(level, run)
+            return cells, _note(level, run, has_head=has_head, has_demonstrations=bool(numbers))
     # There are more spans than cells, so that no cell can be a part of one.
     run = -(-len(tokens) // most)
     return cells_of(tokens, (), "tokens", run), _note("tokens", run)
@@ -130,7 +131,7 @@ def _stretches(
     for name, span in _at_level(tokens, spans, level):
         if at < span.start:
             yield "", replace(span, name="between", start=at, stop=span.start, demonstration=None), run
-        inside = span.demonstration is not None
+        inside = span.demonstration is not None or span.name == _HEAD
         size = 1 if inside and level == "tokens" else span.stop - span.start if inside else run
         yield name, span, size
         at = span.stop
@@ -147,7 +148,7 @@ def _at_level(tokens: Sequence[str], spans: Sequence[SpanMark], level: Level) ->
     for number, together in groupby(spans, lambda span: _number(span, every=every)):
         parts = list(together)
         if number is None:
-            found += [("", part) for part in parts]
+            found += [(_part_name(tokens, part), part) for part in parts]
             continue
         own = {part.demonstration for part in parts}
         whole = SpanMark(
@@ -167,7 +168,7 @@ def _number(span: SpanMark, *, every: bool) -> int | None:
 
 def _part_name(tokens: Sequence[str], span: SpanMark) -> str:
     if span.demonstration is None:
-        return ""
+        return _HEAD if span.name == _HEAD else ""
     if span.name == "demonstration label":
         return printable("".join(tokens[span.start : span.stop]), font_draws)
     return span.name.removeprefix("demonstration ")
@@ -180,12 +181,17 @@ def _demonstration_name(tokens: Sequence[str], parts: Sequence[SpanMark]) -> str
     return printable(f"{number} {label}" if label else number, font_draws)
 
 
-def _note(level: Level, run: int) -> str:
+def _note(level: Level, run: int, *, has_head: bool = False, has_demonstrations: bool = True) -> str:
     folded = {
         "tokens": "",
         "parts": "each part of a demonstration is one cell",
         "demonstrations": "each demonstration is one cell",
         "all demonstrations": "all demonstrations are one cell",
     }[level]
+    parts = [folded] if folded and has_demonstrations else []
+    if has_head and level != "tokens":
+        parts.append("the head of the turn is one cell" if not parts else "so is the head of the turn")
     apart = f"{run} neighbouring tokens are one cell" if run > 1 else ""
-    return " and ".join(filter(None, (folded, f"{apart} elsewhere" if folded and apart else apart)))
+    if apart:
+        parts.append(f"{apart} elsewhere" if parts else apart)
+    return " and ".join(parts)

@@ -120,13 +120,33 @@ def test_a_label_of_several_tokens_names_its_demonstration_as_a_whole() -> None:
     assert [name for name, _ in groups_of(tokens, spans)] == ["5 very good", "query"]
 
 
+def test_the_head_of_a_chat_s_turn_is_folded_before_demonstrations_lose_their_parts() -> None:
+    spans = (
+        SpanMark("turn head", 0, 26),
+        *(
+            SpanMark(name, 26 + 5 * number + start, 26 + 5 * number + stop, number)
+            for number in (0, 1)
+            for name, start, stop in (("demonstration input", 0, 4), ("demonstration label", 4, 5))
+        ),
+        SpanMark("query", 36, 66),
+        SpanMark("turn tail", 66, 71),
+    )
+    tokens = tuple(f"t{place}" for place in range(71))
+    cells, note = fitting_cells(tokens, spans, 60)
+    assert cells.texts[:5] == ("turn head", "input", "t30", "input", "t35") and len(cells.starts) == 40
+    assert note == "each part of a demonstration is one cell and so is the head of the turn"
+    alone = (SpanMark("turn head", 0, 26), SpanMark("query", 26, 71))
+    cells, note = fitting_cells(tokens, alone, 60)
+    assert (cells.texts[0], len(cells.starts), note) == ("turn head", 46, "the head of the turn is one cell")
+
+
 def test_demonstrations_are_groups_named_by_number_and_label() -> None:
     tokens, spans = made_prompt(2, 3, 4, chat=True)
     expected = [("turn head", 0, 3), ("1 positive", 3, 8), ("2 negative", 8, 13), ("query", 13, 17)]
     groups = [(name, span.start, span.stop) for name, span in groups_of(tokens, spans)]
     assert groups == [*expected, ("turn tail", 17, 20)]
     each = cells_of(tokens, spans, "demonstrations")
-    assert ("2 demonstrations", 3, 5) in [
+    assert ("2 demonstrations", 1, 3) in [
         (name, span.start, span.stop) for name, span in groups_of(each.texts, each.spans)
     ]
     every = cells_of(tokens, spans, "all demonstrations")
