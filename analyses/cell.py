@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import UserError
 from ..models.loading import LanguageModel, PromptingModel
 from ..tasks.demonstrations import choose_queries, draw_demonstrations
 from ..tasks.label_words import check_label_words
@@ -42,6 +43,7 @@ def cell_of(
     task: Task,
     seed: int,
     demonstrations: Sequence[Record],
+    queries: Sequence[int] | None = None,
 ) -> Cell:
     """Build the prompts of all settings from demonstrations.
 
@@ -51,8 +53,17 @@ def cell_of(
         task: The task, whose validation records are asked.
         seed: The seed of the draw.
         demonstrations: In the order that ICL and finetuning share.
+        queries: Index of each query among the validation records; None is those that the configuration asks.
+
+    Raises:
+        UserError: If there is no such query, or prompts cannot be built.
     """
-    chosen = choose_queries(task, config.limit)
+    chosen = choose_queries(task, config.limit) if queries is None else tuple(queries)
+    unknown = next((query for query in chosen if not 0 <= query < len(task.validation)), None)
+    if unknown is not None:
+        raise UserError(
+            f"there is no query {unknown}: the task has validation records 0 to {len(task.validation) - 1} (--query)"
+        )
     prompts = build_prompts(
         model.require_tokenizer(),
         task.template,

@@ -33,7 +33,8 @@ class AttentionConfig(SubjectConfig):
         limit: Queries at most whose last token's attention is measured.
         permuted_labels: Measure again with the demonstrations' labels permuted.
         text: A text of one's own that is mapped alone, in place of queries of the task.
-        query: The query whose maps are kept: its index among the validation records; None is the first one asked.
+        query: The query that is mapped: its index among the validation records, among those asked or not; None is the
+            first one asked.
         settings: In which settings it is mapped: ``zsl`` (zero-shot), ``icl``, ``ft`` (finetuned on the
             demonstrations and asked without them).
         layers: Which layers are mapped; negative ones count from the end.

@@ -12,7 +12,7 @@ from ...hooks.batching import bytes_per_prompt, choose_batch_size, held_memory
 from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ...tasks.task import Task
-from ..cell import Cell, prepare_cell
+from ..cell import Cell, cell_of, prepare_cell
 from ..context import Context, Measured
 from ..controls.altered_cells import changed_labels, with_permuted_labels
 from ..prompt import view_prompt
@@ -44,8 +44,10 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
     if config.text is not None:
         return measure_text(config, model)
     cells = [prepare_cell(config, model, task, seed) for seed in config.seeds]
-    # It refuses a query that is not asked.
-    views = [view_prompt(model, task, cells[0], config.query)]
+    mapped = cells[0]
+    if config.query is not None and config.query not in mapped.queries:
+        mapped = cell_of(config, model, task, mapped.seed, mapped.demonstrations, (config.query,))
+    views = [view_prompt(model, task, mapped, config.query)]
     context.say(_estimate(config, model, cells))
     draws: list[DrawShares] = []
     notes: list[Finding] = []
@@ -58,7 +60,7 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
             notes.append(_same_labels(cell))
             continue
         draws.append(measure_shares(config, model, permuted, "permuted_labels"))
-    maps = capture_maps(config, model, task, cells[0])
+    maps = capture_maps(config, model, task, mapped)
     ranked = ranked_rows(config, draws)
     asked = len(set.intersection(*(set(cell.queries) for cell in cells)))
     return Measured(

@@ -172,13 +172,20 @@ def test_scores_are_mapped_where_they_are_asked_for() -> None:
     np.testing.assert_allclose(shifted / shifted.sum(-1, keepdims=True), pattern, atol=1e-6)
 
 
-def test_another_query_is_mapped_and_one_that_is_not_asked_refused() -> None:
+def test_any_query_is_mapped_and_what_is_not_there_is_refused() -> None:
     _, _, cell = asked()
     other = cell.queries[3]
     tokens = study(settings=("icl",), query=other).tables["map_tokens"]
     assert tuple(tokens["id"]) == cell.prompts.icl.full_ids(3)
-    with pytest.raises(UserError, match="is not among the 8 that are asked"):
-        iclprobe.attention(**SMALL, query=max(cell.queries) + 1)
+    _, task, _ = asked()
+    unasked = next(index for index in range(len(task.validation)) if index not in cell.queries)
+    made = study(settings=("icl",), query=unasked)
+    told = made.tables["map_tokens"]
+    words = "".join(told[told["part"] == "query"]["text"])
+    assert words.replace(" ", "") == task.template.render(task.validation[unasked]).replace(" ", "")
+    assert unasked not in made.tables["queries"]["query_index"].tolist()
+    with pytest.raises(UserError, match="there is no query 100000: the task has validation records 0 to"):
+        iclprobe.attention(**SMALL, query=100_000)
     with pytest.raises(UserError, match="no head 9: the model has heads 0 to 3"):
         iclprobe.attention(**SMALL, heads=(9,))
     with pytest.raises(UserError, match="no layer 6"):
