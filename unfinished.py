@@ -14,6 +14,7 @@ import platform
 import re
 import shutil
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,9 @@ _MAKER = "iclprobe"
 _LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 # Behind what the lock's file says: Windows lets nobody read a locked byte.
 _LOCKED_BYTE = 1 << 20
-# What this process writes into now.
+# What this process writes into now, and who may begin or end that: whoever ends all of it never lets go.
 _OPEN: set[Path] = set()
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -83,27 +85,33 @@ def unfinished_place(target: Path) -> Iterator[Path]:
     place = target.with_name(f"{_beginning(target)}{uuid4().hex[:8]}")
     lock = _lock_of(place)
     try:
-        with lock.open("xb") as file:
+        with _TURN:
+            _OPEN.add(place)
+            opened = lock.open("xb")
+        with opened as file:
             # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
             _lock(file)
             made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
             file.write(json.dumps(made_by).encode())
             file.flush()
-            _OPEN.add(place)
             try:
                 yield place
             finally:
-                _OPEN.discard(place)
                 _remove(place)
                 if os.name == "posix":
                     lock.unlink(missing_ok=True)
     finally:
         # Windows removes no file that is open.
         lock.unlink(missing_ok=True)
+        _OPEN.discard(place)
 
 
 def remove_open_places() -> None:
-    """Remove every unfinished place of this process, for one that ends at once and unwinds nothing."""
+    """Remove every unfinished place of this process, for one that ends at once and unwinds nothing.
+
+    No other is begun afterwards: whoever wants to waits, for the end.
+    """
+    _TURN.acquire()
     for place in tuple(_OPEN):
         if replaced_place(place).exists():
             # The old target waits there: the next run puts it back.

@@ -127,6 +127,7 @@ class StudyLibrary:
                 key = futures[future]
                 yield key, self._try(key, lambda future=future: _unwrap(future.result()))
         except BrokenProcessPool as error:
+            held.close()
             raise UserError(
                 "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
                 "fewer processes (--workers)"

@@ -16,13 +16,15 @@ from ...unfinished import remove_open_places
 
 
 def begin_worker(life: Connection, threads: int) -> None:
-    """Prepare a process: end with the one that began it, and leave Ctrl-C to that.
+    """Prepare a process: end with the one that began it, and leave being interrupted or terminated to that.
 
     Args:
         life: The end of a pipe whose other end is closed when work is over, or its process is gone.
         threads: Threads of torch.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A pool of which one process is gone ends the others so, in the middle of putting away what they had begun.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     Thread(target=_end_with, args=(life,), name="end with parent", daemon=True).start()
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
