@@ -123,11 +123,10 @@ def test_a_label_of_several_tokens_names_its_demonstration_as_a_whole() -> None:
 def test_the_head_of_a_chat_s_turn_is_folded_before_demonstrations_lose_their_parts() -> None:
     spans = (
         SpanMark("turn head", 0, 26),
-        *(
-            SpanMark(name, 26 + 5 * number + start, 26 + 5 * number + stop, number)
-            for number in (0, 1)
-            for name, start, stop in (("demonstration input", 0, 4), ("demonstration label", 4, 5))
-        ),
+        SpanMark("demonstration input", 26, 30, 0),
+        SpanMark("demonstration label", 30, 31, 0),
+        SpanMark("demonstration input", 31, 35, 1),
+        SpanMark("demonstration label", 35, 36, 1),
         SpanMark("query", 36, 66),
         SpanMark("turn tail", 66, 71),
     )
