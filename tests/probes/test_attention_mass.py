@@ -94,3 +94,40 @@ def test_shapes_that_do_not_fit_are_refused():
         attention_shares(pattern, torch.zeros_like(visible), members)
     with pytest.raises(ValueError, match="do not fit"):
         AttentionShares(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 1, 2))
+
+
+def test_either_group_that_is_not_there_leaves_no_preference():
+    mass = AttentionShares(torch.tensor([[[[0.0, 0.5]]]]).double(), torch.tensor([[[[0.0, 0.5]]]]).double())
+    assert preference(mass, 0, 1).isnan().all() and preference(mass, 1, 0).isnan().all()
+
+
+def test_heads_may_see_tokens_of_their_own():
+    pattern, _, members = made()
+    visible = torch.rand(3, 2, 4, 11, generator=torch.Generator().manual_seed(2)) > 0.3
+    visible[..., 0] = True
+    mass = attention_shares(pattern, visible, members)
+    for head in range(4):
+        alone = attention_shares(pattern[:, :, [head]], visible[:, :, [head]], members)
+        torch.testing.assert_close(mass.shares[:, :, [head]], alone.shares)
+        torch.testing.assert_close(mass.uniform[:, :, [head]], alone.uniform)
+
+
+def test_every_shape_that_does_not_fit_is_refused():
+    pattern, visible, members = made()
+    for seen, groups in (
+        (visible[:, :1], members),
+        (visible.expand(-1, -1, 3, -1), members),
+        (visible, members[0]),
+        (visible, members[:1]),
+    ):
+        with pytest.raises(ValueError, match="do not fit"):
+            attention_shares(pattern, seen, groups)
+    one_sees_nothing = visible.clone()
+    one_sees_nothing[1, 0] = False
+    with pytest.raises(ValueError, match="sees no token"):
+        attention_shares(pattern, one_sees_nothing, members)
+    shares = torch.ones(1, 2, 3, 5)
+    for uniform in (torch.ones(1, 2, 2, 5), torch.ones(1, 2, 5, 5), torch.ones(1, 3, 1, 5)):
+        with pytest.raises(ValueError, match="do not fit"):
+            AttentionShares(shares, uniform)
+    assert AttentionShares(shares, torch.ones(1, 2, 3, 5)).uniform.shape[2] == 3
