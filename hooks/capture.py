@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.exclusive_use import exclusive
-from ..models.loading import LanguageModel, load_model
+from ..models.loading import LanguageModel
 from ..models.token_loss import evaluation_mode
 from ..progress import Progress
 from ..tasks.prompts import PromptSet
@@ -23,15 +23,18 @@ from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
 from .captured import Capture, capture_from
 from .captured_prompts import CapturedPrompts
+from .engines.choice import choose_engine
+from .engines.engine import Engine, OpenedModel
+from .engines.names import EngineName
 from .forward import computing_dtype
+from .forward_rows import Recording
 from .named_positions import named_rows, named_tokens
 from .plan import CapturePlan
 from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
-from .resolved_plan import resolve_plan
+from .resolved_plan import ResolvedPlan, resolve_plan
 from .rows import Wanted
 from .scoring import Scoring
 from .storage import allocate, total_bytes
-from .tap import Recorder
 from .text_prompts import Spans, as_prompt_set, begin_token
 from .wanted_rows import rows_at
 
@@ -52,6 +55,7 @@ def capture(
     top_k: int = 10,
     setting: str | None = None,
     spans: Spans | None = None,
+    engine: EngineName | Engine = "native",
     file: str | Path | None = None,
     progress: str | None = None,
 ) -> Capture:
@@ -71,14 +75,17 @@ def capture(
         setting: What the capture is said to be of, such as ``icl``.
         spans: For each text its named pieces, such as ``{"subject": "the cat"}``, or `Span` objects that count
             tokens; positions may name them (``span:subject``).
+        engine: What runs the model and reads its attention: ``native`` is our tap in the model's own module;
+            ``transformer-lens`` and ``nnsight`` are these libraries and their own hooks, which need their extra.
         file: Keep the arrays in this safetensors file, mapped into memory, instead of in memory.
         progress: Show a progress bar of this name.
 
     Raises:
         UserError: If the plan does not fit the model, a prompt does not fit the context window or has a token that
-            the model does not know, the arrays do not fit into memory, or another thread uses the model.
+            the model does not know, the arrays do not fit into memory, the engine cannot run the model or give what
+            is asked for, or another thread uses the model.
     """
-    model = load_model(model)
+    model, chosen = choose_engine(engine, model)
     with exclusive(model.module, "a capture"):
         prompt_set = as_prompt_set(model, prompts, spans)
         resolved = resolve_plan(plan, model)
@@ -92,6 +99,7 @@ def capture(
             scoring=scoring,
             top_k=top_k,
             setting=setting,
+            engine=chosen,
             progress=progress,
         )
         captured = captured_prompts(model, prompt_set, setting)
@@ -120,13 +128,14 @@ def stream(
     top_k: int = 10,
     setting: str | None = None,
     spans: Spans | None = None,
+    engine: EngineName | Engine = "native",
     progress: str | None = None,
 ) -> Generator[tuple[Tensor, Capture], None, None]:
     """Yield one capture a batch, with the indices of its prompts, so that memory holds one batch only.
 
     Arguments and errors are those of `capture`.
     """
-    model = load_model(model)
+    model, chosen = choose_engine(engine, model)
     with exclusive(model.module, "a capture"), evaluation_mode(model.module):
         prompt_set = as_prompt_set(model, prompts, spans)
         resolved = resolve_plan(plan, model)
@@ -138,23 +147,28 @@ def stream(
             raise UserError(
                 "position first_label_token needs prompts with label words: build them from a task"
             )
-        run = prepare_run(
-            model,
-            prompt_set,
-            share_prefix=share_prefix and behind,
-            scoring=scoring,
-            first_label=first_label,
-        )
         captured = captured_prompts(model, prompt_set, setting)
-        batches = batches_of(run, batch_size)
-        recorder = Recorder(resolved)
         begin = None if prompt_set.prefix_ids else begin_token(model)
-        with Progress(progress, prompt_set.n, "prompts") as bar, recorder.attached():
-            for indices in batches:
-                some = None if named is None else [named[int(index)] for index in indices]
-                batch = _run_batch(run, recorder, indices, top_k, begin, some)
-                yield indices, replace(batch, prompts=captured.select(indices))
-                bar.update(len(indices))
+        with chosen.open(resolved) as opened:
+            run = prepare_run(
+                model,
+                prompt_set,
+                share_prefix=share_prefix and behind and chosen.takes_cache,
+                scoring=scoring,
+                first_label=first_label,
+                forward=opened.forward,
+            )
+            manifest = {
+                **_manifest(run, resolved.plan),
+                "engine": chosen.name,
+                "engine_version": chosen.version,
+            }
+            with Progress(progress, prompt_set.n, "prompts") as bar:
+                for indices in batches_of(run, batch_size):
+                    some = None if named is None else [named[int(index)] for index in indices]
+                    batch = _run_batch(run, resolved, opened, indices, top_k, begin, some)
+                    yield indices, replace(batch, prompts=captured.select(indices), manifest=manifest)
+                    bar.update(len(indices))
 
 
 def captured_prompts(model: LanguageModel, prompts: PromptSet, setting: str | None = None) -> CapturedPrompts:
@@ -165,18 +179,23 @@ def captured_prompts(model: LanguageModel, prompts: PromptSet, setting: str | No
 
 def _run_batch(
     run: PromptRun,
-    recorder: Recorder,
+    resolved: ResolvedPlan,
+    opened: OpenedModel,
     indices: Tensor,
     top_k: int,
     begin: int | None,
     named: Sequence[tuple[int, ...]] | None,
 ) -> Capture:
-    batch = prompt_batch(run, indices)
-    plan = recorder.resolved.plan
+    batch, plan = prompt_batch(run, indices), resolved.plan
     wanted, rows = _wanted(run, plan, batch.exists, named)
-    recorder.expect(wanted)
-    said = answer_batch(run, batch, pause=recorder.paused)
-    recording = recorder.take()
+    recording: Recording = {}
+
+    def recorded(*given: Any, **options: Any) -> Any:
+        output, found = opened.record(wanted, *given, **options)
+        recording.update(found)
+        return output
+
+    said = answer_batch(run, batch, recorded)
     top = said.logprobs.topk(min(top_k, said.logprobs.shape[-1]), dim=-1)
     recording["columns"] = _columns(run, plan, batch.everything)
     if begin is not None:
@@ -185,13 +204,12 @@ def _run_batch(
     recording["rows"] = rows
     recording["row_tokens"] = torch.where(rows, wanted.rows.cpu() + run.past, -1)
     return capture_from(
-        recorder.resolved,
+        resolved,
         recording,
         top_ids=top.indices.cpu(),
         top_logprobs=top.values.cpu(),
         label_logprobs=said.label_logprobs,
         label_is_argmax=said.label_is_argmax,
-        manifest=_manifest(run, plan),
     )
 
 

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..models.loading import LanguageModel
+
+
+class Forward(Protocol):
+    """Runs a batch of one model, whoever runs it, as `run_forward` does with the model's own module."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        exists: Tensor,
+        *,
+        cache: Any = None,
+        use_cache: bool = False,
+        keep_logits: Tensor | None = None,
+    ) -> Any:
+        """Return an output with ``logits``, and ``past_key_values`` where they were asked for."""
+        ...
 
 
 def run_forward(

@@ -13,7 +13,7 @@ from ..models.loading import LanguageModel
 from ..models.rotation import rotation_of
 from ..tasks.prompt_set import TokenIds
 from .batching import choose_batch_size, make_batches
-from .forward import pad, run_forward
+from .forward import Forward, pad
 from .prefix import fork
 from .scoring import Scoring
 
@@ -40,6 +40,8 @@ def score_labels(
     cache: Any,
     exists: Tensor,
     scoring: Scoring = "mean",
+    *,
+    forward: Forward,
 ) -> LabelScores:
     """Score every option by the log-probability of its continuation.
 
@@ -55,6 +57,7 @@ def score_labels(
         cache: The prompts' keys and values; None where they cannot be used again.
         exists: Which cached tokens are real, ``[B, T]``.
         scoring: ``mean`` per token as in the reference code, ``sum``, or the ``first`` token alone.
+        forward: What runs the further tokens.
     """
     best = next_token.argmax(dim=-1)
     columns = []
@@ -64,10 +67,10 @@ def score_labels(
         is_argmax = first == best
         if max(len(ids) for ids in option) > 1:
             if cache is not None and _rotated_alike(model, prompts, option):
-                following, following_is_argmax = _score_continuation(model, option, cache, exists)
+                following, following_is_argmax = _score_continuation(forward, option, cache, exists)
                 total, is_argmax = logprob + following, is_argmax & following_is_argmax
             else:
-                total, is_argmax = _score_whole(model, prompts, option)
+                total, is_argmax = _score_whole(model, forward, prompts, option)
             if scoring != "first":
                 logprob = total
             if scoring == "mean":
@@ -88,16 +91,16 @@ def _rotated_alike(model: LanguageModel, prompts: Sequence[TokenIds], option: Se
 
 
 def _score_continuation(
-    model: LanguageModel, option: Sequence[TokenIds], cache: Any, exists: Tensor
+    forward: Forward, option: Sequence[TokenIds], cache: Any, exists: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the summed log-probability of an option's second to last tokens, and whether all are argmax."""
     tokens, counts = pad([ids[:-1] for ids in option])
-    output = run_forward(model, tokens, torch.cat([exists, counts], dim=1), cache=fork(cache))
+    output = forward(tokens, torch.cat([exists, counts], dim=1), cache=fork(cache))
     return _sum_up(output.logits, pad([ids[1:] for ids in option])[0], counts)
 
 
 def _score_whole(
-    model: LanguageModel, prompts: Sequence[TokenIds], option: Sequence[TokenIds]
+    model: LanguageModel, forward: Forward, prompts: Sequence[TokenIds], option: Sequence[TokenIds]
 ) -> tuple[Tensor, Tensor]:
     """Return the summed log-probability of an option's tokens, and whether all are argmax, in whole texts."""
     texts = [prompt + ids for prompt, ids in zip(prompts, option, strict=True)]
@@ -118,7 +121,7 @@ def _score_whole(
             [(len(prompts[index]) - 1 + steps).clamp(max=lengths[index] - 1) for index in chosen]
         )
         kept, place = places.unique(return_inverse=True)
-        output = run_forward(model, *pad([texts[index] for index in chosen]), keep_logits=kept)
+        output = forward(*pad([texts[index] for index in chosen]), keep_logits=kept)
         logits = output.logits[torch.arange(len(chosen))[:, None], place.to(output.logits.device)]
         sums.update(zip(chosen, zip(*_sum_up(logits, targets, counts), strict=True), strict=True))
     ordered = [sums[index] for index in range(len(texts))]

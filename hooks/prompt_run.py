@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..models.rotation import rotation_of
 from ..models.token_ids import require_known_tokens
 from ..tasks.prompts import PromptSet
 from .batching import choose_batch_size, make_batches
-from .forward import pad, run_forward
+from .forward import Forward, pad, run_forward
 from .label_scores import score_labels
 from .prefix import can_fork, encode_prefix, fork
 from .scoring import Scoring
@@ -33,13 +32,15 @@ class PromptRun:
         prefix_cache: Keys and values of the prefix; None where every prompt runs whole.
         scoring: How label words of several tokens are scored.
         first_label: Whether the first option's first label token stands behind every prompt.
+        forward: What runs the model.
     """
 
     model: LanguageModel
     prompts: PromptSet
     prefix_cache: Any
     scoring: Scoring
-    first_label: bool = False
+    first_label: bool
+    forward: Forward
 
     @property
     def lead(self) -> tuple[int, ...]:
@@ -114,8 +115,17 @@ def prepare_run(
     share_prefix: bool,
     scoring: Scoring,
     first_label: bool = False,
+    forward: Forward | None = None,
 ) -> PromptRun:
     """Run the shared prefix, if there is one worth sharing.
+
+    Args:
+        model: The model.
+        prompts: What it is given.
+        share_prefix: Whether to share it.
+        scoring: How label words of several tokens are scored.
+        first_label: Whether the first option's first label token stands behind every prompt.
+        forward: What runs the model; its own module, if nothing is said.
 
     Raises:
         UserError: If a prompt does not fit the model's context window, or has a token that the model does not know.
@@ -136,7 +146,7 @@ def prepare_run(
         running = [length + first_label for length in own]
         shared = rotation_of(model).alike([len(prompts.prefix_ids), *own, *running])
     cache = encode_prefix(model, prompts.prefix_ids) if shared else None
-    return PromptRun(model, prompts, cache, scoring, first_label)
+    return PromptRun(model, prompts, cache, scoring, first_label, forward or partial(run_forward, model))
 
 
 def batches_of(run: PromptRun, batch_size: int | str) -> list[Tensor]:
@@ -180,23 +190,21 @@ def prompt_batch(run: PromptRun, indices: Tensor) -> PromptBatch:
     return PromptBatch(indices, tokens, exists, _behind_prefix(run, exists), last)
 
 
-def answer_batch(
-    run: PromptRun, batch: PromptBatch, *, pause: Callable[[], AbstractContextManager[None]] = nullcontext
-) -> NextToken:
+def answer_batch(run: PromptRun, batch: PromptBatch, forward: Forward | None = None) -> NextToken:
     """Run one batch and return what comes next behind every prompt.
 
     Args:
         run: The run.
         batch: A batch of it.
-        pause: Open while further tokens of label words run, which a recorder must not see.
+        forward: What runs the prompts, once; further tokens of label words are the run's.
     """
-    output, exists = _run_prompts(run, batch.tokens, batch.everything, batch.last), batch.everything
+    exists = batch.everything
+    output = _run_prompts(run, forward or run.forward, batch.tokens, exists, batch.last)
     if run.first_label and (run.continues or not _rotated_as_alone(run, batch)):
         # The forward held a label token; what comes next stands behind the prompt without it.
         tokens, own = pad([run.tokens_of(int(index), with_label=False) for index in batch.indices])
         exists = _behind_prefix(run, own)
-        with pause():
-            output = _run_prompts(run, tokens, exists, batch.last)
+        output = _run_prompts(run, run.forward, tokens, exists, batch.last)
     place = batch.last.unique(return_inverse=True)[1]
     logits = output.logits[torch.arange(len(batch.indices)), place.to(output.logits.device)].float()
     logprobs = torch.log_softmax(logits, dim=-1)
@@ -204,23 +212,22 @@ def answer_batch(
         return NextToken(logprobs)
     cache = getattr(output, "past_key_values", None)
     indices = batch.indices.tolist()
-    with pause():
-        scores = score_labels(
-            run.model,
-            logprobs,
-            [run.prompts.label_ids[index] for index in indices],
-            [run.prompts.full_ids(index) for index in indices],
-            cache if can_fork(cache) else None,
-            exists,
-            run.scoring,
-        )
+    scores = score_labels(
+        run.model,
+        logprobs,
+        [run.prompts.label_ids[index] for index in indices],
+        [run.prompts.full_ids(index) for index in indices],
+        cache if can_fork(cache) else None,
+        exists,
+        run.scoring,
+        forward=run.forward,
+    )
     return NextToken(logprobs, scores.logprobs, scores.is_argmax)
 
 
-def _run_prompts(run: PromptRun, tokens: Tensor, everything: Tensor, last: Tensor) -> Any:
+def _run_prompts(run: PromptRun, forward: Forward, tokens: Tensor, everything: Tensor, last: Tensor) -> Any:
     """Run prompts behind the shared prefix and return what the model returns, with logits at the last tokens."""
-    return run_forward(
-        run.model,
+    return forward(
         tokens,
         everything,
         cache=None if run.prefix_cache is None else fork(run.prefix_cache, len(tokens)),

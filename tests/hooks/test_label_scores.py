@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import eager_oracle
@@ -11,6 +12,7 @@ import torch
 from tiny_families import FAMILIES
 
 from iclprobe.hooks.capture import capture
+from iclprobe.hooks.forward import run_forward
 from iclprobe.hooks.label_scores import score_labels
 from iclprobe.hooks.plan import CapturePlan
 from iclprobe.models.loading import load_model
@@ -104,7 +106,9 @@ def test_prompt_and_label_run_as_one_text_where_no_cache_can_be_used(name: str) 
     texts = [prompts.full_ids(index) for index in range(prompts.n)]
     said = torch.stack([torch.log_softmax(eager_oracle.logits(model, list(text))[-1], -1) for text in texts])
     exists = torch.ones(prompts.n, max(map(len, texts)), dtype=torch.bool)
-    scores = score_labels(load_model(model), said, prompts.label_ids, texts, None, exists, "sum")
+    loaded = load_model(model)
+    forward = partial(run_forward, loaded)
+    scores = score_labels(loaded, said, prompts.label_ids, texts, None, exists, "sum", forward=forward)
     for index, options in enumerate(prompts.label_ids):
         for option, ids in enumerate(options):
             each, is_argmax = literal(model, list(texts[index]), ids)
