@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo gallery test test-fast real-models lint format bench mutate pocket wheel clean
+.PHONY: install demo gallery try-all test test-fast real-models lint format bench mutate pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -75,6 +75,15 @@ mutate: $(VENV)/.dev
 # Train the embedded model again (under an hour on two cores).
 pocket: $(VENV)/.core
 	$(BIN)/python -m iclprobe.models.pocket.train --out models/pocket/weights
+
+# Everything that can be installed, in a fresh environment beside the repository: each engine runs a capture.
+try-all:
+	rm -rf $(VENV)-all && $(PYTHON) -m venv $(VENV)-all
+	$(VENV)-all/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(VENV)-all/bin/python -m pip install --quiet --constraint constraints.txt '.[all]'
+	cd $(VENV)-all && bin/iclprobe check pocket --engine transformer-lens
+	cd $(VENV)-all && bin/iclprobe check pocket --engine nnsight
+	rm -rf $(VENV)-all build
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .

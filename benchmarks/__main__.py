@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import capture_speed, finetuning_speed, help_speed, search_speed, weight_speed
+from . import capture_speed, engine_speed, finetuning_speed, help_speed, search_speed, weight_speed
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     "capture": capture_speed.run,
+    "engines": engine_speed.run,
     "weights": weight_speed.run,
     "finetuning": finetuning_speed.run,
     "search": search_speed.run,

@@ -28,14 +28,16 @@ def build_model(attention: str = "sdpa") -> LanguageModel:
     return load_model(model)
 
 
-def build_prompts(queries: int = QUERIES) -> PromptSet:
+def build_prompts(
+    queries: int = QUERIES, prefix_tokens: int = PREFIX_TOKENS, query_tokens: tuple[int, int] = QUERY_TOKENS
+) -> PromptSet:
     generator = torch.Generator().manual_seed(1)
 
     def draw(length: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, VOCABULARY, (length,), generator=generator).tolist())
 
-    lengths = torch.randint(*QUERY_TOKENS, (queries,), generator=generator).tolist()
-    return PromptSet(draw(PREFIX_TOKENS), tuple(draw(length) for length in lengths))
+    lengths = torch.randint(*query_tokens, (queries,), generator=generator).tolist()
+    return PromptSet(draw(prefix_tokens), tuple(draw(length) for length in lengths))
 
 
 def full_batches(prompts: PromptSet, batch_size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

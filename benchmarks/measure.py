@@ -52,19 +52,26 @@ def timed(procedure: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory_of(procedure: str, batch_size: int, queries: int) -> int:
-    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`."""
-    code = f"from benchmarks.measure import report_peak; report_peak({procedure!r}, {batch_size}, {queries})"
+def peak_memory_of(procedure: str, batch_size: int, *prompts: Any) -> int:
+    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`.
+
+    What the prompts are, `build_prompts` is told.
+    """
+    code = (
+        f"from benchmarks.measure import report_peak; report_peak({procedure!r}, {batch_size}, {prompts!r})"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(result.stdout.strip().splitlines()[-1])
 
 
-def report_peak(procedure: str, batch_size: int, queries: int) -> None:
+def report_peak(procedure: str, batch_size: int, prompts: tuple[Any, ...]) -> None:
     """Run a procedure and print the peak resident bytes and nothing else after it."""
     from . import procedures
     from .material import build_model, build_prompts
 
-    kept = getattr(procedures, procedure)(build_model(), build_prompts(queries), batch_size)
+    # Only eager attention returns the maps that the papers' procedure takes its rows from.
+    model = build_model("eager" if procedure == "reference" else "sdpa")
+    kept = getattr(procedures, procedure)(model, build_prompts(*prompts), batch_size)
     print(peak_memory())
     del kept
 

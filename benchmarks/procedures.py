@@ -29,6 +29,16 @@ def capture_shared(model: LanguageModel, prompts: PromptSet, batch_size: int) ->
     return capture(model, prompts, batch_size=batch_size)
 
 
+def capture_transformer_lens(model: LanguageModel, prompts: PromptSet, batch_size: int) -> Capture:
+    """The same capture, by TransformerLens."""
+    return capture(model, prompts, batch_size=batch_size, engine="transformer-lens")
+
+
+def capture_nnsight(model: LanguageModel, prompts: PromptSet, batch_size: int) -> Capture:
+    """The same capture, by nnsight."""
+    return capture(model, prompts, batch_size=batch_size, engine="nnsight")
+
+
 def reference(model: LanguageModel, prompts: PromptSet, batch_size: int) -> list[Any]:
     """Do what the papers' code does: one full prompt at a time, all attention maps kept, one row taken.
 
