@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import UserError
 from ..models.layer_parts import LayerParts
 from .head_output import head_outputs, output_weight
-from .module_sites import places_of
+from .module_sites import norm_of_several, places_of
 from .plan import Site
 from .resolved_plan import ResolvedPlan
 from .row_writer import RowWriter
@@ -33,10 +33,7 @@ def write_at_modules(writer: RowWriter) -> Iterator[RemovableHandle]:
             if module is None or site == "head_output" or not writer.asks_for(site):
                 continue
             change = _changing(writer, site, part)
-            norm = _norm_of_several(part) if site == "mlp_input" else None
-            if norm is not None:
-                yield norm.register_forward_hook(_output(change))
-            elif is_input:
+            if is_input:
                 yield module.register_forward_pre_hook(_input(change), with_kwargs=True)
             else:
                 yield module.register_forward_hook(_output(change))
@@ -55,16 +52,11 @@ def refuse_unwritable(resolved: ResolvedPlan) -> None:
             "space softmax_input"
         )
     for part in resolved.parts if "mlp_input" in plan.sites else ():
-        if part.mlp_output is None and _norm_of_several(part) is None:
+        if part.mlp_output is None and norm_of_several(part) is None:
             raise UserError(
                 f"mlp_input of layer {part.index} goes to several modules, and no norm before them is known: "
                 "leave it out of the sites, or name the norm in the family's row (before_mlp)"
             )
-
-
-def _norm_of_several(part: LayerParts) -> torch.nn.Module | None:
-    """Return the norm whose output several modules take together as the MLP's input: experts, and an MLP beside."""
-    return part.before_mlp if part.mlp_output is None else None
 
 
 def _input(change: _Change) -> Callable[..., Any]:
