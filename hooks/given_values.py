@@ -105,7 +105,8 @@ class GivenValues:
         """
         layer = part.index
         if self._function is not None:
-            new = self._function(site, layer, computed)
+            # Its own copy: changed in place, it would else look like what stands there already.
+            new = self._function(site, layer, computed.clone())
             if not isinstance(new, Tensor) or new.shape != computed.shape:
                 what = f"{tuple(new.shape)}" if isinstance(new, Tensor) else f"a {type(new).__name__}"
                 raise UserError(
