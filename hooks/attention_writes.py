@@ -116,7 +116,7 @@ class _OwnAttention:
 
     def __init__(self, writer: RowWriter, part: LayerParts) -> None:
         self.writer, self.part = writer, part
-        self.multiplied: tuple[Tensor, Tensor] | None = None
+        self.query: Tensor | None = None
 
     @property
     def listeners(self) -> AttentionListeners:
@@ -145,7 +145,8 @@ class _OwnAttention:
             return one, other
         query = _written_vectors(writer, "queries", self.part, one)
         key = _written_vectors(writer, "keys", self.part, other.transpose(-1, -2)).transpose(-1, -2)
-        self.multiplied = query, key
+        self.query = query
+        writer.presume(self.part)
         return query, key
 
     def on_operand(self, site: Operand, vectors: Tensor) -> Tensor | None:
@@ -156,11 +157,10 @@ class _OwnAttention:
         if site == "values":
             return _written_vectors(writer, site, self.part, vectors)
         if site == "queries" and writer.asks_for("queries", "keys"):
-            multiplied, self.multiplied = self.multiplied, None
-            if multiplied is None or multiplied[0] is not vectors:
-                raise writer.of_other_shape(
-                    self.part, "queries", "that are not multiplied by keys as they are"
-                )
+            query, self.query = self.query, None
+            if query is not vectors:
+                raise writer.not_multiplied(self.part)
+            writer.confirm(self.part)
         return None
 
     def on_softmax(self, call: SoftmaxArguments) -> AfterCall | None:

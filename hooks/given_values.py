@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from .site_shapes import OF_EACH_HEAD
 
 # Given the site, the layer and what the model computed there, [B, P, …]; returns what shall stand there.
 WrittenBy = Callable[[Site, int, Tensor], Tensor]
-Values = Capture | Mapping[Site, Tensor] | WrittenBy
+Values = Capture | Mapping[Any, Tensor] | WrittenBy
 
 
 class GivenValues:
@@ -69,7 +70,7 @@ class GivenValues:
         if captured.row_tokens is not None:
             self.row_tokens = captured.row_tokens.reshape(captured.n, -1)
 
-    def _read_arrays(self, arrays: Mapping[Site, Tensor]) -> None:
+    def _read_arrays(self, arrays: Mapping[Any, Tensor]) -> None:
         sites = self._resolved.plan.sites
         if set(arrays) != set(sites):
             raise UserError(

@@ -88,7 +88,7 @@ class _Patcher(Attachment):
 
     def finished(self) -> None:
         """Check that every site was written in every layer."""
-        self._writer.refuse_missing(self.resolved.plan.sites)
+        self._writer.whole()
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class RowWriter(RunningForward):
         super().__init__(resolved, "wrote")
         self._values = values
         self._existing = torch.zeros(0, 0, dtype=torch.bool)
+        self._presumed: dict[int, LayerParts] = {}
 
     def begin(self, wanted: Wanted, existing: Tensor) -> None:
         """Say which rows of a forward are written.
@@ -127,6 +128,33 @@ class RowWriter(RunningForward):
                     self._wanted.on(new.device), replace(found, written_pattern=weights), changed
                 )
         return scores, pattern
+
+    def presume(self, part: LayerParts) -> None:
+        """Note that what was written in a layer looked like queries and keys; the softmax has yet to tell."""
+        self._presumed[part.index] = part
+
+    def confirm(self, part: LayerParts) -> None:
+        """Note that it was."""
+        self._presumed.pop(part.index, None)
+
+    def whole(self) -> None:
+        """Check that every site was written in every layer.
+
+        Raises:
+            UserError: If one was not.
+        """
+        self.refuse_missing(self.resolved.plan.sites)
+        for part in self._presumed.values():
+            raise self.not_multiplied(part)
+
+    def not_multiplied(self, part: LayerParts) -> UserError:
+        """Return the refusal of queries and keys that were written and were none."""
+        return self.of_other_shape(part, "queries", "that are not what the softmax is made of")
+
+    def forget(self) -> None:
+        """Forget what came by."""
+        super().forget()
+        self._presumed.clear()
 
     @property
     def _wanted(self) -> Wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import eager_oracle
@@ -184,9 +185,14 @@ def test_what_was_opened_later_acts_later(name: str) -> None:
         def more(site: str, layer: int, computed: Tensor) -> Tensor:
             return computed + 0.25
 
-        with tap(model, plan) as first, patch(model, plan, half), tap(model, plan) as second:
-            with patch(model, plan, more), tap(model, plan) as third:
-                logits(model, B)
+        with (
+            tap(model, plan) as first,
+            patch(model, plan, half),
+            tap(model, plan) as second,
+            patch(model, plan, more),
+            tap(model, plan) as third,
+        ):
+            logits(model, B)
         visible = getattr(third.capture(), "visible", None)
         last = own * 0.5 + 0.25 * (1.0 if visible is None else visible)
         for tapped, wanted in ((first, own), (second, own * 0.5), (third, last)):
@@ -206,9 +212,9 @@ def test_a_score_that_is_written_changes_the_pattern_and_not_the_product_of_quer
     own: Any = recorded(model, both, B)
     before: Any = recorded(model, scores.model_copy(update={"score_space": space}), B)
     new = own.scores.roll(1, dims=0)
-    with patch(model, scores, {"scores": new}), tap(model, both) as inside:
-        with tap(model, scores.model_copy(update={"score_space": space})) as product:
-            logits(model, B)
+    upstream = scores.model_copy(update={"score_space": space})
+    with patch(model, scores, {"scores": new}), tap(model, both) as inside, tap(model, upstream) as product:
+        logits(model, B)
     got: Any = inside.capture()
     assert close(got.scores, new)
     assert close(got.pattern, own.pattern.roll(1, dims=0))
@@ -229,7 +235,7 @@ def test_gradients_flow_through_what_is_written(name: str) -> None:
         shift = torch.randn(computed.shape, generator=generator) * 0.1 * computed.abs().max()
 
         def loss(size: Tensor, shift: Tensor = shift, one: CapturePlan = one) -> Tensor:
-            with patch(model, one, lambda site, layer, computed: computed + size * shift):
+            with patch(model, one, lambda site, layer, given: given + size * shift):
                 return model(input_ids=B, use_cache=False).logits.log_softmax(-1)[:, -1, :5].sum()
 
         size = torch.zeros((), requires_grad=True)
@@ -425,6 +431,14 @@ def test_a_real_model_answers_as_in_context(name: str) -> None:
     _answers(str(real_model(name)), task)
 
 
+def test_the_example_of_the_docs_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "patching.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], found)
+    plain = found["model"].module(found["ids"]("the bird")).logits
+    assert not close(found["patched"], plain) and not close(found["silenced"], plain)
+
+
 BAD: list[tuple[Any, Any, str]] = [
     (
         EVERYWHERE,
@@ -472,20 +486,26 @@ def test_captures_that_do_not_fit_are_refused() -> None:
     )
     plan = CapturePlan(sites=("residual", "scores"), layers=(0,), positions="all")
     some = recorded(model, plan, short["input_ids"], attention_mask=short["attention_mask"])
-    with pytest.raises(UserError, match="prompt 0 of the forward has more tokens"):
-        with patch(model, CapturePlan(sites=("residual",), layers=(0,), positions="all"), some):
-            logits(model, long["input_ids"])
-    with pytest.raises(UserError, match="run as many prompts"):
-        with patch(model, CapturePlan(sites=("residual",), layers=(0,), positions="all"), some):
-            logits(model, B)
+    with (
+        pytest.raises(UserError, match="prompt 0 of the forward has more tokens"),
+        patch(model, CapturePlan(sites=("residual",), layers=(0,), positions="all"), some),
+    ):
+        logits(model, long["input_ids"])
+    with (
+        pytest.raises(UserError, match="run as many prompts"),
+        patch(model, CapturePlan(sites=("residual",), layers=(0,), positions="all"), some),
+    ):
+        logits(model, B)
     with (
         pytest.raises(UserError, match=r"holds layers \[0\] and not \[1, 2\]"),
         patch(model, EVERYWHERE, some),
     ):
         pass
-    with pytest.raises(UserError, match="values of nothing"):
-        with patch(model, CapturePlan(sites=("keys",), layers=(0,)), some):
-            pass
+    with (
+        pytest.raises(UserError, match="values of nothing"),
+        patch(model, CapturePlan(sites=("keys",), layers=(0,)), some),
+    ):
+        pass
     raw = capture(model, [random_ids(5, 1)], CapturePlan(sites=("scores",), score_space="raw"))
     with (
         pytest.raises(UserError, match="in the space 'raw'"),

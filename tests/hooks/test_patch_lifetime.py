@@ -183,9 +183,11 @@ def test_a_layer_that_does_not_run_is_noticed(name: str) -> None:
         hidden_states if name == "llama" else (hidden_states, None)
     )
     for site in ("attention_output", "queries", "pattern", "mlp_input"):
-        with pytest.raises(UserError, match=f"layer 1 .* wrote no {site}"):
-            with patch(model, CapturePlan(sites=(site,)), halved):
-                logits(model)
+        with (
+            pytest.raises(UserError, match=f"layer 1 .* wrote no {site}"),
+            patch(model, CapturePlan(sites=(site,)), halved),
+        ):
+            logits(model)
 
 
 @one_of_each_route
@@ -201,9 +203,11 @@ def test_a_layer_that_runs_twice_is_noticed(name: str, site: Any) -> None:
         return original(*args, **kwargs)
 
     layer.forward = twice
-    with pytest.raises(UserError, match=f"layer 1 .* wrote {site} twice"):
-        with patch(model, CapturePlan(sites=(site,)), halved):
-            logits(model)
+    with (
+        pytest.raises(UserError, match=f"layer 1 .* wrote {site} twice"),
+        patch(model, CapturePlan(sites=(site,)), halved),
+    ):
+        logits(model)
 
 
 def test_queries_that_a_module_does_not_multiply_by_keys_are_noticed() -> None:
@@ -217,11 +221,35 @@ def test_queries_that_a_module_does_not_multiply_by_keys_are_noticed() -> None:
         return original(query, key, *others, **more)
 
     attention._attn = otherwise
-    with pytest.raises(UserError, match="layer 1 .* wrote queries twice"):
-        with patch(model, CapturePlan(sites=("queries",)), halved):
-            logits(model)
-    attention._attn = lambda query, key, *others, **more: original(query.clone() * 1.0, key, *others, **more)
-    with patch(model, CapturePlan(sites=("queries",)), halved):
+    with (
+        pytest.raises(UserError, match=r"layer 1 .* wrote queries twice"),
+        patch(model, CapturePlan(sites=("queries",)), halved),
+    ):
+        logits(model)
+
+
+def test_queries_whose_product_is_not_what_the_softmax_is_given_are_noticed() -> None:
+    """Another product stands between, so that a tap sees none either."""
+    model: Any = tiny_families.fresh("gptj")
+    attention: Any = model.transformer.h[1].attn
+    original = attention._attn
+
+    def otherwise(query: Tensor, key: Tensor, value: Tensor, *others: Any, **more: Any) -> Any:
+        weights = torch.matmul(query, key.transpose(-1, -2)) / query.shape[-1] ** 0.5
+        weights = torch.matmul(torch.ones(1, 1), weights.flatten()[None]).view(weights.shape)
+        return torch.matmul(weights.softmax(dim=-1), value), weights
+
+    attention._attn = otherwise
+    plan = CapturePlan(sites=("queries",))
+    with pytest.raises(UserError, match=r"layer 1 .* recorded no queries"), tap(model, plan):
+        logits(model)
+    with (
+        pytest.raises(UserError, match=r"layer 1 .* not what the softmax is made of"),
+        patch(model, plan, halved),
+    ):
+        logits(model)
+    attention._attn = original
+    with patch(model, plan, halved):
         logits(model)
 
 
