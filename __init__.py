@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .hooks.captured import Capture
     from .hooks.family_outcomes import FamilyOutcome, family_outcomes
     from .hooks.next_token import NextToken, stream_next_token
+    from .hooks.patch import patch
     from .hooks.plan import CapturePlan
     from .hooks.repeated_queries import RepeatedQueries
     from .hooks.self_check import SelfCheck, self_check
@@ -124,6 +125,7 @@ _PLACES = {
     "open_projections": "models.weights",
     "order": "analyses.order.registration",
     "outputs": "analyses.outputs.registration",
+    "patch": "hooks.patch",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
     "reproduce": "analyses.papers.registration",
@@ -210,6 +212,7 @@ __all__ = [
     "open_projections",
     "order",
     "outputs",
+    "patch",
     "register",
     "register_family",
     "register_task",

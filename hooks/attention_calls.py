@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from ..models.loading import LanguageModel
+from .attention_arguments import AfterCall, AttentionArguments
 from .registry import Listener, listen_to_attention
 
 _SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
@@ -72,14 +73,18 @@ def watch_attention(model: LanguageModel) -> Iterator[AttentionWatch]:
 
 
 def _keeping_call(watch: AttentionWatch, layer: int) -> Listener:
-    def listen(module: torch.nn.Module, query: Tensor, key: Tensor, *_: Any) -> Callable[[Tensor, Any], None]:
-        def keep(value: Tensor, result: Any) -> None:
+    def listen(call: AttentionArguments) -> AfterCall:
+        def keep(result: Any) -> Any:
             output = result[0]
             watch.calls[layer] = AttentionCall(
-                queries=_kept(query[0]), keys=_kept(key[0]), values=_kept(value[0]), output=_kept(output[0])
+                queries=_kept(call.query[0]),
+                keys=_kept(call.key[0]),
+                values=_kept(call.value[0]),
+                output=_kept(output[0]),
             )
             if watch.silenced is not None:
                 output[:, :, watch.silenced] = 0.0
+            return result
 
         return keep
 

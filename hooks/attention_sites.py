@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..models.layer_parts import LayerParts
+from ..models.score_spaces import ScoreSpace
+from .attention_arguments import AttentionArguments, SoftmaxArguments
 from .forward_rows import ForwardRows
 from .functional import AttentionListeners, Operand, listen_to_softmax
-from .registry import AfterCall, Listener, listen_to_attention, other_attention
-from .rows import Rows, keep_columns, score_rows, softmax_rows, take_rows
+from .registry import listen_to_attention, other_attention
+from .rows import Rows, Wanted, keep_columns, score_rows, softmax_rows, take_rows
+from .running_forward import RunningForward
 
 
 def listen_to_calls(rows: ForwardRows) -> AbstractContextManager[None]:
@@ -28,53 +32,56 @@ def listen_to_calls(rows: ForwardRows) -> AbstractContextManager[None]:
 
 
 # Recording builds no graph: recomputing layers under gradient checkpointing must save the same tensors.
-def _on_attention(rows: ForwardRows, part: LayerParts) -> Listener:
-    with_scores, with_values = rows.asks_for("scores", "pattern"), rows.asks_for("values")
+def _on_attention(rows: ForwardRows, part: LayerParts) -> Callable[[AttentionArguments], None]:
+    plan, implementation = rows.resolved.plan, rows.resolved.model.attention_implementation
+    with_scores = rows.asks_for("scores", "pattern")
 
     @torch.no_grad()
-    def keep_values(value: Tensor, result: Any) -> None:
-        _keep_vectors(rows, "values", part, value)
-
-    @torch.no_grad()
-    def listen(
-        module: torch.nn.Module, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]
-    ) -> AfterCall | None:
-        if rows.wanted_here is None:
-            return None
-        _keep_vectors(rows, "queries", part, query)
-        _keep_vectors(rows, "keys", part, key)
+    def listen(call: AttentionArguments) -> None:
+        wanted = rows.wanted_here
+        if wanted is None:
+            return
+        _keep_vectors(rows, "queries", part, call.query)
+        _keep_vectors(rows, "keys", part, call.key)
+        _keep_vectors(rows, "values", part, call.value)
         if with_scores:
-            _keep_scores(rows, part, query, key, mask, options)
-        return keep_values if with_values else None
+            refuse_unread_options(part, call.mask, call.options, implementation)
+            # Only the wanted columns are computed; the pattern alone needs every key.
+            keys = None if "pattern" in plan.sites else wanted.width
+            found = rows_of_call(call, wanted, plan.score_space, keys)
+            _keep_rows(rows, part, found, call)
 
     return listen
 
 
-def _keep_scores(
-    rows: ForwardRows, part: LayerParts, query: Tensor, key: Tensor, mask: Any, options: dict[str, Any]
-) -> None:
-    wanted, plan = rows.wanted_here, rows.resolved.plan
-    assert wanted is not None
-    refuse_unread_options(part, mask, options, rows.resolved.model.attention_implementation)
+def rows_of_call(
+    call: AttentionArguments, wanted: Wanted, space: ScoreSpace, keys: int | None = None
+) -> Rows:
+    """Compute the wanted rows of an attention call.
+
+    Args:
+        call: Its arguments.
+        wanted: Rows to compute.
+        space: Score space.
+        keys: How many of the last keys are enough; None for all.
+    """
     # A cache of fixed size has room for tokens behind the newest.
-    key = key[..., : wanted.total, :]
+    key, mask = call.key[..., : wanted.total, :], call.mask
     if isinstance(mask, Tensor):
         mask = mask[..., : key.shape[-2]]
-    if "pattern" not in plan.sites:
-        # Only the wanted columns are computed; the pattern alone needs every key.
-        key = key[..., -min(wanted.width, key.shape[-2]) :, :]
-    found = score_rows(
-        query,
+    if keys is not None:
+        key = key[..., -min(keys, key.shape[-2]) :, :]
+    return score_rows(
+        call.query,
         key,
         mask,
         wanted,
-        scaling=options.get("scaling"),
-        softcap=options.get("softcap"),
-        window=options.get("sliding_window"),
-        sinks=options.get("s_aux"),
-        space=plan.score_space,
+        scaling=call.options.get("scaling"),
+        softcap=call.options.get("softcap"),
+        window=call.options.get("sliding_window"),
+        sinks=call.options.get("s_aux"),
+        space=space,
     )
-    _keep_rows(rows, part, found)
 
 
 def _on_own_attention(rows: ForwardRows, part: LayerParts) -> AttentionListeners:
@@ -82,7 +89,7 @@ def _on_own_attention(rows: ForwardRows, part: LayerParts) -> AttentionListeners
     space, with_scores = resolved.plan.score_space, rows.asks_for("scores", "pattern")
 
     @torch.no_grad()
-    def on_softmax(scores: Tensor, mask: Tensor | None) -> None:
+    def on_softmax(call: SoftmaxArguments) -> None:
         wanted = rows.wanted_here
         if wanted is None or not with_scores:
             return
@@ -91,13 +98,7 @@ def _on_own_attention(rows: ForwardRows, part: LayerParts) -> AttentionListeners
                 "Falcon gives no raw scores where it calls the softmax itself, as here: take score space "
                 f"scaled, or {other_attention(resolved.model.attention_implementation)}"
             )
-        _keep_rows(rows, part, softmax_rows(scores, mask, wanted))
-
-    @torch.no_grad()
-    def on_product(query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None) -> None:
-        wanted = rows.wanted_here
-        if wanted is not None and with_scores:
-            _keep_rows(rows, part, score_rows(query, key, mask, wanted, scaling=scale, space=space))
+        _keep_rows(rows, part, softmax_rows(call.scores, call.mask, wanted), call)
 
     @torch.no_grad()
     def on_operand(site: Operand, vectors: Tensor) -> None:
@@ -105,11 +106,16 @@ def _on_own_attention(rows: ForwardRows, part: LayerParts) -> AttentionListeners
             _keep_vectors(rows, site, part, vectors)
 
     with_operands = rows.asks_for("queries", "keys", "values")
-    return AttentionListeners(on_softmax, on_product, on_operand if with_operands else None)
+    return AttentionListeners(on_softmax, _on_attention(rows, part), on_operand if with_operands else None)
 
 
-def _keep_rows(rows: ForwardRows, part: LayerParts, found: Rows) -> None:
+def _keep_rows(
+    rows: ForwardRows, part: LayerParts, found: Rows, call: AttentionArguments | SoftmaxArguments
+) -> None:
     assert rows.wanted is not None
+    for written in call.written:
+        with_scores = rows.resolved.plan.score_space == "softmax_input"
+        found = written.over(found, rows.wanted, with_scores=with_scores)
     visible = keep_columns(found.visible, rows.wanted)
     if rows.asks_for("scores"):
         # Masked from a fresh tensor, so nothing of the model's is held.
@@ -121,33 +127,47 @@ def _keep_rows(rows: ForwardRows, part: LayerParts, found: Rows) -> None:
 
 
 def _keep_vectors(rows: ForwardRows, site: Operand, part: LayerParts, vectors: Tensor) -> None:
-    """Keep the rows of this forward's own tokens, of ``[B, heads, K, D]`` or ``[B * heads, K, D]``.
-
-    Keys and values of cached tokens stand in front of them.
-    """
+    """Keep the rows of this forward's own tokens, of ``[B, heads, K, D]`` or ``[B * heads, K, D]``."""
     if not rows.asks_for(site):
         return
-    wanted, model = rows.wanted_here, rows.resolved.model
+    wanted = rows.wanted_here
+    assert wanted is not None
+    own = own_vectors(rows, site, part, vectors)
+    taken = take_rows(own, wanted.rows)
+    if site != "queries":
+        taken = once(taken, rows.resolved.model.geometry_of(part.index).key_value_heads)
+    rows.keep(site, part, taken)
+
+
+def own_vectors(forward: RunningForward, site: Operand, part: LayerParts, vectors: Tensor) -> Tensor:
+    """Return a view of those of a forward's own tokens, ``[B, S, heads, D]``.
+
+    Keys and values of cached tokens stand in front of them.
+
+    Args:
+        forward: The forward.
+        site: What they are.
+        part: The layer.
+        vectors: ``[B, heads, K, D]`` or ``[B * heads, K, D]``.
+    """
+    wanted = forward.wanted_here
     assert wanted is not None
     vectors = vectors.reshape(len(wanted.rows), -1, *vectors.shape[-2:])
     # A cache of fixed size has room for tokens behind the newest.
     own = vectors[..., : wanted.total, :][..., -wanted.tokens :, :]
     if own.shape[2] != wanted.tokens:
-        raise rows.of_other_shape(part, site, f"of {own.shape[2]} tokens")
-    taken = take_rows(rearrange(own, "b h s d -> b s h d"), wanted.rows)
-    if site != "queries":
-        taken = _once(taken, model.geometry_of(part.index).key_value_heads)
-    rows.keep(site, part, taken)
+        raise forward.of_other_shape(part, site, f"of {own.shape[2]} tokens")
+    return rearrange(own, "b h s d -> b s h d")
 
 
-def _once(taken: Tensor, heads: int) -> Tensor:
+def once(taken: Tensor, heads: int) -> Tensor:
     """Return keys or values that the model repeated for each query head of their group once."""
     if taken.shape[2] == heads or taken.shape[2] % heads:
         return taken
     grouped = rearrange(taken, "b p (kv group) d -> b p kv group d", kv=heads)
-    once = grouped[..., 0, :]
+    single = grouped[..., 0, :]
     # What is no repetition keeps its heads, and is refused for them.
-    return once if torch.equal(grouped, once[..., None, :].expand_as(grouped)) else taken
+    return single if torch.equal(grouped, single[..., None, :].expand_as(grouped)) else taken
 
 
 def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any], implementation: str) -> None:

@@ -1,4 +1,4 @@
-"""The tap for families that call the softmax, or ``scaled_dot_product_attention``, themselves."""
+"""The way into attention of families that call the softmax, or ``scaled_dot_product_attention``, themselves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -13,14 +14,17 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-# Told of the softmax's input [B, H or B*H, S, K] and the attention module's own mask.
-SoftmaxListener = Callable[[Tensor, Tensor | None], None]
-# Told of the arguments of scaled_dot_product_attention: query, key, mask, scale.
-ProductListener = Callable[[Tensor, Tensor, Tensor | None, float | None], None]
+from .attention_arguments import AfterCall, AttentionArguments, SoftmaxArguments
 
-# Told of the queries, keys and values that attention multiplies, [B, heads, K, D] or [B * heads, K, D].
+SoftmaxListener = Callable[[SoftmaxArguments], AfterCall | None]
+ProductListener = Callable[[AttentionArguments], AfterCall | None]
+
+# Told of the queries, keys and values that attention multiplies, [B, heads, K, D] or [B * heads, K, D]. Of values,
+# which come before they are multiplied, it may return others.
 Operand = Literal["queries", "keys", "values"]
-OperandListener = Callable[[Operand, Tensor], None]
+OperandListener = Callable[[Operand, Tensor], Tensor | None]
+# Given the two factors of each matrix product before the softmax; returns those to multiply.
+FactorsListener = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 _SOFTMAXES = frozenset({functional.softmax, torch.softmax, Tensor.softmax})
 _PRODUCT = functional.scaled_dot_product_attention
@@ -36,102 +40,153 @@ class AttentionListeners(NamedTuple):
     Attributes:
         softmax: Of each softmax.
         product: Of each dot-product attention.
-        operand: Of queries, keys and values; None where nobody asks.
+        operand: Of queries, keys and values around a softmax; None where nobody asks.
+        factors: Of the factors of matrix products before the softmax; None where nobody changes them.
     """
 
     softmax: SoftmaxListener
     product: ProductListener
     operand: OperandListener | None = None
+    factors: FactorsListener | None = None
 
 
 class _Running(threading.local):
     """Whose attention runs now, in each thread by itself, as the stack of modes is.
 
     Attributes:
-        listeners: What is told of it.
+        module: The attention module.
+        listeners: What is told of it, in the order in which they began.
         mask: The mask that it was given.
-        factors: What the latest matrix product multiplied, until a softmax comes.
+        factors: What the latest matrix product multiplied as each listener saw it, until a softmax comes.
         pattern: The shape of the pattern, until it is multiplied by values.
     """
 
-    listeners: AttentionListeners | None = None
-    mask: Tensor | None = None
-    factors: tuple[Tensor, Tensor] | None = None
-    pattern: tuple[int, ...] | None = None
+    def __init__(self) -> None:
+        self.begin(None, None)
+
+    def begin(self, module: torch.nn.Module | None, mask: Tensor | None) -> None:
+        self.module, self.mask = module, mask
+        self.listeners: list[AttentionListeners] = []
+        self.factors: list[tuple[Tensor, Tensor]] = []
+        self.pattern: tuple[int, ...] | None = None
 
 
 class _ReadAttention(TorchFunctionMode):
-    """Reads the arguments of attention calls, active only while one of the given modules runs.
+    """Reads the arguments of attention calls, active only while a module runs to which somebody listens.
 
-    The stack of modes gives back only its top; entered and left around each module, several taps may end in
-    any order, and none stays on the stack between two batches of a stream.
+    The stack of modes gives back only its top, and asks it first; one mode for all, entered and left around each
+    module, lets listeners end in any order and hear in the order in which they began.
     """
 
-    def __init__(self, listeners: Mapping[torch.nn.Module, AttentionListeners]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.listeners = listeners
         self.now = _Running()
 
-    def enter(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def enter(
+        self,
+        listeners: AttentionListeners,
+        module: torch.nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         """Remember whose attention runs now, and the mask it was given."""
-        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        self.now.listeners, self.now.mask = self.listeners[module], bound.get("attention_mask")
-        self.__enter__()
+        if self.now.module is None:
+            bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            self.now.begin(module, bound.get("attention_mask"))
+            self.__enter__()
+        self.now.listeners.append(listeners)
 
-    def leave(self, *_: Any) -> None:
+    def leave(self, module: torch.nn.Module, *_: Any) -> None:
         """Forget it; also called when the module raised, or a hook before `enter`."""
-        if self.now.listeners is not None:
-            self.now.listeners = self.now.mask = self.now.factors = self.now.pattern = None
+        if self.now.module is module:
+            self.now.begin(None, None)
             self.__exit__(None, None, None)
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Tell the running module's listeners, then do what was asked for."""
-        kwargs = kwargs or {}
-        listeners = self.now.listeners
-        if listeners is not None:
-            # What a listener computes itself must not reach another tap on the same module.
+        """Tell the running module's listeners, do what was asked for, and tell those who want the result."""
+        kwargs, after = kwargs or {}, []
+        if self.now.listeners:
+            # What a listener computes itself must not reach another one on the same module.
             with torch._C.DisableTorchFunction():
                 if func in _SOFTMAXES:
-                    self._on_softmax(listeners, args[0] if args else kwargs["input"])
+                    args, kwargs, after = self._before_softmax(args, kwargs)
                 elif func is _PRODUCT:
-                    _on_product(listeners, args, kwargs)
-                elif listeners.operand is not None and func in _MATRIX_PRODUCTS:
-                    self._on_matrix_product(listeners.operand, func, args, kwargs)
-        return func(*args, **kwargs)
+                    args, kwargs, after = self._before_product(args, kwargs)
+                elif func in _MATRIX_PRODUCTS and any(each.operand for each in self.now.listeners):
+                    args, kwargs = self._before_matrix_product(func, args, kwargs)
+        result = func(*args, **kwargs)
+        if after:
+            with torch._C.DisableTorchFunction():
+                for replaced in after:
+                    result = replaced(result)
+        return result
 
-    def _on_softmax(self, listeners: AttentionListeners, scores: Tensor) -> None:
-        listeners.softmax(scores, self.now.mask)
-        if listeners.operand is None or self.now.factors is None:
-            return
-        (query, key), self.now.factors = self.now.factors, None
-        # Scores are the product of queries and transposed keys, which nothing multiplied after them.
-        if (query.shape[-2], key.shape[-1]) == tuple(scores.shape[-2:]):
-            listeners.operand("queries", query)
-            listeners.operand("keys", key.transpose(-1, -2))
-            self.now.pattern = tuple(scores.shape[-2:])
+    def _before_softmax(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        given: Tensor = args[0] if args else kwargs["input"]
+        shape = tuple(given.shape[-2:])
+        call = SoftmaxArguments(given, self.now.mask)
+        after, factors = [], self.now.factors
+        self.now.factors = []
+        for place, listeners in enumerate(self.now.listeners):
+            after.append(listeners.softmax(call))
+            if listeners.operand is None or not factors:
+                continue
+            query, key = factors[place]
+            # Scores are the product of queries and transposed keys, which nothing multiplied after them.
+            if (query.shape[-2], key.shape[-1]) == shape:
+                listeners.operand("queries", query)
+                listeners.operand("keys", key.transpose(-1, -2))
+                self.now.pattern = shape
+        if args:
+            args = (call.scores, *args[1:])
+        else:
+            kwargs = kwargs | {"input": call.scores}
+        return args, kwargs, [each for each in after if each is not None]
 
-    def _on_matrix_product(
-        self, listener: OperandListener, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    def _before_product(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        names = ("query", "key", "value", "attn_mask")
+        given = dict(zip(names, args, strict=False)) | kwargs
+        call = AttentionArguments(
+            self.now.module,  # type: ignore[arg-type]
+            given["query"],
+            given["key"],
+            given["value"],
+            given.get("attn_mask"),
+            {"scaling": given.get("scale"), "dropout": given.get("dropout_p", 0.0)},
+            heads_first=True,
+        )
+        after = [listeners.product(call) for listeners in self.now.listeners]
+        changed: dict[str, Any] = {"query": call.query, "key": call.key, "value": call.value}
+        args = (*(changed[name] for name in names[:3][: len(args)]), *args[3:])
+        kwargs = kwargs | {name: each for name, each in changed.items() if name in kwargs}
+        return args, kwargs, [each for each in after if each is not None]
+
+    def _before_matrix_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         added = func in (torch.baddbmm, Tensor.baddbmm)
         names = ("batch1", "batch2") if added else ("input", "other", "mat2")
         one, other, *_ = [*args[added:], *(kwargs[name] for name in names if name in kwargs)]
+        first, second = one, other
         if self.now.pattern is None:
-            self.now.factors = (one, other)
+            self.now.factors = []
+            for listeners in self.now.listeners:
+                if listeners.factors is not None:
+                    one, other = listeners.factors(one, other)
+                self.now.factors.append((one, other))
         elif tuple(one.shape[-2:]) == self.now.pattern:
             self.now.pattern = None
-            listener("values", other)
+            for listeners in self.now.listeners:
+                replaced = None if listeners.operand is None else listeners.operand("values", other)
+                other = other if replaced is None else replaced
+
+        def now(given: Any) -> Any:
+            return one if given is first else other if given is second else given
+
+        return tuple(map(now, args)), {name: now(given) for name, given in kwargs.items()}
 
 
-def _on_product(listeners: AttentionListeners, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    given = dict(zip(("query", "key", "value", "attn_mask"), args, strict=False)) | kwargs
-    listeners.product(given["query"], given["key"], given.get("attn_mask"), given.get("scale"))
-    if listeners.operand is not None:
-        listeners.operand("queries", given["query"])
-        listeners.operand("keys", given["key"])
-        listeners.operand("values", given["value"])
+_MODE = _ReadAttention()
 
 
 @contextmanager
@@ -141,12 +196,11 @@ def listen_to_softmax(listeners: Mapping[torch.nn.Module, AttentionListeners]) -
     Args:
         listeners: What to call for which attention module.
     """
-    mode = _ReadAttention(listeners)
     handles = []
     try:
-        for module in listeners:
-            handles.append(module.register_forward_pre_hook(mode.enter, with_kwargs=True))
-            handles.append(module.register_forward_hook(mode.leave, always_call=True))
+        for module, told in listeners.items():
+            handles.append(module.register_forward_pre_hook(partial(_MODE.enter, told), with_kwargs=True))
+            handles.append(module.register_forward_hook(_MODE.leave, always_call=True))
         yield
     finally:
         for handle in handles:

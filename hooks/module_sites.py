@@ -21,15 +21,21 @@ def places_of(part: LayerParts) -> dict[Site, tuple[torch.nn.Module | None, bool
 
     The module is None where the layer has none, or it is not known.
     """
+    norm = norm_of_several(part)
     return {
         "attention_output": (part.output_projection, False),
         "head_output": (part.output_projection, True),
         "residual_before": (part.layer, True),
         "residual_middle": (part.before_mlp, True),
         "residual": (part.layer, False),
-        "mlp_input": (part.mlp_input, True),
+        "mlp_input": (part.mlp_input, True) if norm is None else (norm, False),
         "mlp_output": (part.mlp_output, False),
     }
+
+
+def norm_of_several(part: LayerParts) -> torch.nn.Module | None:
+    """Return the norm whose output experts and an MLP beside them take together as the MLP's input."""
+    return part.before_mlp if part.mlp_output is None and part.mlp_input is not None else None
 
 
 def listen_to_modules(rows: ForwardRows) -> Iterator[RemovableHandle]:

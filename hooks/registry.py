@@ -1,4 +1,4 @@
-"""The tap on transformers' attention registry: rows are read from the queries and keys of the real call."""
+"""The way into attention through transformers' registry: listeners see, and may change, what a real call is given."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import UserError, shown
+from .attention_arguments import AfterCall, AttentionArguments
 
-# Told of each attention call of the modules it was given: module, query, key, mask, keyword arguments. What it
-# returns, if anything, is told afterwards of the values and of the call's result.
-AfterCall = Callable[[Tensor, Any], None]
-Listener = Callable[[torch.nn.Module, Tensor, Tensor, Tensor | None, dict[str, Any]], AfterCall | None]
+# Told of each attention call of the modules it was given, and may put other queries, keys and values in it. What it
+# returns, if anything, is given the call's result afterwards and returns what stands in its place.
+Listener = Callable[[AttentionArguments], AfterCall | None]
 
 # Reentrant, for the garbage collector may end a forgotten stream while another tap begins.
 _lock = threading.RLock()
@@ -27,11 +27,11 @@ _replaced: dict[str, Callable[..., Any] | None] = {}
 
 @contextmanager
 def listen_to_attention(implementation: str, listeners: Mapping[torch.nn.Module, Listener]) -> Iterator[None]:
-    """Tell a listener of every attention call of its module, and change nothing else.
+    """Tell a listener of every attention call of its module, and change nothing that it does not.
 
     The registry's entry is swapped under the name that the model already uses: under a new name transformers
-    would build no mask. The original function gets its arguments untouched, and other models' modules pass
-    straight through. Taps may nest and end in any order.
+    would build no mask. Mask and options reach the original function untouched, and other models' modules pass
+    straight through. Listeners are told in the order in which they began, and may end in any.
 
     Args:
         implementation: The attention implementation the model runs, such as ``sdpa`` or ``eager``.
@@ -78,16 +78,15 @@ def _swap_in(implementation: str) -> None:
         *args: Any,
         **kw: Any,
     ) -> Any:
+        call = AttentionArguments(module, query, key, value, attention_mask, kw)
         told = [
-            listeners[module](module, query, key, attention_mask, kw)
-            for listeners in tuple(_listeners[implementation])
-            if module in listeners
+            listeners[module](call) for listeners in tuple(_listeners[implementation]) if module in listeners
         ]
         function = original or _own_eager_function(module)
-        result = function(module, query, key, value, attention_mask, *args, **kw)
+        result = function(module, call.query, call.key, call.value, attention_mask, *args, **kw)
         for after in told:
             if after is not None:
-                after(value, result)
+                result = after(result)
         return result
 
     ALL_ATTENTION_FUNCTIONS[implementation] = attend

@@ -50,14 +50,18 @@ class Rows:
         scores: In the space asked for, fp32, ``[B, P, H, K]``; entries that are not visible are arbitrary.
         visible: Keys that causality, padding and window allow, ``[B, P, 1, K]``.
         sinks: Logits of attention sinks, ``[H]``, which the softmax sees beside the keys.
+        written_pattern: What stands in the place of the softmax, ``[B, P, H, K]``.
     """
 
     scores: Tensor
     visible: Tensor
     sinks: Tensor | None = None
+    written_pattern: Tensor | None = None
 
     def pattern(self) -> Tensor:
         """Return the softmax over all visible keys, ``[B, P, H, K]``, sinks included in the normalisation."""
+        if self.written_pattern is not None:
+            return self.written_pattern
         logits = self.scores.masked_fill(~self.visible, float("-inf"))
         if self.sinks is not None:
             sinks = self.sinks.float().view(1, 1, -1, 1).expand(*logits.shape[:3], 1)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from ..models.projections import HeadGeometry
-from .plan import Site
+from .plan import SITES_OF_THE_CALL, Site
+
+# Those that have something for each head.
+OF_EACH_HEAD: tuple[Site, ...] = (*SITES_OF_THE_CALL, "head_output")
 
 
 def site_shape(site: Site, geometry: HeadGeometry, width: int, columns: int) -> tuple[int, ...]:

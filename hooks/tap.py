@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ..models.exclusive_use import exclusive
-from ..models.live_module import calling_module, running_eagerly
+from ..models.live_module import calling_module
 from ..models.loading import LanguageModel, load_model
+from .attachment import Attachment
 from .attention_sites import listen_to_calls
 from .forward_rows import ForwardRows, Recording
 from .module_sites import listen_to_modules
@@ -29,22 +26,20 @@ if TYPE_CHECKING:
     from .captured import Capture
 
 
-class Recorder:
+class Recorder(Attachment):
     """Collects the wanted rows of one forward after another.
 
     Attributes:
-        resolved: What is recorded.
         recordings: What has been recorded, one entry a forward, until somebody takes it.
     """
 
     def __init__(self, resolved: ResolvedPlan) -> None:
-        self.resolved = resolved
-        self.recordings: list[Recording] = []
         self._rows = ForwardRows(resolved)
+        super().__init__(self._rows, "a tap")
+        self.recordings: list[Recording] = []
         self._expected: Wanted | None = None
         self._axes: Recording = {}
         self._paused = False
-        self._caller: torch.nn.Module | None = None
 
     @cached_property
     def _begin_token(self) -> int | None:
@@ -73,66 +68,29 @@ class Recorder:
         finally:
             self._paused = False
 
-    def begin(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Note what a forward brings; called by a hook before the model runs."""
-        if self._rows.elsewhere or self._caller is not None:
-            return
-        self._caller = module
-        self._rows.forget()
+    def begun(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note which rows are wanted of a forward."""
         self._axes = {}
         if self._paused:
             self._rows.wanted = None
             return
         self._rows.wanted, self._expected = self._expected, None
         if self._rows.wanted is None:
-            forward = self.resolved.model.module.forward
-            inputs = inspect.signature(forward).bind(*args, **kwargs).arguments
-            inputs |= inputs.get("kwargs", {})
+            inputs = self.inputs(args, kwargs)
             self._rows.wanted, columns, rows = wanted_from_inputs(self.resolved, inputs, self._begin_token)
             self._axes = {"columns": columns, "rows": rows}
 
-    def finish(self, module: torch.nn.Module, *_: Any) -> None:
+    def finished(self) -> None:
         """Check that every site fired once in every layer, and keep the recording."""
-        if self._paused or self._rows.elsewhere or module is not self._caller:
-            return
-        recording = self._rows.whole()
-        recording.update(self._axes)
-        self.recordings.append(recording)
+        if not self._paused:
+            self.recordings.append(self._rows.whole() | self._axes)
 
-    def end(self, module: torch.nn.Module, *_: Any) -> None:
-        """Forget the forward, also one that raised."""
-        if not self._rows.elsewhere and module is self._caller:
-            self._caller = None
-            self._rows.forget()
-            self._rows.wanted = None
-
-    @contextmanager
-    def attached(self, caller: torch.nn.Module | None = None) -> Iterator[None]:
-        """Attach to the model: its own hooks only, all removed on leaving, whatever happened.
-
-        Args:
-            caller: A module around the model whose forward passes the model's hooks by.
-        """
-        module = self.resolved.model.module
-        entries = [module] if caller is None else [module, caller]
-        handles = []
-        self._rows.thread = threading.get_ident()
-        with ExitStack() as stack:
-            stack.enter_context(exclusive(module, "a tap"))
-            try:
-                stack.enter_context(running_eagerly())
-                for entry in entries:
-                    handles.append(entry.register_forward_pre_hook(self.begin, with_kwargs=True))
-                handles.extend(listen_to_modules(self._rows))
-                if self._rows.asks_for(*SITES_OF_THE_CALL):
-                    stack.enter_context(listen_to_calls(self._rows))
-                for entry in entries:
-                    handles.append(entry.register_forward_hook(self.finish))
-                    handles.append(entry.register_forward_hook(self.end, always_call=True))
-                yield
-            finally:
-                for handle in handles:
-                    handle.remove()
+    def listen(self, stack: ExitStack) -> None:
+        """Attach to the sites."""
+        for handle in listen_to_modules(self._rows):
+            stack.callback(handle.remove)
+        if self._rows.asks_for(*SITES_OF_THE_CALL):
+            stack.enter_context(listen_to_calls(self._rows))
 
 
 @contextmanager

@@ -30,32 +30,44 @@ def wanted_from_inputs(
     Raises:
         UserError: If the inputs do not tell, or a position lies outside a prompt.
     """
-    tokens = inputs.get("input_ids")
-    shape = tokens if tokens is not None else inputs.get("inputs_embeds")
-    if shape is None:
-        raise UserError("a tapped forward needs input_ids or inputs_embeds")
-    batch, length = shape.shape[:2]
-    cache = inputs.get("past_key_values")
-    past = int(cache.get_seq_length()) if cache is not None else 0
-    mask = inputs.get("attention_mask")
-    total = past + length
-    if mask is not None and tuple(mask.shape) != (batch, total):
-        raise UserError(
-            f"a tapped forward needs an attention mask [batch, tokens] of {batch, total}, not {tuple(mask.shape)}"
-        )
-    exists = (torch.ones(batch, total) if mask is None else mask).bool().cpu()
+    exists, past = existing_tokens(inputs)
     positions, here = resolved.plan.positions, exists[:, past:]
     if isinstance(positions, str) and positions not in ("last_prompt_token", "all"):
         raise UserError(
-            f"a tapped forward does not say where {shown(positions)} stands: use capture(model, prompts, plan)"
+            f"a forward does not say where {shown(positions)} stands: use capture(model, prompts, plan)"
         )
     rows, existing = rows_at(positions, here)
-    columns = exists.clone()
+    columns, tokens = exists.clone(), inputs.get("input_ids")
     if tokens is not None and past == 0 and begin is not None:
         first = exists.int().argmax(dim=1)
         starts = tokens.cpu().gather(1, first[:, None])[:, 0] == begin
         columns[starts, first[starts]] = False
-    return Wanted(rows, past, length, first_column=0), columns, existing
+    return Wanted(rows, past, here.shape[1], first_column=0), columns, existing
+
+
+def existing_tokens(inputs: Mapping[str, Any]) -> tuple[Tensor, int]:
+    """Read off a forward's inputs, by name, which tokens are real, cached ones included, and how many are cached.
+
+    Returns:
+        Which are real, ``[B, K]``, on the CPU, and the number of the cached.
+
+    Raises:
+        UserError: If the inputs do not tell.
+    """
+    tokens = inputs.get("input_ids")
+    shape = tokens if tokens is not None else inputs.get("inputs_embeds")
+    if shape is None:
+        raise UserError("a forward under a tap or a patch needs input_ids or inputs_embeds")
+    batch, length = shape.shape[:2]
+    cache = inputs.get("past_key_values")
+    past = int(cache.get_seq_length()) if cache is not None else 0
+    mask, total = inputs.get("attention_mask"), past + length
+    if mask is not None and tuple(mask.shape) != (batch, total):
+        raise UserError(
+            f"a forward under a tap or a patch needs an attention mask [batch, tokens] of {batch, total}, not "
+            f"{tuple(mask.shape)}"
+        )
+    return (torch.ones(batch, total) if mask is None else mask).bool().cpu(), past
 
 
 def rows_at(positions: str | tuple[int, ...], exists: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
