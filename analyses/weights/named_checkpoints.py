@@ -63,7 +63,5 @@ Steps = Annotated[
     OnCommandLine(example="0,512,1000"),
 ]
 """The steps of a repository that has a revision for each."""
-RevisionTemplate = Annotated[
-    str | None, AfterValidator(_has_a_step), OnCommandLine(example="step{step}")
-]
+RevisionTemplate = Annotated[str | None, AfterValidator(_has_a_step), OnCommandLine(example="step{step}")]
 """How a step's revision is called, with ``{step}`` in it."""
