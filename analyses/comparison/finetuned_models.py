@@ -141,7 +141,8 @@ def _parts(one: Checkpoint, models: Sequence[Checkpoint]) -> tuple[str, ...]:
     if one.revision is None and is_folder(in_home(place)):
         path = in_home(place)
         # The name of a folder that is given as `.` or `..` is elsewhere.
-        parts = (path.resolve() if path.name in ("", "..") else path).parts
+        path = path.resolve() if path.name in ("", "..") else path
+        parts = tuple(part for part in path.parts if part != path.anchor)
     else:
         parts = tuple(part for part in place.split("/") if part) or (place,)
     if one.revision is None:
