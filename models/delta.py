@@ -145,14 +145,21 @@ def swapped(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[
             _changed_modules.discard(module)
 
 
-def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageModel, called: str = "") -> Delta:
+def delta_from_module(
+    base: LanguageModel,
+    other: PreTrainedModel | LanguageModel,
+    *,
+    called: str = "",
+    copied: bool = True,
+) -> Delta:
     """Return how a model that somebody else finetuned differs from the one it was made from.
 
     Args:
         base: The model before finetuning.
-        other: The finetuned model. Its tensors are copied, in the dtype of the base and on its devices; those
-            beneath an adapter that it carries, as they act.
+        other: The finetuned model. Its tensors are taken in the dtype of the base and on its devices; those beneath
+            an adapter that it carries, as they act.
         called: Its name, for messages.
+        copied: Whether the tensors are copied; those of a model that nobody else holds need not be.
 
     Raises:
         UserError: If it is not the same architecture, its tensors cannot be told from their names, or nothing
@@ -173,7 +180,8 @@ def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageMode
             first_name = first_names.setdefault(id(parameter), name)
             if first_name == name:
                 if changed:
-                    differing[name] = new.clone() if new.data_ptr() == theirs[name].data_ptr() else new
+                    shared = new.data_ptr() == theirs[name].data_ptr()
+                    differing[name] = new.clone() if shared and copied else new
             elif not torch.equal(new, differing.get(first_name, parameter.detach())):
                 raise UserError(
                     f"{first_name} and {name} are one tensor in {shown(base.name)} and two in {called}: "

@@ -104,8 +104,8 @@ def estimate_comparisons(
         seconds += runs * _RECORDING * forward + pace.seconds(1, past, 1)
         for config in configs:
             if config.finetuned:
-                # Another model, loaded whole, and what differs in it, which stays.
-                working, finetuning = max(working, batch + weights), max(finetuning, 2 * weights)
+                # Another model is loaded whole, and what differs in it stays: at most all of it.
+                working, finetuning = max(working, batch + weights), max(finetuning, weights)
                 continue
             recipe = comparison_recipe(config)
             last = delta_bytes(model, recipe)

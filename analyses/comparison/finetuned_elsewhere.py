@@ -58,7 +58,7 @@ class FinetunedElsewhere:
         if is_finetuned_adapter(one.model, one.revision):
             # An adapter belongs on the very weights that are compared, so it is merged into a copy of them.
             merged = merged_copy(model.module, one.model, one.revision)
-            return delta_from_module(model, merged, called=one.place)
+            return delta_from_module(model, merged, called=one.place, copied=False)
         other = load_model(
             one.model,
             revision=one.revision,
@@ -67,7 +67,7 @@ class FinetunedElsewhere:
             device=model.device,
             trust_remote_code=self._trusted,
         )
-        return delta_from_module(model, other, called=one.place)
+        return delta_from_module(model, other, called=one.place, copied=False)
 
 
 def _notes(model: LanguageModel, one: Checkpoint) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from ...addresses import public
 from ...errors import UserError, shown
@@ -64,30 +66,36 @@ def check_files(config: CompareConfig) -> None:
 def _found(config: CompareConfig) -> tuple[Checkpoint, ...]:
     if config.steps is not None:
         return checkpoints_by_step(config.finetuned[0].model, config.steps, config.revision_template)
-    if len(config.finetuned) > 1:
-        for one in config.finetuned:
+    models = tuple(_at_home(one) for one in config.finetuned)
+    if len(models) > 1:
+        for one in models:
             _refuse_several(one)
-        return config.finetuned
-    (only,) = config.finetuned
+        return models
+    only = models[0]
     if only.revision is None and _is_pattern(only.model):
         return _told(checkpoints_matching(only.model))
-    if only.revision is None and is_folder(in_home(only.model)):
+    if only.revision is None and is_folder(only.model):
         return _in_folder(only)
     return (only,)
 
 
+def _at_home(one: Checkpoint) -> Checkpoint:
+    """Return a checkpoint whose ``~`` is written out, which a shell does at the beginning of a list alone."""
+    return replace(one, model=str(in_home(one.model))) if one.model.startswith("~") else one
+
+
 def _in_folder(only: Checkpoint) -> tuple[Checkpoint, ...]:
     """Return what a trainer left in a folder, or the folder itself."""
-    folder = in_home(only.model)
-    if not any(folder.glob("checkpoint-*")):
+    folder = only.model.rstrip("/") or "/"
+    if not any(Path(folder).glob("checkpoint-*")):
         return (only,)
-    saved = _told(checkpoints_matching(f"{glob.escape(only.model.rstrip('/'))}/checkpoint-*"))
-    return (*saved, Checkpoint(only.model.rstrip("/"))) if holds_weights(only.model) else saved
+    saved = _told(checkpoints_matching(f"{glob.escape(folder)}/checkpoint-*"))
+    return (*saved, Checkpoint(folder)) if holds_weights(folder) else saved
 
 
 def _told(found: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
-    """Refuse what a glob found beside the checkpoints of one run."""
-    if len(found) > 1 and with_one_step(found) is None and not is_one_run(found):
+    """Refuse what a glob found beside the checkpoints of one run; where no name tells a step, it found models."""
+    if any(one.step is not None for one in found) and len(found) > 1 and not is_one_run(found):
         odd = next((one for one in found if one.step is None and not is_final(one.model)), found[-1])
         raise UserError(
             f"{shown(odd.place)} is no step of one training run with {shown(found[0].place)}: give a glob of one "
@@ -100,10 +108,8 @@ def _refuse_several(one: Checkpoint) -> None:
     """Refuse what stands for several models where it is one of several."""
     if one.revision is not None:
         return
-    folder = in_home(one.model)
-    if _is_pattern(one.model) or (
-        is_folder(folder) and not holds_weights(one.model) and any(folder.glob("checkpoint-*"))
-    ):
+    in_it = is_folder(one.model) and any(Path(one.model).glob("checkpoint-*"))
+    if _is_pattern(one.model) or (in_it and not holds_weights(one.model)):
         raise UserError(
             f"{shown(one.place)} stands for several checkpoints: give it alone, for its series, or one of its "
             "checkpoints beside other models"
@@ -138,8 +144,8 @@ def _parts(one: Checkpoint, models: Sequence[Checkpoint]) -> tuple[str, ...]:
     if _is_end(one, models):
         return (FINAL,)
     place = public(one.model)
-    if one.revision is None and is_folder(in_home(place)):
-        path = in_home(place)
+    if one.revision is None and is_folder(place):
+        path = Path(place)
         # The name of a folder that is given as `.` or `..` is elsewhere.
         path = path.resolve() if path.name in ("", "..") else path
         parts = tuple(part for part in path.parts if part != path.anchor)

@@ -123,7 +123,7 @@ def _values(tables: Rows, name: str, shots: int, measure: str) -> Tensor:
     rows = rows.merge(queries[["seed", "query", "query_index"]], on=["seed", "query"])
     axes = [rows[column].factorize()[0] for column in ("query_index", "seed", "layer")]
     values = torch.full([1 + int(axis.max()) for axis in axes], torch.nan, dtype=torch.float64)
-    values[tuple(map(torch.from_numpy, axes))] = torch.from_numpy(rows["value"].to_numpy(dtype=float))
+    values[tuple(map(torch.tensor, axes))] = torch.tensor(rows["value"].to_numpy(dtype=float))
     return values
 
 

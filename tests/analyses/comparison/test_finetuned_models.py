@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -89,25 +90,33 @@ def test_every_finetuned_model_is_what_it_is_alone(
 
 
 def test_pretrained_settings_run_once_and_one_finetuned_model_is_there_at_a_time(
-    model: LanguageModel, records: Path, full: Path, adapters: Path
+    model: LanguageModel,
+    records: Path,
+    full: Path,
+    adapters: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    deltas: list[int] = []
+    seen: Counter[tuple[Any, ...]] = Counter()
+    made: WeakSet[Delta] = WeakSet()
+    there: list[int] = []
+    begin = Delta.__post_init__
 
-    def there() -> int:
-        return sum(isinstance(found, Delta) for found in gc.get_objects())
+    def noted(delta: Delta) -> None:
+        begin(delta)
+        made.add(delta)
+        there.append(len(made))
 
-    def count(module: Any, args: Any) -> None:
+    def count(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
         # What is copied for an adapter has the hook too.
         if module is model.module.base_model:
-            deltas.append(there())
+            seen[tuple(map(tuple, kwargs["input_ids"].tolist()))] += 1
 
-    gc.collect()
-    before = there()
-    handle = model.module.base_model.register_forward_pre_hook(count)
+    monkeypatch.setattr(Delta, "__post_init__", noted)
+    handle = model.module.base_model.register_forward_pre_hook(count, with_kwargs=True)
     try:
         iclprobe.compare(model=model, finetuned=full / "checkpoint-100", shots=2, **settings(records))
-        forwards = len(deltas)
-        deltas.clear()
+        one = Counter(seen)
+        seen.clear()
         iclprobe.compare(
             model=model,
             finetuned=[full / "checkpoint-100", full / "checkpoint-200", adapters / "checkpoint-200"],
@@ -116,9 +125,10 @@ def test_pretrained_settings_run_once_and_one_finetuned_model_is_there_at_a_time
         )
     finally:
         handle.remove()
-    # Two batches of six queries, for each of two more finetuned models.
-    assert len(deltas) == forwards + 2 * 2
-    assert max(deltas) == before + 1
+    # The queries ran once zero-shot and once finetuned, then once and three times; nothing else ran again.
+    assert seen.keys() == one.keys()
+    assert {seen[batch] / one[batch] for batch in seen - one} == {2.0}
+    assert there == [1] * 4
 
 
 def test_names_are_as_short_as_tells_them_apart() -> None:
@@ -249,7 +259,7 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 @pytest.mark.parametrize(
     ("finetuned", "options", "named"),
     [
-        ("{run}/checkpoint-100,{run}/checkpoint-100", {}, "both step 100"),
+        ("{run}/checkpoint-100,{run}/checkpoint-100", {}, "checkpoint-100' is named twice"),
         ("a/b,c,a/b", {}, "'a/b' is named twice"),
         ("{run},a/b", {}, "stands for several checkpoints"),
         ("{run}/nothing-*", {}, "no path matches"),

@@ -35,7 +35,6 @@ def settings(records: Path) -> dict[str, Any]:
         "limit": 8,
         "null_draws": 2,
         "resamples": RESAMPLES,
-        "plan": {"layers": "0:1"},
         "shots": 4,
     }
 
@@ -77,7 +76,7 @@ def run(base: Path, model: LanguageModel, records: Path, tmp_path_factory: pytes
         task.validation,
         model.context_length,
     )
-    plan = iclprobe.CapturePlan(sites=("attention_output",), layers="0:1")
+    plan = iclprobe.CapturePlan(sites=("attention_output",), layers=slice(0, 1))
     outputs = [
         iclprobe.capture(model, each, plan).attention_output for each in (prompts.zero_shot, prompts.icl)
     ]
@@ -96,6 +95,13 @@ def run(base: Path, model: LanguageModel, records: Path, tmp_path_factory: pytes
 
 @pytest.fixture(scope="module")
 def series(model: LanguageModel, records: Path, run: Path) -> Comparison:
+    """In the layer that was planted."""
+    return iclprobe.compare(model=model, finetuned=str(run), plan={"layers": "0:1"}, **settings(records))
+
+
+@pytest.fixture(scope="module")
+def whole(model: LanguageModel, records: Path, run: Path) -> Comparison:
+    """In all layers."""
     return iclprobe.compare(model=model, finetuned=str(run), **settings(records))
 
 
@@ -111,10 +117,10 @@ def test_the_planted_step_is_found(series: Comparison) -> None:
 
 
 def test_the_finished_model_comes_last_and_the_best_is_the_literal_maximum(
-    series: Comparison, model: LanguageModel, records: Path, run: Path
+    whole: Comparison, model: LanguageModel, records: Path, run: Path
 ) -> None:
-    assert series.cells == tuple((name, 4) for name in (*(f"checkpoint-{step}" for step in STEPS), "final"))
-    table = series.tables["series"]
+    assert whole.cells == tuple((name, 4) for name in (*(f"checkpoint-{step}" for step in STEPS), "final"))
+    table = whole.tables["series"]
     assert list(table.drop_duplicates("place")["step"].astype(object)[:3]) == list(STEPS)
     assert table.drop_duplicates("place")["step"].isna().tolist() == [False, False, False, True]
     # The folder itself beside another model is the finished model alone.
@@ -128,7 +134,7 @@ def test_the_finished_model_comes_last_and_the_best_is_the_literal_maximum(
         values = [each[measure] for each in (*alone, final)]
         rows = table[table["measure"] == measure].sort_values("place")
         assert rows["value"].tolist() == pytest.approx(values, rel=1e-12)
-        assert rows["most"].tolist() == [value == max(values) for value in values]
+        assert rows["most"].tolist() == [place == values.index(max(values)) for place in range(4)]
         assert rows["behind"].tolist() == pytest.approx([max(values) - value for value in values], abs=1e-12)
 
 
@@ -145,8 +151,8 @@ def literal(values: np.ndarray, others: np.ndarray, measure: str) -> tuple[list[
     return [list(np.quantile(each, (0.025, 0.975))) for each in (alone, behind)]  # type: ignore[return-value]
 
 
-def test_intervals_take_the_same_queries_at_both_checkpoints(series: Comparison) -> None:
-    table, similarities = series.tables["series"], series.tables["similarities"]
+def test_intervals_take_the_same_queries_at_both_checkpoints(whole: Comparison) -> None:
+    table, similarities = whole.tables["series"], whole.tables["similarities"]
     for measure in LIKENESS:
         rows = table[table["measure"] == measure].set_index("recipe")
         values = {
@@ -158,7 +164,7 @@ def test_intervals_take_the_same_queries_at_both_checkpoints(series: Comparison)
             alone, behind = literal(values[str(name)], values[best], measure)
             assert [row["low"], row["high"]] == pytest.approx(alone, rel=1e-9)
             assert [row["behind_low"], row["behind_high"]] == pytest.approx(behind, abs=1e-9)
-        measures = series.tables["measures"]
+        measures = whole.tables["measures"]
         own = measures[measures["measure"] == measure].set_index("recipe").loc[rows.index]
         assert rows["low"].tolist() == pytest.approx(own["low"].tolist(), rel=1e-9)
 
