@@ -42,6 +42,10 @@ def refuse_unfinished(place: str) -> None:
     """
     folder = in_home(place)
     if not exists(folder):
+        if place.startswith(("/", ".", "~")):
+            raise UserError(
+                f"there is no {shown(place)}: give the folder of a finetuned model or adapter, or a hub id"
+            )
         return
     if not is_folder(folder):
         raise UserError(f"{shown(place)} is a file: give the folder of a finetuned model or adapter")

@@ -66,12 +66,11 @@ def check_files(config: CompareConfig) -> None:
 def _found(config: CompareConfig) -> tuple[Checkpoint, ...]:
     if config.steps is not None:
         return checkpoints_by_step(config.finetuned[0].model, config.steps, config.revision_template)
-    models = tuple(_at_home(one) for one in config.finetuned)
-    if len(models) > 1:
-        for one in models:
+    only, *others = (_at_home(one) for one in config.finetuned)
+    if others:
+        for one in (only, *others):
             _refuse_several(one)
-        return models
-    only = models[0]
+        return (only, *others)
     if only.revision is None and _is_pattern(only.model):
         return _told(checkpoints_matching(only.model))
     if only.revision is None and is_folder(only.model):
