@@ -19,6 +19,7 @@ from ..tasks.own_task import OWN_TASK
 from ..tasks.task import ChatTemplate
 from ..text_files import is_file
 from .given_data import Data
+from .weights.checkpoints import Checkpoint
 
 LearningRate = Positive | Literal["auto", "published"]
 
@@ -192,5 +193,5 @@ class CellConfig(MeasuringConfig):
     """
 
     recipe: Recipe | str | dict[str, Any] = "dai"
-    finetuned: str | None = None
+    finetuned: Checkpoint | None = None
     save_captures: bool = False

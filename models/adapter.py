@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from ..errors import UserError
 from .adapter_folder import (
     CONFIG,
+    OtherModel,
     adapter_folder,
     open_adapter,
     read_adapter_config,
@@ -24,6 +26,7 @@ from .adapter_folder import (
 )
 from .live_adapter import acting_tensors, carries_adapter, plain_names
 from .live_module import running_eagerly
+from .meta_model import meta_copy
 
 _HALF = (torch.float16, torch.bfloat16)
 _PROBE_TOKENS = 16
@@ -31,7 +34,7 @@ _TOLERANCE = 1e-3
 _TOLD_ROUNDING = 0.01
 
 
-def merge_adapter(module: Any, adapter: str | Path) -> Any:
+def merge_adapter(module: Any, adapter: str | Path, revision: str | None = None) -> Any:
     """Merge an adapter into a model's weights and return the model, which then does what PEFT's does unmerged.
 
     In half precision the sum of weight and adapter is rounded; what that takes of the adapter is told in a warning.
@@ -39,44 +42,18 @@ def merge_adapter(module: Any, adapter: str | Path) -> Any:
     Args:
         module: A module of transformers. Its weights are changed; where the adapter is refused it is left half done.
         adapter: A directory with ``adapter_config.json``, or a hub id.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         UserError: If there is no such adapter, it does not belong to this model or holds only a part of what its
             configuration says, or merging would change what it does.
     """
     label = str(adapter)
-    try:
-        import peft
-    except ImportError as error:
-        raise UserError(f"adapter {label!r} needs peft: pip install 'iclprobe[peft]'") from error
-    if carries_adapter(module):
-        raise UserError(
-            f"adapter {label!r} cannot be merged into a {type(module).__name__} that carries another: merge that "
-            "one first (merge_and_unload())"
-        )
-    if any(parameter.is_meta for parameter in module.parameters()):
-        raise UserError(
-            f"adapter {label!r} cannot be merged into weights that are offloaded: load the model on devices that "
-            "hold it whole"
-        )
-    folder = adapter_folder(label)
-    with open_adapter(label, folder) as source:
-        require_numbers(label, source)
-        stored = source.names
-    config = read_adapter_config(label, folder)
+    opened = _open(label, module, revision)
     tied = _tied_modules(module)
-    with (
-        telling(label, "put", "into this model"),
-        torch.random.fork_rng(devices=[]),
-        warnings.catch_warnings(),
-    ):
-        # What PEFT warns of is refused below, or concerns training.
-        warnings.simplefilter("ignore")
-        wrapped = peft.PeftModel(module, config)
-        keys = getattr(module, "_checkpoint_conversion_mapping", None)
-        result = wrapped.load_adapter(str(folder), "default", torch_device=_device(module), key_mapping=keys)
-    _refuse_tied(label, module, tied, folder)
-    _refuse_keys(label, wrapped, result, stored)
+    wrapped, result = _wrap(label, module, opened)
+    _refuse_tied(label, module, tied, opened.folder)
+    _refuse_keys(label, wrapped, result, opened.stored)
     if module.dtype in _HALF:
         _tell_rounding(label, module)
         return _merged(label, wrapped)
@@ -93,13 +70,94 @@ def merge_adapter(module: Any, adapter: str | Path) -> Any:
     return merged
 
 
-def merged_copy(module: Any, adapter: str | Path) -> Any:
+def refuse_foreign_adapter(module: Any, adapter: str | Path, revision: str | None = None) -> None:
+    """Refuse an adapter that `merge_adapter` would refuse, as far as that shows without the model's weights.
+
+    Args:
+        module: A module of transformers, which is left as it is.
+        adapter: A directory with ``adapter_config.json``, or a hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        UserError: If there is no such adapter, it does not belong to this model or holds only a part of what its
+            configuration says.
+    """
+    label = str(adapter)
+    opened = _open(label, module, revision)
+    try:
+        unweighted = meta_copy(module)
+    except Exception:  # a module may compute while it is built
+        return
+    tied = _tied_modules(unweighted)
+    try:
+        wrapped, result = _wrap(label, unweighted, opened)
+    except OtherModel:
+        raise
+    except UserError:
+        # What begins from the model's weights cannot be put into one without them: merging tells.
+        return
+    _refuse_tied(label, unweighted, tied, opened.folder)
+    _refuse_keys(label, wrapped, result, opened.stored)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An adapter's files: where they lie, PEFT's configuration of it, and the names of its tensors."""
+
+    folder: Path
+    config: Any
+    stored: tuple[str, ...]
+
+
+def _open(label: str, module: Any, revision: str | None) -> _Opened:
+    try:
+        import peft  # noqa: F401 - whether it is there
+    except ImportError as error:
+        raise UserError(f"adapter {label!r} needs peft: pip install 'iclprobe[peft]'") from error
+    if carries_adapter(module):
+        raise UserError(
+            f"adapter {label!r} cannot be merged into a {type(module).__name__} that carries another: merge that "
+            "one first (merge_and_unload())"
+        )
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise UserError(
+            f"adapter {label!r} cannot be merged into weights that are offloaded: load the model on devices that "
+            "hold it whole"
+        )
+    folder = adapter_folder(label, revision)
+    with open_adapter(label, folder) as source:
+        require_numbers(label, source)
+        stored = tuple(source.names)
+    return _Opened(folder, read_adapter_config(label, folder), stored)
+
+
+def _wrap(label: str, module: Any, opened: _Opened) -> tuple[Any, Any]:
+    """Put an adapter into a model, and return PEFT's model with what it says of the adapter's tensors."""
+    import peft
+
+    with (
+        telling(label, "put", "into this model"),
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+    ):
+        # What PEFT warns of is refused, or concerns training.
+        warnings.simplefilter("ignore")
+        wrapped = peft.PeftModel(module, opened.config)
+        keys = getattr(module, "_checkpoint_conversion_mapping", None)
+        # The tensors of a model without weights are read all the same, for their shapes.
+        place = _device(module).replace("meta", "cpu")
+        return wrapped, wrapped.load_adapter(
+            str(opened.folder), "default", torch_device=place, key_mapping=keys
+        )
+
+
+def merged_copy(module: Any, adapter: str | Path, revision: str | None = None) -> Any:
     """Return a copy of a live model with an adapter merged into it; the model itself stays as it is.
 
     Raises:
         UserError: As `merge_adapter` does.
     """
-    return merge_adapter(module if carries_adapter(module) else copy.deepcopy(module), adapter)
+    return merge_adapter(module if carries_adapter(module) else copy.deepcopy(module), adapter, revision)
 
 
 def _tied_modules(module: torch.nn.Module) -> dict[str, str]:
@@ -136,7 +194,7 @@ def _refuse_keys(label: str, wrapped: Any, result: Any, stored: Iterable[str]) -
 
     unexpected = list(result.unexpected_keys)
     if unexpected:
-        raise UserError(
+        raise OtherModel(
             f"{some_names(unexpected)} of adapter {label!r} fit nothing in this "
             f"{type(wrapped.get_base_model()).__name__}: give the model that it was made for"
         )

@@ -41,14 +41,26 @@ def is_adapter(place: str, revision: str | None = None) -> bool:
         return False
 
 
-def adapter_folder(label: str) -> Path:
-    """Return where an adapter lies, fetched from the hub if it is there."""
+class OtherModel(UserError):
+    """An adapter was made for a model of another shape."""
+
+
+def adapter_folder(label: str, revision: str | None = None) -> Path:
+    """Return where an adapter lies, fetched from the hub if it is there.
+
+    Args:
+        label: A directory or hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        UserError: If there is no adapter.
+    """
     from huggingface_hub import snapshot_download
 
     folder = in_home(label)
     if not exists(folder):
         try:
-            folder = Path(snapshot_download(label, allow_patterns=[CONFIG, *WEIGHTS]))
+            folder = Path(snapshot_download(label, revision=revision, allow_patterns=[CONFIG, *WEIGHTS]))
         except Exception as error:
             reason = reason_of(error)
             raise UserError(
@@ -62,6 +74,15 @@ def adapter_folder(label: str) -> Path:
             f"adapter {label!r} has no {CONFIG}{holds_model}: give the directory that PEFT's save_pretrained wrote"
         )
     return folder
+
+
+def made_for(label: str, revision: str | None = None) -> str | None:
+    """Return the model that an adapter says it was made from, None where it says none."""
+    try:
+        said = parse_json(read_text(adapter_folder(label, revision) / CONFIG, _LARGEST_CONFIG))
+        return said.get("base_model_name_or_path") or None
+    except (AttributeError, OSError, ValueError, RecursionError):
+        return None
 
 
 def read_adapter_config(label: str, folder: Path) -> Any:
@@ -163,7 +184,7 @@ def telling(label: str, doing: str, where: str) -> Iterator[None]:
         sizes = _SIZES.search(" ".join(str(error).split()))
         if sizes is not None:
             name = some_names([sizes[1]])
-            raise UserError(
+            raise OtherModel(
                 f"{name} of adapter {label!r} has the shape {sizes[2]}, and its {CONFIG} and this model make it "
                 f"{sizes[3]}: give the model that the adapter was made from, or fetch the adapter again"
             ) from error

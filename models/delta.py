@@ -17,7 +17,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, shown
 from ..unfinished import unfinished_place
 from .exclusive_use import exclusive
 from .live_adapter import acting_tensors, carries_adapter
@@ -145,23 +145,33 @@ def swapped(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[
             _changed_modules.discard(module)
 
 
-def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageModel) -> Delta:
+def delta_from_module(
+    base: LanguageModel,
+    other: PreTrainedModel | LanguageModel,
+    *,
+    called: str = "",
+    copied: bool = True,
+) -> Delta:
     """Return how a model that somebody else finetuned differs from the one it was made from.
 
     Args:
         base: The model before finetuning.
-        other: The finetuned model. Its tensors are copied, in the dtype of the base and on its devices; those
-            beneath an adapter that it carries, as they act.
+        other: The finetuned model. Its tensors are taken in the dtype of the base and on its devices; those beneath
+            an adapter that it carries, as they act.
+        called: Its name, for messages.
+        copied: Whether the tensors are copied; those of a model that nobody else holds need not be.
 
     Raises:
         UserError: If it is not the same architecture, its tensors cannot be told from their names, or nothing
             differs.
     """
+    called = "the finetuned model" + (f" {shown(called)}" if called else "")
     with exclusive(base.module, "comparing weights"):
         module = _module(other)
         theirs = _parameters(module, like=base.module)
         ours = dict(base.module.named_parameters(remove_duplicate=False))
-        _check_same_architecture(base, module, ours, theirs)
+        refuse_other_shapes(base, theirs, called)
+        _refuse_other_buffers(base, module, called)
         differing: dict[str, Tensor] = {}
         first_names: dict[int, str] = {}
         for name, parameter in ours.items():
@@ -170,30 +180,43 @@ def delta_from_module(base: LanguageModel, other: PreTrainedModel | LanguageMode
             first_name = first_names.setdefault(id(parameter), name)
             if first_name == name:
                 if changed:
-                    differing[name] = new.clone() if new.data_ptr() == theirs[name].data_ptr() else new
+                    shared = new.data_ptr() == theirs[name].data_ptr()
+                    differing[name] = new.clone() if shared and copied else new
             elif not torch.equal(new, differing.get(first_name, parameter.detach())):
                 raise UserError(
-                    f"{first_name} and {name} are one tensor in {base.name!r} and two in the finetuned model: "
+                    f"{first_name} and {name} are one tensor in {shown(base.name)} and two in {called}: "
                     "load the base with untied embeddings (tie_word_embeddings=False)"
                 )
         if not differing:
             raise UserError(
-                f"the finetuned model has the same weights as {base.name!r}: give the model or adapter after "
+                f"{called} has the same weights as {shown(base.name)}: give the model or adapter after "
                 "finetuning"
             )
         return Delta(differing)
 
 
-def _check_same_architecture(
-    base: LanguageModel, other: torch.nn.Module, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
-) -> None:
+def refuse_other_shapes(base: LanguageModel, theirs: Mapping[str, Tensor], called: str) -> None:
+    """Refuse parameters that have other names or shapes than a model's; nothing of them is read.
+
+    Args:
+        base: The model.
+        theirs: The parameters of the other one by name; they may be without memory (``meta``).
+        called: What messages call the other one.
+
+    Raises:
+        UserError: If one is missing, too many, or of another shape.
+    """
+    ours = dict(base.module.named_parameters(remove_duplicate=False))
     for name in [*ours, *theirs]:
         shapes = [tuple(side[name].shape) if name in side else "missing" for side in (ours, theirs)]
         if shapes[0] != shapes[1]:
             raise UserError(
-                f"the finetuned model is not of the architecture of {base.name!r}: {name} is {shapes[0]} in "
-                f"the base and {shapes[1]} in it, so give a model finetuned from this base"
+                f"{called} is not of the architecture of {shown(base.name)}: {name} is {shapes[0]} in the base and "
+                f"{shapes[1]} in it, so give a model finetuned from this base"
             )
+
+
+def _refuse_other_buffers(base: LanguageModel, other: torch.nn.Module, called: str) -> None:
     buffers = dict(other.named_buffers())
     for name, buffer in base.module.named_buffers():
         if remembers_texts(base.module, name):
@@ -201,8 +224,8 @@ def _check_same_architecture(
         there = buffers.get(name)
         if there is None or not torch.equal(there.to(buffer.device, buffer.dtype), buffer):
             raise UserError(
-                f"the finetuned model differs from {base.name!r} in {name}, which finetuning does not train: "
-                "give both the same configuration"
+                f"{called} differs from {shown(base.name)} in {name}, which finetuning does not train: give both the "
+                "same configuration"
             )
 
 

@@ -174,7 +174,7 @@ def load_model(
     chosen_device = choose_device(device)
     if adapter is None:
         _refuse_adapter_as_model(name, place, place_revision)
-    config = _load_config(place, place_revision, trust_remote_code)
+    config = load_config(place, place_revision, trust_remote_code)
     if (listed := listed_family(config)) is None:
         refuse_underivable(config, trust_remote_code)
     else:
@@ -313,7 +313,7 @@ def load_prompting_model(
         UserError: If there is no such model or it has no tokenizer.
     """
     place, place_revision = place_of(name, revision)
-    config = _load_config(place, place_revision, trust_remote_code)
+    config = load_config(place, place_revision, trust_remote_code)
     if tokenizer is None:
         loaded = load_tokenizer(place, revision=place_revision, trust_remote_code=trust_remote_code)
         found = require_vocabulary(place, loaded)
@@ -322,7 +322,12 @@ def load_prompting_model(
     return PromptingModel(name, found, context_length_of(config))
 
 
-def _load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
+def load_config(place: str, revision: str | None, trust_remote_code: bool) -> Any:
+    """Load the configuration of a model where `place_of` says that it lies.
+
+    Raises:
+        UserError: If there is none, or it cannot be used.
+    """
     from transformers import AutoConfig, PretrainedConfig
 
     with told_in_one_sentence("model", place, revision), refusing_code("model", place):

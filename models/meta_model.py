@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,12 @@ def meta_model(config: PretrainedConfig, trust_remote_code: bool = False) -> Pre
 
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+
+
+def meta_copy(module: PreTrainedModel) -> PreTrainedModel:
+    """Build a model of the same class and configuration whose weights take no memory."""
+    with torch.device("meta"):
+        return type(module)(copy.deepcopy(module.config))
 
 
 def refuse_underivable(config: PretrainedConfig, trust_remote_code: bool = False) -> None:

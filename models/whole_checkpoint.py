@@ -68,9 +68,8 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
             )
         return loaded
 
+    refuse_before_loading(place, options.get("revision"))
     folder = local_folder(place, options.get("revision"))
-    if folder is not None:
-        _refuse_before(folder)
     module, report = load()
     mapping = key_mapping(report["unexpected_keys"], module.state_dict())
     if mapping:
@@ -100,8 +99,21 @@ def class_to_load(config: PretrainedConfig) -> Any:
     )
 
 
-def _refuse_before(folder: LocalFolder) -> None:
-    """Refuse what must not be built: weights that are unreadable, or of another width than their configuration."""
+def refuse_before_loading(place: str, revision: str | None) -> None:
+    """Refuse what must not be built: weights that are unreadable, or of another width than their configuration.
+
+    No weight is read, only where each of them lies; of what is not on this machine nothing is said.
+
+    Args:
+        place: A directory or hub id.
+        revision: The revision asked for.
+
+    Raises:
+        UserError: If a file is missing or damaged, or does not go with ``config.json``.
+    """
+    folder = local_folder(place, revision)
+    if folder is None:
+        return
     with open_folder(folder) as source:
         shapes = [source.stored(name).shape for name in source.names]
         if isinstance(source.config, dict) and not source.config.get("quantization_config"):

@@ -19,6 +19,7 @@ from .comparison_rows import (
     spread_note,
     undefined,
 )
+from .series_block import series_blocks, series_notes
 from .undefined_notes import undefined_notes
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def comparison_sheet(study: Study) -> Sheet:
     rows = {row_name({"recipe": recipe, "shots": shots}): found for (recipe, shots), found in cells}
     sheet = sheet_of(
         study,
-        (_learning_rates(study), *row_blocks(rows, draws)),
-        (spread_note(draws), *row_notes(study.tables["layers"])),
+        (*series_blocks(study), *_learning_rates(study), *row_blocks(rows, draws)),
+        (*series_notes(study), spread_note(draws), *row_notes(study.tables["layers"])),
     )
     return dataclasses.replace(
         sheet,
@@ -54,12 +55,15 @@ def row_name(where: Mapping[str, Any]) -> str:
     return f"{where['recipe']}, {where['shots']} shot{'s' * (where['shots'] > 1)}"
 
 
-def _learning_rates(study: Study) -> Block:
+def _learning_rates(study: Study) -> tuple[Block, ...]:
+    """Return the rates of each comparison; nothing where somebody else finetuned."""
+    if study.tables["finetuning"]["learning_rate"].isna().all():
+        return ()
     rows = []
     for (recipe, shots), runs in study.tables["finetuning"].groupby(["recipe", "shots"], sort=False):
         rates = dict.fromkeys(f"{rate:g}" for rate in runs["learning_rate"] if not math.isnan(rate))
         rows.append((row_name({"recipe": recipe, "shots": shots}), ((", ".join(rates),),)))
-    return Block("finetuning", ("learning rate",), tuple(rows))
+    return (Block("finetuning", ("learning rate",), tuple(rows)),)
 
 
 def measured_cells(measures: Frame) -> dict[str, Cell]:

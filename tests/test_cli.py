@@ -65,7 +65,7 @@ def test_a_comma_makes_a_grid_and_its_config_file_runs_again(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (["--shots", "1,2", "--finetuned", "somewhere"], "--finetuned"),
+        (["--recipe", "dai,shen", "--finetuned", "somewhere"], "--finetuned"),
         (["--shots", "2,2"], "twice"),
         (["--shots", "1,many"], "--shots"),
         (["--recipe", "dai,dai"], "'dai'"),

@@ -66,6 +66,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--device",
         "--dtype",
         "--finetuned",
+        "--steps",
+        "--revision-template",
         "--adapter",
         "--batch-size",
         "--out",

@@ -1,13 +1,13 @@
-"""The comparisons that one configuration asks for: one for each recipe and number of shots."""
+"""The comparisons that one configuration asks for: one for each recipe, or finetuned model, and number of shots."""
 
 from __future__ import annotations
 
-from ...addresses import public
 from ...errors import UserError, shown
 from ...models.recipe import Recipe, load_recipe
 from ..configuration import CellConfig, MeasuringConfig
 from .config import CompareConfig
 from .finetuned import comparison_recipe
+from .finetuned_models import check_files, finetuned_models
 from .settings import require_comparable
 
 
@@ -15,14 +15,17 @@ def cells_of(config: CompareConfig) -> dict[tuple[str, int], CellConfig]:
     """Return the comparison of each recipe's name, or finetuned model, and number of shots.
 
     Raises:
-        UserError: If a recipe cannot be read, or two have one name.
+        UserError: If a recipe cannot be read, two have one name, or there is no such finetuned model.
     """
     shared = {name: getattr(config, name) for name in MeasuringConfig.model_fields}
     shared["save_captures"] = config.save_captures
-    if config.finetuned is not None:
-        shots = config.shots[0]
-        one = CellConfig(**{**shared, "shots": shots, "finetuned": config.finetuned})
-        return {(public(config.finetuned), shots): one}
+    if config.finetuned:
+        models = finetuned_models(config)
+        return {
+            (name, shots): CellConfig(**{**shared, "shots": shots, "finetuned": model})
+            for shots in config.shots
+            for name, model in models.items()
+        }
     recipes = recipes_of(config)
     return {
         (name, shots): CellConfig(**{**shared, "shots": shots, "recipe": recipe})
@@ -53,8 +56,10 @@ def check_comparison(config: CompareConfig) -> None:
     """Refuse what cannot be compared before anything is loaded.
 
     Raises:
-        UserError: If a plan leaves out what is needed, or a recipe cannot be used.
+        UserError: If a plan leaves out what is needed, or a recipe or a finetuned model cannot be used.
     """
+    if config.finetuned:
+        check_files(config)
     for cell in cells_of(config).values():
         check_cell(cell)
 

@@ -7,19 +7,30 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ...models.recipe import Recipe
-from ...on_command_line import OnCommandLine
+from ...on_command_line import OnCommandLine, same_text
 from ...settings import Shots
 from ..configuration import MeasuringConfig, numbers, several_recipes
+from ..weights.named_checkpoints import Checkpoints, RevisionTemplate, Steps
+
+
+def _naming_some(value: Any) -> Any:
+    if isinstance(value, str) and not value.strip(" ,"):
+        raise ValueError("it names no model")
+    return value
 
 
 class CompareConfig(MeasuringConfig):
-    """Comparisons of in-context learning with finetuning: one for each recipe and number of shots.
+    """Comparisons of in-context learning with finetuning: one for each recipe or finetuned model and number of shots.
 
     Attributes:
         shots: Demonstrations; several numbers side by side.
         recipes: Ways of finetuning, side by side: presets, YAML files or mappings, each with a name of its own.
             One may also be given as ``recipe``.
-        finetuned: A model or adapter that somebody else finetuned, in place of a recipe.
+        finetuned: Models or PEFT adapters that somebody else finetuned, in place of recipes, side by side: folders,
+            hub ids, model@revision. One trainer's folder, or a glob such as out/checkpoint-*, is the series of its
+            checkpoints.
+        steps: Steps of the one repository that finetuned names, with a revision for each.
+        revision_template: How a step's revision is called. [default: step{step}]
         save_captures: Keep the recorded arrays in the run directory.
     """
 
@@ -34,7 +45,14 @@ class CompareConfig(MeasuringConfig):
         Field(min_length=1, max_length=100),
         OnCommandLine(("--recipe",)),
     ] = ("dai",)
-    finetuned: str | None = None
+    finetuned: Annotated[
+        Checkpoints,
+        BeforeValidator(_naming_some),
+        Field(max_length=1000),
+        OnCommandLine(read=same_text, example="MODEL,…"),
+    ] = ()
+    steps: Steps = None
+    revision_template: RevisionTemplate = None
     save_captures: bool = False
 
     @model_validator(mode="before")
@@ -58,10 +76,18 @@ class CompareConfig(MeasuringConfig):
         return shots
 
     @model_validator(mode="after")
-    def _finetuned_is_one(self) -> CompareConfig:
-        if self.finetuned is not None and len(self.shots) * len(self.recipes) > 1:
+    def _one_or_the_other(self) -> CompareConfig:
+        if self.finetuned and len(self.recipes) > 1:
             raise ValueError(
-                "finetuned (--finetuned) gives one finetuned model, so it goes with one number of shots and without "
-                "several recipes"
+                "finetuned (--finetuned) gives what is finetuned, so it goes without several recipes"
+            )
+        of_one = len(self.finetuned) == 1 and self.finetuned[0].revision is None
+        if self.steps is not None and not of_one:
+            raise ValueError(
+                "steps (--steps) are revisions of one repository: give it as finetuned (--finetuned)"
+            )
+        if self.revision_template is not None and self.steps is None:
+            raise ValueError(
+                "revision_template (--revision-template) is how steps are called: give steps (--steps)"
             )
         return self

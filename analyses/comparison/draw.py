@@ -76,6 +76,7 @@ class FinetunedSetting:
         choice: How the learning rate was chosen, if it was.
         evaluations: How it did along the way.
         drift: How far each attention projection moved.
+        notes: What limits what they tell.
     """
 
     source: str
@@ -84,6 +85,7 @@ class FinetunedSetting:
     choice: LearningRateChoice | None
     evaluations: tuple[Evaluation, ...]
     drift: tuple[FinetuningDrift, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

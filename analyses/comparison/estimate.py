@@ -84,6 +84,7 @@ def estimate_comparisons(
         planned: For each number of shots the first draw, and the comparisons that are made on it.
     """
     pace = measure_pace(model)
+    weights = sum(parameter.nbytes for parameter in model.module.parameters())
     captures = working = finetuning = deltas = last = 0
     seconds = search = 0.0
     draws = len(planned[0][1][0].seeds)
@@ -103,7 +104,8 @@ def estimate_comparisons(
         seconds += runs * _RECORDING * forward + pace.seconds(1, past, 1)
         for config in configs:
             if config.finetuned:
-                working = max(working, batch)
+                # Another model is loaded whole, and what differs in it stays: at most all of it.
+                working, finetuning = max(working, batch + weights), max(finetuning, weights)
                 continue
             recipe = comparison_recipe(config)
             last = delta_bytes(model, recipe)
@@ -122,7 +124,7 @@ def estimate_comparisons(
                 held += last if cost.keeps_best or recipe.evaluation_epochs is None else 0
             finetuning = max(finetuning, held)
     return Estimate(
-        model_bytes=sum(parameter.nbytes for parameter in model.module.parameters()),
+        model_bytes=weights,
         kept_bytes=captures + deltas - last,
         working_bytes=working,
         finetuning_bytes=finetuning,

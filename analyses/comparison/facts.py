@@ -14,21 +14,30 @@ from .finetuned import comparison_recipe
 Facts = tuple[tuple[str, str], ...]
 
 
-def facts_of_several(cells: Sequence[tuple[CellConfig, Sequence[Draw]]]) -> Facts:
-    """Return what was run in several comparisons that differ in recipe and shots, as name and value.
+def facts_of_several(cells: Sequence[tuple[str, CellConfig, Sequence[Draw]]], series: bool = False) -> Facts:
+    """Return what was run in several comparisons that differ in what is finetuned and in shots, as name and value.
 
     Args:
-        cells: Each comparison and its draws.
+        cells: Of each comparison the name of what is finetuned, its configuration and its draws.
+        series: Whether all that is finetuned are the checkpoints of one training run.
     """
-    config, draws = cells[0]
+    _, config, draws = cells[0]
     shared = dict(facts_of(config, draws))
-    shots = ", ".join(str(count) for count in dict.fromkeys(cell.shots for cell, _ in cells))
+    shots = ", ".join(str(count) for count in dict.fromkeys(cell.shots for _, cell, _ in cells))
     seeds = ", ".join(map(str, config.seeds))
     recipes: dict[str, str] = {}
-    for cell, found in cells:
+    for name, cell, found in cells:
+        setting = found[0].finetuned
+        if cell.finetuned is not None:
+            recipes.setdefault(name, _finetuning([setting]))
+            continue
         recipe = comparison_recipe(cell)
-        trained = f"{found[0].finetuned.trained_parameters:,} parameters"
-        recipes.setdefault(recipe.name, f"{recipe.parameters} ({trained}), {recipe.describe()}")
+        trained = f"{setting.trained_parameters:,} parameters"
+        recipes.setdefault(name, f"{recipe.parameters} ({trained}), {recipe.describe()}")
+    if series:
+        first, *_, last = recipes.values()
+        text = f"{len(recipes)} checkpoints of one training run; the first: {first}; the last: {last}"
+        recipes = {"series": text}
     return (
         *((name, shared[name]) for name in ("model", "task", "records", "prompt") if name in shared),
         ("demonstrations", f"{shots} shots, seed{'s' * (len(config.seeds) > 1)} {seeds}"),

@@ -55,8 +55,9 @@ def draw_warnings(draws: Sequence[Draw], key: Key) -> tuple[Finding, ...]:
     if any(draw.separator_unknown for draw in draws):
         warnings.append("the separator between demonstrations is an unknown token to this tokenizer")
     warnings += draws[0].prompt.notes if draws[0].prompt is not None else ()
-    return tuple(
-        Finding("prompt", warning, "warning", where=dict(key)) for warning in dict.fromkeys(warnings)
+    return (
+        *(Finding("prompt", warning, "warning", where=dict(key)) for warning in dict.fromkeys(warnings)),
+        *(Finding("finetuned", note, "warning", where=dict(key)) for note in draws[0].finetuned.notes),
     )
 
 
@@ -138,16 +139,16 @@ def _results(rows: Rows, where: Key, intervals: Intervals) -> Iterator[Finding]:
             value=row.mean,
             low=low,
             high=high,
-            null=nulls.get(_NULL_OF.get(row.measure, ""), math.nan),
+            null=nulls.get(NULL_OF.get(row.measure, ""), math.nan),
             unit=row.unit,
             basis=basis,
             where=dict(where),
         )
 
 
-# The null that keeps most of what a similarity has anyway.
-_NULL_OF = {
+NULL_OF = {
     "SimAOU": "SimAOU, null shared_baseline",
     PARTIAL: PARTIAL_NULL,
     DELTA: DELTA_NULL,
 }
+"""The null that keeps most of what a similarity has anyway."""

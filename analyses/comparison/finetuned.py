@@ -1,4 +1,4 @@
-"""Where the finetuned weights of a comparison come from: a recipe, or somebody else's model."""
+"""Finetuning by a recipe on the demonstrations of one draw."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ...hooks.batching import choose_batch_size
 from ...hooks.repeated_queries import RepeatedQueries
-from ...models.adapter_folder import is_adapter
-from ...models.delta import Delta, delta_from_module
+from ...models.delta import Delta
 from ...models.finetuning import finetune, training_loss
-from ...models.loading import LanguageModel, load_model
+from ...models.loading import LanguageModel
 from ...models.parameters import first_trained_layer
 from ...models.recipe import Recipe, load_recipe
 from ...progress import Progress
@@ -29,7 +28,7 @@ from .finetuning_drift import finetuning_drift
 def finetune_cell(
     config: CellConfig, model: LanguageModel, task: Task, cell: Cell, batch_size: int
 ) -> tuple[Delta, FinetunedSetting]:
-    """Finetune on the demonstrations of one draw, or take the finetuned model that was given.
+    """Finetune on the demonstrations of one draw.
 
     Args:
         config: The comparison.
@@ -41,10 +40,7 @@ def finetune_cell(
     Raises:
         UserError: If the recipe cannot be used, or finetuning diverges.
     """
-    if config.finetuned is not None:
-        delta, setting = _load_finetuned(config, model)
-    else:
-        delta, setting = _finetune(config, comparison_recipe(config), model, task, cell, batch_size)
+    delta, setting = _finetune(config, comparison_recipe(config), model, task, cell, batch_size)
     return delta, replace(setting, drift=finetuning_drift(model, delta))
 
 
@@ -101,23 +97,6 @@ def comparison_recipe(config: CellConfig) -> Recipe:
     if config.learning_rate is None:
         return recipe
     return recipe.model_copy(update={"learning_rate": config.learning_rate})
-
-
-def _load_finetuned(config: CellConfig, model: LanguageModel) -> tuple[Delta, FinetunedSetting]:
-    source = str(config.finetuned)
-    if is_adapter(source):
-        # An adapter belongs on the very weights that are compared, so it is merged into a copy of them.
-        other = load_model(model, adapter=source)
-    else:
-        other = load_model(
-            source,
-            tokenizer=model.tokenizer,
-            dtype=model.dtype,
-            device=model.device,
-            trust_remote_code=config.trust_remote_code,
-        )
-    delta = delta_from_module(model, other)
-    return delta, FinetunedSetting(source, delta.n_parameters, None, None, ())
 
 
 def _evaluate(queries: RepeatedQueries, gold: Tensor, epoch: int) -> Evaluation:

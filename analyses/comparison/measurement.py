@@ -15,13 +15,16 @@ from .config import CompareConfig
 from .draw import Draw
 from .facts import facts_of, facts_of_several
 from .findings import comparison_findings, draw_warnings
+from .finetuned_models import is_series
 from .measures import Intervals
 from .rows import comparison_rows, joined_rows
 from .run import run_comparisons
+from .series import series_findings, series_rows
+from .series_table import SERIES
 
 
 def measure_compare(config: CompareConfig, context: Context) -> Measured:
-    """Compare in-context learning with finetuning for every recipe and number of shots.
+    """Compare in-context learning with finetuning for every recipe, or finetuned model, and number of shots.
 
     Every comparison is what it is alone, but the zero-shot setting runs once, and in-context learning once for each
     draw of demonstrations.
@@ -48,7 +51,8 @@ def measured_of(
 
     Args:
         config: What is asked.
-        compared: The recipe's name and number of shots of each comparison, its configuration and its draws.
+        compared: The name of what is finetuned and the number of shots of each comparison, its configuration and
+            its draws.
         provenance: What else is told of where they came from.
     """
     intervals = Intervals(config.resamples, config.level)
@@ -60,23 +64,35 @@ def measured_of(
         findings += comparison_findings(rows, key, intervals, only=len(compared) == 1)
         findings += draw_warnings(draws, key)
         captures[f"{recipe}, {shots} shots"] = {str(draw.seed): dict(draw.manifest) for draw in draws}
-    several = [(cell, draws) for _, cell, draws in compared]
-    facts = facts_of(*several[0]) if len(several) == 1 else facts_of_several(several)
-    loaded = ("model", "task", "chat_template", "finetuned")
+    tables = joined_rows(parts)
+    models = {recipe: cell.finetuned for (recipe, _), cell, _ in compared if cell.finetuned is not None}
+    series = SERIES.frame([])
+    if is_series(tuple(models.values())):
+        series = series_rows(tables, {name: one.step for name, one in models.items()}, intervals)
+    if len(compared) == 1:
+        facts = facts_of(*compared[0][1:])
+    else:
+        facts = facts_of_several(
+            [(recipe, cell, draws) for (recipe, _), cell, draws in compared], len(series) > 0
+        )
+    loaded = ("model", "task", "chat_template")
     named = config.model_copy(
         update={
             "recipes": tuple(recipes_of(config).values()),
-            **{name: getattr(several[0][0], name) for name in loaded},
+            "finetuned": tuple(models.values()),
+            "steps": None,
+            "revision_template": None,
+            **{name: getattr(compared[0][1], name) for name in loaded},
         }
     )
     return Measured(
         named,
-        {**joined_rows(parts), "facts": [{"name": name, "text": text} for name, text in facts]},
-        tuple(findings),
+        {**tables, "series": series, "facts": [{"name": name, "text": text} for name, text in facts]},
+        (*series_findings(series, intervals), *findings),
         provenance={
             **provenance,
             "captures": captures,
-            "finetuned": named.finetuned,
+            "finetuned": [one.place for one in models.values()],
             "score_space": config.plan.score_space,
         },
     )

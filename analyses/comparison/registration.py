@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from ...study.analysis import Analysis, register
 from ...study.columns import Column
 from .config import CompareConfig
+from .series_table import SERIES
 from .tables import tables_with
 
 if TYPE_CHECKING:
@@ -20,14 +21,18 @@ COMPARE = register(
         summary="Run a task zero-shot, in context and finetuned on the same demonstrations, and compare the three.",
         config=CompareConfig,
         measure=f"{__package__}.measurement:measure_compare",
-        tables=tables_with(
-            Column("recipe", "text", "the recipe's name, or what somebody else finetuned"),
-            Column("shots", "integer", "demonstrations asked for"),
+        tables=(
+            *tables_with(
+                Column("recipe", "text", "the recipe's name, or what somebody else finetuned"),
+                Column("shots", "integer", "demonstrations asked for"),
+            ),
+            SERIES,
         ),
         figures={
             "layer_profile": f"{_REPORTS}.comparison_figures:layer_profile_of",
             "heads": f"{_REPORTS}.comparison_figures:heads_of",
             "finetuning_drift": f"{_REPORTS}.finetuning_drift_figure:finetuning_drift_of",
+            "series": f"{_REPORTS}.series_figure:series_of",
             "grid": f"{_REPORTS}.grid_figure:grid_of",
         },
         sheet=f"{_REPORTS}.comparison:comparison_sheet",
@@ -42,8 +47,9 @@ def compare(config: CompareConfig | None = None, **options: Any) -> Comparison:
 
     Args:
         config: Everything about the comparison; or give its fields as keywords.
-        options: Fields of `CompareConfig`, such as ``shots=(1, 2, 4)`` or ``recipes=("dai", "barnatan_lcft")``, a
-            ``model`` or ``task`` in memory, and ``out``, ``overwrite`` and ``say`` of `run_analysis`.
+        options: Fields of `CompareConfig`, such as ``shots=(1, 2, 4)`` or ``recipes=("dai", "barnatan_lcft")`` or
+            ``finetuned=("out/sft", "out/dpo")``, a ``model`` or ``task`` in memory, and ``out``, ``overwrite`` and
+            ``say`` of `run_analysis`.
 
     Raises:
         UserError: If something asked for cannot be done; nothing is written then.

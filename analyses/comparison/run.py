@@ -18,6 +18,7 @@ from .cell_comparison import compare_cell, whole
 from .draw import Draw
 from .estimate import estimate_comparisons
 from .finetuned import comparison_recipe, finetune_cell
+from .finetuned_elsewhere import FinetunedElsewhere
 from .pretrained import Pretrained, ZeroShot, record_pretrained
 from .settings import capture_setting, stream_finetuned
 
@@ -42,6 +43,8 @@ def run_comparisons(
 ) -> ComparisonRun:
     """Run comparisons that differ in shots and in what is finetuned, and in nothing else.
 
+    What cannot be compared is refused before any setting runs, as far as prompts and files tell.
+
     Args:
         configs: The comparisons.
         context: The model and the task.
@@ -55,6 +58,8 @@ def run_comparisons(
     subject = context.subject(configs[0])
     configs = [subject.named(config) for config in configs]
     cells = _cells(configs, subject)
+    elsewhere = FinetunedElsewhere(subject.model, configs[0].trust_remote_code)
+    elsewhere.check(dict.fromkeys(config.finetuned for config in configs if config.finetuned is not None))
     checked = self_check(subject.model)
     if not checked.held:
         context.say("warning: the self-check failed; see iclprobe check")
@@ -70,7 +75,9 @@ def run_comparisons(
         zero_shot = pretrained.zero_shot
         for index in chosen:
             with _told_apart(configs, index, seed):
-                draws[index].append(_draw(configs[index], subject, cell, pretrained, captures[index]))
+                draws[index].append(
+                    _draw(configs[index], subject, cell, pretrained, captures[index], elsewhere)
+                )
         del pretrained  # Or the next context would be recorded while this one is still in memory.
     return ComparisonRun(
         tuple(configs),
@@ -100,10 +107,18 @@ def _estimate(configs: Sequence[CellConfig], subject: Subject, cells: Mapping[tu
 
 
 def _draw(
-    config: CellConfig, subject: Subject, cell: Cell, pretrained: Pretrained, captures: Path | None
+    config: CellConfig,
+    subject: Subject,
+    cell: Cell,
+    pretrained: Pretrained,
+    captures: Path | None,
+    elsewhere: FinetunedElsewhere,
 ) -> Draw:
     size = pretrained.zero_shot.batch_size
-    delta, finetuned = finetune_cell(config, subject.model, subject.task, cell, size)
+    if config.finetuned is None:
+        delta, finetuned = finetune_cell(config, subject.model, subject.task, cell, size)
+    else:
+        delta, finetuned = elsewhere.take(config.finetuned)
     batched = config.model_copy(update={"batch_size": size})
     prompts = cell.prompts.zero_shot
     with delta.applied(subject.model):
@@ -124,6 +139,11 @@ def _told_apart(configs: Sequence[CellConfig], index: int, seed: int) -> Iterato
         if len(configs) == 1:
             raise
         config = configs[index]
+        if config.finetuned is not None:
+            # What cannot be loaded is named already.
+            if config.finetuned.model in str(error) or shown(config.finetuned.place) in str(error):
+                raise
+            raise UserError(f"with {shown(config.finetuned.place)}: {error}") from error
         name = comparison_recipe(config).name
         raise UserError(
             f"with recipe {shown(name)}, {config.shots} shots and seed {seed}: {error}"

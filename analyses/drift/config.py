@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 
 from ...addresses import public
 from ...errors import shown
 from ...models.pocket import POCKET_MODELS
 from ...on_command_line import OnCommandLine, same_text
 from ...settings import Records, Shots
-from ...text_files import exists
-from ..configuration import Seeds, numbers, several
+from ..configuration import Seeds, several
 from ..given_data import Data
-from ..weights.checkpoints import Checkpoint, checkpoints_at
+from ..weights.checkpoints import Checkpoint
 from ..weights.config import WeightsConfig
+from ..weights.named_checkpoints import Checkpoints, RevisionTemplate, Steps
 from ..weights.step_names import folder_of, short_name
-
-Step = Annotated[int, Field(ge=0, le=10**15)]
-"""A training step."""
-
-
-_MOST_COMMAS = 10
-"""In the name of a path."""
 
 
 def _texts(value: Any) -> Any:
@@ -32,27 +24,6 @@ def _texts(value: Any) -> Any:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
     return several(value)
-
-
-def _places(text: str) -> list[str]:
-    """Split ``a,b`` at the commas that are in the name of no path that is there."""
-    parts, places = text.split(","), []
-    while parts:
-        longest = min(len(parts), 1 + _MOST_COMMAS)
-        whole = next((size for size in range(longest, 1, -1) if exists(",".join(parts[:size]))), 1)
-        places.append(",".join(parts[:whole]).strip())
-        parts = parts[whole:]
-    return [place for place in places if place]
-
-
-def _checkpoints(value: Any) -> Any:
-    """Accept places, which come in the order of their steps where they tell them, beside `Checkpoint` entries."""
-    entries = _places(value) if isinstance(value, str) else several(value)
-    if all(isinstance(entry, str | Path) for entry in entries):
-        return checkpoints_at([str(entry) for entry in entries])
-    return tuple(
-        checkpoints_at([str(entry)])[0] if isinstance(entry, str | Path) else entry for entry in entries
-    )
 
 
 class DriftConfig(WeightsConfig):
@@ -78,15 +49,11 @@ class DriftConfig(WeightsConfig):
     """
 
     checkpoints: Annotated[
-        tuple[Checkpoint, ...],
-        BeforeValidator(_checkpoints),
-        OnCommandLine(argument=True, read=same_text, example="CHECKPOINT,…"),
+        Checkpoints, OnCommandLine(argument=True, read=same_text, example="CHECKPOINT,…")
     ] = ()
     repo: str | None = None
-    steps: Annotated[
-        tuple[Step, ...] | None, BeforeValidator(numbers), OnCommandLine(example="0,512,1000")
-    ] = None
-    revision_template: Annotated[str | None, OnCommandLine(example="step{step}")] = None
+    steps: Steps = None
+    revision_template: RevisionTemplate = None
     glob: Annotated[str | None, OnCommandLine(example="'out/checkpoint-*'")] = None
     icl: Annotated[tuple[str, ...], BeforeValidator(_texts), OnCommandLine(example="sst2,trec")] = ()
     shots: Shots = 8
@@ -102,20 +69,6 @@ class DriftConfig(WeightsConfig):
         if len(checkpoints) == 1:
             raise ValueError("give at least 2 checkpoints, not 1")
         return checkpoints
-
-    @field_validator("steps")
-    @classmethod
-    def _several_steps(cls, steps: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if steps is not None and len(set(steps)) < 2:
-            raise ValueError("give at least 2 different steps")
-        return steps
-
-    @field_validator("revision_template")
-    @classmethod
-    def _has_a_step(cls, template: str | None) -> str | None:
-        if template is not None and "{step}" not in template:
-            raise ValueError("it has no {step} in it: write step{step}, say")
-        return template
 
     @model_validator(mode="after")
     def _named_in_one_way(self) -> DriftConfig:

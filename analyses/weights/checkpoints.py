@@ -56,7 +56,7 @@ def checkpoints_at(places: Sequence[str]) -> tuple[Checkpoint, ...]:
         places: Directories, files, hub ids.
     """
     made = [_checkpoint(place) for place in places]
-    if _is_one_run(made):
+    if is_one_run(made):
         made.sort(key=lambda checkpoint: (checkpoint.step is None, checkpoint.step or 0))
     steps = [checkpoint.step for checkpoint in made if checkpoint.step is not None]
     stages = {stages_of(_name(checkpoint)) for checkpoint in made if checkpoint.step is not None}
@@ -135,7 +135,21 @@ def _name(checkpoint: Checkpoint) -> str:
     return checkpoint.model if told_by_model else checkpoint.revision
 
 
-def _is_one_run(made: Sequence[Checkpoint]) -> bool:
+def with_one_step(made: Sequence[Checkpoint]) -> tuple[Checkpoint, Checkpoint, int] | None:
+    """Return the first two checkpoints of one run that tell the same step, and the step; None if no two do."""
+    seen: dict[tuple[str, str, int], Checkpoint] = {}
+    for checkpoint in made:
+        name = _name(checkpoint)
+        step = step_of(name)
+        if step is not None:
+            key = (_place(checkpoint), before_step(name), step)
+            if key in seen:
+                return seen[key], checkpoint, step
+            seen[key] = checkpoint
+    return None
+
+
+def is_one_run(made: Sequence[Checkpoint]) -> bool:
     """Return whether checkpoints lie together, and are named alike but for their steps and one final one."""
     last = [checkpoint for checkpoint in made if checkpoint.step is None]
     told = [checkpoint for checkpoint in made if checkpoint.step is not None]

@@ -17,6 +17,7 @@ from model_snapshot import assert_as_it_was, fresh, snapshot
 
 import iclprobe
 from iclprobe import UserError
+from iclprobe.models.adapter import refuse_foreign_adapter
 from iclprobe.models.delta import delta_from_module
 from iclprobe.models.loading import load_model
 
@@ -85,6 +86,16 @@ def test_merged_logits_are_those_of_the_unmerged_adapter(name: str, tmp_path: Pa
     torch.testing.assert_close(found, wanted, atol=2e-5 * wanted.abs().max().item(), rtol=0)
     assert loaded.adapter == str(folder)
     assert not hasattr(loaded.module, "peft_config")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_what_can_be_merged_is_not_refused_before_weights_are_there(name: str, tmp_path: Path) -> None:
+    family, config = CONFIGS[name]
+    folder = write_adapter(tmp_path / "adapter", fresh(family), copy.deepcopy(config))
+    module = fresh(family)
+    before = snapshot(module)
+    refuse_foreign_adapter(module, folder)
+    assert_as_it_was(module, before)
 
 
 def test_an_adapter_is_merged_into_a_copy_of_a_live_model(adapter: Path) -> None:
@@ -182,6 +193,8 @@ def test_tensors_that_do_not_fit_the_model_are_named(
     with pytest.raises(UserError, match=message) as refusal:
         load_model(base, adapter=adapter)
     one_sentence(refusal.value)
+    with pytest.raises(UserError, match=message):
+        refuse_foreign_adapter(load_model(base).module, adapter)
 
 
 def test_missing_biases_and_whole_modules_are_missed_too(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons
 from iclprobe.analyses.comparison.pace import Pace, measure_pace
 from iclprobe.analyses.configuration import CellConfig
 from iclprobe.analyses.subject import load_subject
+from iclprobe.analyses.weights.checkpoints import Checkpoint
 from iclprobe.models.finetuning_memory import delta_bytes, finetuning_bytes
 from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.parameters import count_parameters, select_parameters
@@ -75,6 +76,12 @@ def test_the_search_is_told_where_there_is_one() -> None:
     assert searched.search_seconds > 0
     assert "s of them to choose a learning rate" in searched.describe()
     assert searched.finetuning_bytes > given.finetuning_bytes
+
+
+def test_a_model_finetuned_elsewhere_takes_the_memory_of_its_weights() -> None:
+    given = planned(CellConfig(limit=8, finetuned=Checkpoint("somewhere")))
+    assert given.finetuning_bytes == given.model_bytes < given.working_bytes
+    assert given.search_seconds == 0
 
 
 def test_the_line_says_what_takes_most() -> None:

@@ -177,7 +177,7 @@ def test_the_run_directory_holds_every_comparison_and_runs_again(
         ({"shots": (2, 2)}, "twice"),
         ({"shots": ()}, "shots"),
         ({"shots": (2, 25)}, "25"),
-        ({"finetuned": "somewhere"}, "finetuned"),
+        ({"recipes": ("dai", "shen"), "finetuned": "somewhere"}, "finetuned"),
         ({"learning_rate": 1e18}, "with recipe 'dai', 2 shots and seed 0: .*diverged"),
         ({"save_captures": True}, "out=DIR"),
     ],

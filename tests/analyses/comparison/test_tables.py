@@ -68,10 +68,11 @@ def test_one_recipe_is_several_of_one_and_the_later_of_two_counts() -> None:
     assert recipes(recipe="shen_sgd", recipes=("dai", "shen")) == ("dai", "shen")
 
 
-def test_a_finetuned_model_is_one_comparison() -> None:
-    assert list(cells_of(CompareConfig(finetuned="a/b", shots=(4,)))) == [("a/b", 4)]
-    with pytest.raises(UserError, match="one number of shots"):
-        make_config(CompareConfig, {"finetuned": "a/b", "shots": (1, 2)}, "here")
+def test_a_finetuned_model_is_one_comparison_for_each_number_of_shots() -> None:
+    config = make_config(CompareConfig, {"finetuned": "a/b", "shots": (1, 2)}, "here")
+    assert list(cells_of(config)) == [("b", 1), ("b", 2)]
+    with pytest.raises(UserError, match="without several recipes"):
+        make_config(CompareConfig, {"finetuned": "a/b", "recipes": ("dai", "shen")}, "here")
 
 
 def test_every_number_of_a_draw_is_a_row() -> None:
