@@ -66,7 +66,7 @@ class RunServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: RunServer
+    server: RunServer  # pyright: ignore[reportIncompatibleVariableOverride]
     server_version = "iclprobe"
     sys_version = ""
     timeout = 30

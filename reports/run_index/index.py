@@ -56,7 +56,7 @@ def index_page(
 
 
 def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return files("iclprobe.reports.run_index").joinpath(name).read_text(encoding="utf-8")
 
 
 def _inlined(data: Any) -> str:
