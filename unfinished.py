@@ -13,6 +13,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import sys
 import threading
 import warnings
@@ -152,6 +153,44 @@ def remove_leftovers(target: Path) -> None:
             _tell_unfinished(left)
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What a run began in a folder and has not finished.
+
+    Attributes:
+        target: The name of what it is to be.
+        process: The process that began it.
+        machine: Where that runs, or ran.
+        running: Whether it still writes; None where that cannot be known from here.
+        since: When it began, in seconds since 1970.
+    """
+
+    target: str
+    process: int
+    machine: str
+    running: bool | None
+    since: float
+
+
+def begun_in(folder: Path) -> list[Begun]:
+    """Return what runs began in a folder and have not finished; nothing is touched."""
+    form = re.compile(r"\.(?P<target>.+)\.unfinished-[0-9a-f]{8}\.lock", re.DOTALL)
+    found = []
+    for left in _said_by_locks(folder, form):
+        named = form.fullmatch(left.lock.name)
+        assert named is not None
+        try:
+            # A lock's file says whose it is only after it is locked, so that trying it here takes it from nobody.
+            with left.lock.open("rb") as file:
+                state = _lock(file) if left.machine == platform.node() else "unknown"
+            since = left.lock.stat().st_mtime
+        except OSError:
+            continue
+        running = {"held": True, "ours": False, "unknown": None}[state]
+        found.append(Begun(named["target"], left.process, left.machine, running, since))
+    return found
+
+
 def _tell_unfinished(left: _Leftover) -> None:
     warnings.warn(
         f"{str(left.place)!r} was begun by process {left.process} on {left.machine!r} and is not finished: remove it "
@@ -183,14 +222,20 @@ def _is_there(path: Path) -> bool:
 
 def _leftovers(target: Path) -> list[_Leftover]:
     """Return what lies beside a target with a lock's file that says that it is ours."""
-    form = re.compile(rf"{re.escape(_beginning(target))}[0-9a-f]{{8}}\.lock")
+    return _said_by_locks(target.parent, re.compile(rf"{re.escape(_beginning(target))}[0-9a-f]{{8}}\.lock"))
+
+
+def _said_by_locks(folder: Path, form: re.Pattern[str]) -> list[_Leftover]:
+    """Return what locks' files of a folder say whose names have a form."""
     try:
-        locks = sorted(path for path in target.parent.iterdir() if form.fullmatch(path.name))
+        locks = sorted(path for path in folder.iterdir() if form.fullmatch(path.name))
     except OSError:
         return []
     found = []
     for lock in locks:
         try:
+            if not stat.S_ISREG(lock.lstat().st_mode):
+                continue
             said = json.loads(lock.read_bytes())
             if said["made_by"] == _MAKER:
                 place = lock.with_name(lock.name.removesuffix(".lock"))

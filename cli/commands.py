@@ -10,6 +10,7 @@ from .output import write_line
 
 # Where each command is that is no analysis.
 _OTHERS = {
+    "bundle": "view",
     "check": "look",
     "families": "look",
     "prompt": "prompt",
@@ -17,6 +18,7 @@ _OTHERS = {
     "show": "runs",
     "tasks": "look",
     "validate": "runs",
+    "view": "view",
 }
 COMPLETION = "_ICLPROBE_COMPLETE"
 """The variable by which a shell asks what completes."""

@@ -55,6 +55,7 @@ def write_study(folder: Path, study: Study) -> None:
         {
             "format": FORMAT,
             "analysis": study.analysis,
+            "asked": _asked(study.config),
             "provenance": plain(study.provenance),
             **({"parts": {"folder": place, "ids": ids}} if ids else {}),
         },
@@ -86,6 +87,12 @@ def config_text(analysis: str, config: BaseModel) -> str:
 
     values = {"analysis": analysis, **plain(config.model_dump())}
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def _asked(config: BaseModel) -> dict[str, str]:
+    """Return what an index of runs tells of a configuration."""
+    values = plain(config.model_dump())
+    return {name: values[name] for name in ("model", "task") if isinstance(values.get(name), str)}
 
 
 def _declared(analysis: Analysis, name: str) -> dict[str, Any]:

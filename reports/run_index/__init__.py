@@ -1,0 +1,1 @@
+"""The index of runs: one page over many run directories."""
