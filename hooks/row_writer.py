@@ -101,7 +101,7 @@ class RowWriter(RunningForward):
             found: The rows as they are, over all keys.
 
         Returns:
-            Both without the other's changes said; None where nothing is written.
+            The rows with other scores, and those with another pattern besides; None where nothing changes.
         """
         scores = pattern = None
         if self.asks_for("scores"):
