@@ -106,7 +106,8 @@ class _ReadAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Tell the running module's listeners, do what was asked for, and tell those who want the result."""
-        kwargs, after = kwargs or {}, []
+        kwargs = kwargs or {}
+        after: list[AfterCall] = []
         if self.now.listeners:
             # What a listener computes itself must not reach another one on the same module.
             with torch._C.DisableTorchFunction():

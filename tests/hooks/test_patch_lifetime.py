@@ -33,7 +33,7 @@ def registry_is_left_alone() -> Iterator[None]:
 
 
 def plan_of(name: str) -> CapturePlan:
-    sites = tuple(site for site in SITES if site != "residual_middle" or name == "llama")
+    sites: Any = tuple(site for site in SITES if site != "residual_middle" or name == "llama")
     return CapturePlan(sites=sites, positions=(2, -1))
 
 
@@ -151,7 +151,7 @@ def test_other_threads_run_the_model_as_it_is_and_may_not_patch_it(name: str) ->
     assert len(refused) == 1 and "a patch" in refused[0]
 
 
-@one_of_each_route
+@pytest.mark.parametrize("name", ["llama", "gptj"])
 def test_two_hundred_patched_forwards_keep_nothing(name: str) -> None:
     model = tiny_families.build(name)
     plan, ids = plan_of(name), B[:, :6]
