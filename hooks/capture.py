@@ -164,7 +164,7 @@ def stream(
                 "engine_version": chosen.version,
             }
             with Progress(progress, prompt_set.n, "prompts") as bar:
-                for indices in batches_of(run, batch_size):
+                for indices in batches_of(run, batch_size, chosen.forms_scores):
                     some = None if named is None else [named[int(index)] for index in indices]
                     batch = _run_batch(run, resolved, opened, indices, top_k, begin, some)
                     yield indices, replace(batch, prompts=captured.select(indices), manifest=manifest)
