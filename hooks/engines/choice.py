@@ -10,6 +10,7 @@ from .engine import Engine
 from .lens_bridge import is_bridge, model_inside
 from .names import ENGINES, EngineName
 from .native import NativeEngine
+from .nnsight import NNsightEngine
 
 
 def choose_engine(engine: EngineName | Engine, model: Any) -> tuple[LanguageModel, Engine]:
@@ -23,6 +24,10 @@ def choose_engine(engine: EngineName | Engine, model: Any) -> tuple[LanguageMode
         UserError: If there is no such engine, its package is missing or of another version, or a bridge holds
             processed weights.
     """
+    if engine == "nnsight":
+        engine = NNsightEngine()
+    if isinstance(engine, NNsightEngine):
+        return engine.load(model), engine
     loaded = model_inside(model) if is_bridge(model) else load_model(model)
     if not isinstance(engine, str):
         return loaded, engine

@@ -11,7 +11,7 @@ import torch
 def shared_copy(
     module: torch.nn.Module, replaced: dict[torch.nn.Module, torch.nn.Module] | None = None
 ) -> Any:
-    """Copy the modules of a model, its configuration and its hooks; parameters and buffers are shared.
+    """Copy the modules of a model and its configuration; parameters, buffers and what its hooks call are shared.
 
     What is swapped into a shared parameter later is swapped into both.
 
@@ -21,7 +21,20 @@ def shared_copy(
     """
     tensors = [*module.parameters(), *module.buffers()]
     memo: dict[int, Any] = {id(tensor): tensor for tensor in tensors}
+    # What a hook belongs to may be anything, and not to be copied; a module's own method goes with its module.
+    for hook in _hooks_of(module):
+        if not isinstance(getattr(hook, "__self__", None), torch.nn.Module):
+            memo[id(hook)] = hook
     # From the inside out: what stands in a module's place may hold others that are replaced.
     for outer, inner in reversed((replaced or {}).items()):
         memo[id(outer)] = copy.deepcopy(inner, memo)
     return copy.deepcopy(module, memo)
+
+
+def _hooks_of(module: torch.nn.Module) -> list[Any]:
+    return [
+        hook
+        for part in module.modules()
+        for hooks in (part._forward_pre_hooks, part._forward_hooks)
+        for hook in hooks.values()
+    ]
