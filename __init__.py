@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
+    from .hooks.engines.nnsight import NNsightEngine
     from .hooks.family_outcomes import FamilyOutcome, family_outcomes
     from .hooks.next_token import NextToken, stream_next_token
     from .hooks.patch import patch
@@ -87,6 +88,7 @@ _PLACES = {
     "Finetuning": "models.finetuning",
     "GradientsConfig": "analyses.gradients.config",
     "LanguageModel": "models.loading",
+    "NNsightEngine": "hooks.engines.nnsight",
     "NextToken": "hooks.next_token",
     "OrderConfig": "analyses.order.config",
     "OutputsConfig": "analyses.outputs.config",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from ..models.exclusive_use import exclusive
+from ..models.forward_signature import forward_signature
 from ..models.live_module import running_eagerly
 from .resolved_plan import ResolvedPlan
 from .running_forward import RunningForward
@@ -43,7 +43,7 @@ class Attachment(ABC):
 
     def inputs(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the inputs of a forward by name."""
-        inputs = inspect.signature(self.resolved.model.module.forward).bind(*args, **kwargs).arguments
+        inputs = forward_signature(self.resolved.model.module).bind(*args, **kwargs).arguments
         return inputs | inputs.get("kwargs", {})
 
     def begin(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,6 +50,10 @@ def _on_attention(rows: ForwardRows, part: LayerParts) -> Callable[[AttentionArg
             # Only the wanted columns are computed; the pattern alone needs every key.
             keys = None if "pattern" in plan.sites else wanted.width
             found = rows_of_call(call, wanted, plan.score_space, keys)
+            if "pattern" in plan.sites and plan.score_space != "softmax_input":
+                # The softmax sees one space alone, whatever the scores are asked for in.
+                seen = rows_of_call(call, wanted, "softmax_input")
+                found = replace(found, written_pattern=seen.pattern())
             _keep_rows(rows, part, found, call)
 
     return listen

@@ -40,7 +40,7 @@ def held_memory() -> int:
         return 0
 
 
-def bytes_per_prompt(model: LanguageModel, tokens: int, past: int) -> int:
+def bytes_per_prompt(model: LanguageModel, tokens: int, past: int, forms_scores: bool = False) -> int:
     """Estimate what one prompt of a batch needs while it runs.
 
     Counts the keys and values of all layers, the largest layer's activations, the scores where attention
@@ -50,30 +50,32 @@ def bytes_per_prompt(model: LanguageModel, tokens: int, past: int) -> int:
         model: The model.
         tokens: Tokens that run.
         past: Cached tokens in front of them.
+        forms_scores: Whether attention forms every score, whatever the model's own implementation does.
     """
     config = model.module.config.get_text_config()
     size = model.dtype.itemsize
     geometry = model.geometry
     cache = 2 * model.n_layers * geometry.key_value_heads * geometry.head_width * (past + tokens) * size
     activations = tokens * (8 * model.width + 3 * inner_width(model)) * size
-    forms_scores = model.family.route == "functional" or model.attention_implementation == "eager"
-    scores = 3 * geometry.heads * tokens * (past + tokens) * 4 if forms_scores else 0
+    own = model.family.route == "functional" or model.attention_implementation == "eager"
+    scores = 3 * geometry.heads * tokens * (past + tokens) * 4 if own or forms_scores else 0
     return cache + activations + scores + 3 * 4 * config.vocab_size
 
 
-def choose_batch_size(model: LanguageModel, tokens: int, past: int) -> int:
+def choose_batch_size(model: LanguageModel, tokens: int, past: int, forms_scores: bool = False) -> int:
     """Return how many prompts fit into a quarter of the free memory, at least one.
 
     Args:
         model: The model.
         tokens: Tokens of the longest prompt that run.
         past: Cached tokens in front of them.
+        forms_scores: Whether attention forms every score, whatever the model's own implementation does.
     """
     budget = free_memory(model.device) // 4
     most = _MOST_ON_GPU
     if model.device.type != "cuda":
         most = min(most, max(_MOST_ON_CPU, _NUMBERS_ON_CPU // (tokens * model.width)))
-    return max(1, min(most, budget // bytes_per_prompt(model, tokens, past)))
+    return max(1, min(most, budget // bytes_per_prompt(model, tokens, past, forms_scores)))
 
 
 def make_batches(

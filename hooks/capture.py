@@ -45,7 +45,7 @@ Prompts = PromptSet | str | Sequence[str] | Sequence[Sequence[int]]
 
 
 def capture(
-    model: LanguageModel | PreTrainedModel,
+    model: LanguageModel | PreTrainedModel | str,
     prompts: Prompts,
     plan: CapturePlan | None = None,
     *,
@@ -65,7 +65,7 @@ def capture(
     in the order of the prompts.
 
     Args:
-        model: The model.
+        model: The model, whatever `load_model` takes; or what the engine's library wraps models in.
         prompts: A `PromptSet`, one text or several, or token ids of several prompts.
         plan: What to record; by default attention outputs and scores of the query at its last token.
         batch_size: Prompts at once, or ``auto`` to size batches to memory.
@@ -118,7 +118,7 @@ def capture(
 
 
 def stream(
-    model: LanguageModel | PreTrainedModel,
+    model: LanguageModel | PreTrainedModel | str,
     prompts: Prompts,
     plan: CapturePlan | None = None,
     *,
@@ -164,7 +164,7 @@ def stream(
                 "engine_version": chosen.version,
             }
             with Progress(progress, prompt_set.n, "prompts") as bar:
-                for indices in batches_of(run, batch_size):
+                for indices in batches_of(run, batch_size, chosen.forms_scores):
                     some = None if named is None else [named[int(index)] for index in indices]
                     batch = _run_batch(run, resolved, opened, indices, top_k, begin, some)
                     yield indices, replace(batch, prompts=captured.select(indices), manifest=manifest)

@@ -38,9 +38,6 @@ def run_forward(
 ) -> Any:
     """Run a batch without gradients.
 
-    Learned positions would be wrong in a padded batch without position ids, so they are always given where
-    the architecture takes them.
-
     Args:
         model: The model.
         tokens: Token ids, ``[B, S]``.
@@ -49,6 +46,28 @@ def run_forward(
         use_cache: Whether to keep keys and values.
         keep_logits: The token positions whose logits are wanted, ``[U]``; all by default. An architecture
             that cannot choose gives all, which are cut here.
+    """
+    inputs = forward_inputs(model, tokens, exists, cache=cache, use_cache=use_cache, keep_logits=keep_logits)
+    with torch.no_grad():
+        output = model.module(**inputs)
+    if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
+        output.logits = output.logits[:, keep_logits.to(output.logits.device)]
+    return output
+
+
+def forward_inputs(
+    model: LanguageModel,
+    tokens: Tensor,
+    exists: Tensor,
+    *,
+    cache: Any = None,
+    use_cache: bool = False,
+    keep_logits: Tensor | None = None,
+) -> dict[str, Any]:
+    """Return what `run_forward` gives the module.
+
+    Learned positions would be wrong in a padded batch without position ids, so they are always given where
+    the architecture takes them.
     """
     takes = model.arguments
     inputs: dict[str, Any] = {
@@ -63,11 +82,7 @@ def run_forward(
         inputs["position_ids"] = positions[:, -tokens.shape[1] :].to(model.device)
     if keep_logits is not None and "logits_to_keep" in takes:
         inputs["logits_to_keep"] = keep_logits.to(model.device)
-    with torch.no_grad():
-        output = model.module(**inputs)
-    if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
-        output.logits = output.logits[:, keep_logits.to(output.logits.device)]
-    return output
+    return inputs
 
 
 def computing_dtype(model: LanguageModel) -> torch.dtype:

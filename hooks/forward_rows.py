@@ -31,6 +31,10 @@ class ForwardRows(RunningForward):
         # One vector for each head is much more than anything else that waits for the end of the forward.
         self._put(site, part, tensor.cpu() if site == "head_output" else tensor)
 
+    def has(self, site: Site, part: LayerParts) -> bool:
+        """Return whether a site gave something in a layer."""
+        return (site, part.index) in self._kept
+
     def keep_visible(self, part: LayerParts, visible: Tensor) -> None:
         """Keep which keys a layer's rows see, ``[B, P, 1, W]``."""
         self._put("visible", part, visible)

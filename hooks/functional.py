@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from ..models.forward_signature import forward_signature
 from .attention_arguments import AfterCall, AttentionArguments, SoftmaxArguments
 
 SoftmaxListener = Callable[[SoftmaxArguments], AfterCall | None]
@@ -91,7 +91,7 @@ class _ReadAttention(TorchFunctionMode):
     ) -> None:
         """Remember whose attention runs now, and the mask it was given."""
         if self.now.module is None:
-            bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+            bound = forward_signature(module).bind(*args, **kwargs).arguments
             self.now.begin(module, bound.get("attention_mask"))
             self.__enter__()
         self.now.listeners.append(listeners)

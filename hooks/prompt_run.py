@@ -149,8 +149,13 @@ def prepare_run(
     return PromptRun(model, prompts, cache, scoring, first_label, forward or partial(run_forward, model))
 
 
-def batches_of(run: PromptRun, batch_size: int | str) -> list[Tensor]:
+def batches_of(run: PromptRun, batch_size: int | str, forms_scores: bool = False) -> list[Tensor]:
     """Return the indices of the prompts of each batch.
+
+    Args:
+        run: The run.
+        batch_size: Prompts at once, or ``auto``.
+        forms_scores: Whether what runs the model forms every score, which ``auto`` makes room for.
 
     Raises:
         UserError: If the batch size is neither ``auto`` nor a number of at least 1.
@@ -159,7 +164,7 @@ def batches_of(run: PromptRun, batch_size: int | str) -> list[Tensor]:
     if isinstance(batch_size, str):
         if batch_size != "auto":
             raise UserError(f"batch size {shown(batch_size)} is neither auto nor a number")
-        batch_size = choose_batch_size(run.model, max(lengths), run.past)
+        batch_size = choose_batch_size(run.model, max(lengths), run.past, forms_scores)
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is below 1")
     # Behind a padded prompt a window that counts cached tokens would lose real ones.

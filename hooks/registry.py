@@ -82,7 +82,7 @@ def _swap_in(implementation: str) -> None:
         told = [
             listeners[module](call) for listeners in tuple(_listeners[implementation]) if module in listeners
         ]
-        function = original or _own_eager_function(module)
+        function = original or own_eager_function(module)
         result = function(module, call.query, call.key, call.value, attention_mask, *args, **kw)
         for after in told:
             if after is not None:
@@ -100,7 +100,7 @@ def _swap_out(implementation: str) -> None:
         ALL_ATTENTION_FUNCTIONS[implementation] = earlier
 
 
-def _own_eager_function(module: torch.nn.Module) -> Callable[..., Any]:
+def own_eager_function(module: torch.nn.Module) -> Callable[..., Any]:
     """Return the eager attention that the module's own forward names, which transformers takes with no entry."""
     for kind in type(module).__mro__:
         forward = inspect.unwrap(kind.__dict__.get("forward", _no_forward))

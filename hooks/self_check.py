@@ -31,12 +31,11 @@ from .plan import CapturePlan, Site
 from .resolved_plan import resolve_plan
 from .tap import Recorder
 from .text_prompts import as_prompt_set
+from .tolerances import relative_deviation, tolerance_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Relative to the largest entry of a row. Half precision keeps 11 (float16) or 8 (bfloat16) bits of scores.
-_TOLERANCES = {torch.float16: 2e-2, torch.bfloat16: 1e-1}
 OUTPUT_CHECK = "the output projection takes what attention gives, head by head"
 ROWS_CHECK = "rows of W_Q, W_K and W_V are those of their heads"
 _EVERYTHING = CapturePlan(sites=("attention_output", "scores", "pattern"), positions="all", columns="all")
@@ -134,7 +133,7 @@ def _self_check(model: LanguageModel, prompts: Prompts | None) -> SelfCheck:
     note = drawn.note if drawn else ""
     prompt_set = drawn.short if drawn else as_prompt_set(model, prompts)
     dtype = computing_dtype(model)
-    tolerance = _TOLERANCES.get(dtype, 1e-4)
+    tolerance = tolerance_of(dtype)
     checks: list[Check] = []
     measures = [
         ("every layer records every site once", _missing_layers, 0.0, ""),
@@ -228,8 +227,7 @@ def _difference(one: Capture, other: Capture) -> float:
     for name in ("attention_output", "scores"):
         want, got = getattr(one, name), getattr(other, name)
         real = exists if name == "scores" else exists[..., 0]
-        largest = want.abs().amax(dim=-1, keepdim=True).clamp(min=1e-3 * _largest(want.abs()))
-        worst.append(_largest(((want - got).abs() / largest).masked_fill(~real, 0.0)))
+        worst.append(relative_deviation(want, got, real))
     return _worst(worst)
 
 
@@ -248,7 +246,11 @@ def _unlike_alone(model: LanguageModel, prompts: PromptSet) -> float:
         width = len(prompts.full_ids(index))
         got = [getattr(together, name)[index] for name in ("attention_output", "scores")]
         want = [alone["attention_output"][0, :, 0], alone["scores"][0, :, 0]]
-        worst += [unlike, _relative(want[0], got[0]), _relative(want[1], got[1][..., :width])]
+        worst += [
+            unlike,
+            relative_deviation(want[0], got[0]),
+            relative_deviation(want[1], got[1][..., :width]),
+        ]
     return _worst(worst)
 
 
@@ -266,12 +268,6 @@ def _record_alone(
         for place, part in enumerate(model.parts)
     ]
     return recording, _worst(worst)
-
-
-def _relative(want: Tensor, got: Tensor) -> float:
-    """The worst entry of rows, relative to the largest of its row."""
-    largest = want.abs().amax(dim=-1, keepdim=True).clamp(min=1e-3 * _largest(want.abs()))
-    return _largest((want - got).abs() / largest)
 
 
 def _unlike_call(pattern: Tensor, call: AttentionCall | None) -> float:

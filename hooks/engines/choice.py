@@ -7,8 +7,10 @@ from typing import Any
 from ...errors import UserError, shown
 from ...models.loading import LanguageModel, load_model
 from .engine import Engine
+from .lens_bridge import is_bridge, model_inside
 from .names import ENGINES, EngineName
 from .native import NativeEngine
+from .nnsight import NNsightEngine
 
 
 def choose_engine(engine: EngineName | Engine, model: Any) -> tuple[LanguageModel, Engine]:
@@ -16,13 +18,23 @@ def choose_engine(engine: EngineName | Engine, model: Any) -> tuple[LanguageMode
 
     Args:
         engine: The name of an engine, or an engine.
-        model: Whatever names or is a model.
+        model: Whatever names or is a model, or a bridge of TransformerLens around one.
 
     Raises:
-        UserError: If there is no such engine, or its package is missing or of another version.
+        UserError: If there is no such engine, its package is missing or of another version, or a bridge holds
+            processed weights.
     """
+    if engine == "nnsight":
+        engine = NNsightEngine()
+    if isinstance(engine, NNsightEngine):
+        return engine.load(model), engine
+    loaded = model_inside(model) if is_bridge(model) else load_model(model)
     if not isinstance(engine, str):
-        return load_model(model), engine
+        return loaded, engine
     if engine == "native":
-        return load_model(model), NativeEngine()
+        return loaded, NativeEngine()
+    if engine == "transformer-lens":
+        from .transformer_lens import TransformerLensEngine
+
+        return loaded, TransformerLensEngine(model if is_bridge(model) else None)
     raise UserError(f"there is no engine {shown(engine)}: take {', '.join(ENGINES)}")

@@ -49,6 +49,8 @@ class Engine(Protocol):
         name: How it is called.
         version: The version of the library that it stands on.
         takes_cache: Whether keys and values of a shared prefix can be given to it; if not, every prompt runs whole.
+            Read while a model is open, for it may depend on the model.
+        forms_scores: Whether it forms every attention score in memory, whatever the model's own attention does.
     """
 
     @property
@@ -57,6 +59,8 @@ class Engine(Protocol):
     def version(self) -> str: ...  # noqa: D102
     @property
     def takes_cache(self) -> bool: ...  # noqa: D102
+    @property
+    def forms_scores(self) -> bool: ...  # noqa: D102
 
     def open(self, resolved: ResolvedPlan) -> AbstractContextManager[OpenedModel]:
         """Open a model for a plan; on leaving nothing of it is left on the model.

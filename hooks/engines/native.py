@@ -23,11 +23,13 @@ class NativeEngine:
         name: ``native``.
         version: That of transformers, whose modules run.
         takes_cache: True.
+        forms_scores: False; what the model's own attention does is known without.
     """
 
     name = "native"
     version = transformers.__version__
     takes_cache = True
+    forms_scores = False
 
     @contextmanager
     def open(self, resolved: ResolvedPlan) -> Iterator[_Tapped]:
