@@ -142,12 +142,8 @@ def sensitivity_figure(rows: Frame, *, title: str = "", width: float = style.TWO
                 axes.grid(visible=True, axis="x")
                 axes.grid(visible=False, axis="y")
         of_model = [f"{model_title(model)}: " if len(models) > 1 else "" for model in models]
-        titles = [
-            f"{model}{what}"
-            for model in of_model
-            for what in ("order sensitivity", "accuracy over the label set")
-        ]
-        made.title(titles, 0 if wide else _NAMES)
+        whats = ("order sensitivity", "accuracy over the label set")
+        made.title([f"{model}{what}" for model in of_model for what in whats], _NAMES)
         draws = rows["seed"].nunique()
         finish(made.figure, title=title, intervals=spread_of(draws, sensitivity), more=_marks())
     return made.figure

@@ -9,41 +9,16 @@ from typing import Any
 
 import numpy as np
 import pandas
-import torch
+from made_arm_studies import gradients_study, order_study, outputs_study
 from made_attention import made_rows
 from made_draws import made_comparison, made_draw
+from made_study import LONG, study_of
+from made_weight_studies import drift_study, sparsity_study
 from small_construction import small_study
 
-from iclprobe.analyses.outputs.kept_tokens import GROUP, KeptTokens
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
-from iclprobe.probes.distributions import top_tokens
-from iclprobe.settings import make_config
-from iclprobe.study.analysis import registered_analyses, there
-from iclprobe.study.study import Study
-
-LONG = "a-recipe-with-a-name-that-somebody-thought-of/on-a-friday-afternoon"
-MATRICES = ("query", "key", "value")
-THRESHOLDS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-
-
-def study_of(
-    name: str,
-    tables: Mapping[str, Any],
-    options: Mapping[str, Any] | None = None,
-    arrays: Any = None,
-    parts: Mapping[str, Study] | None = None,
-) -> Any:
-    """Return a study of the tables that its figures read."""
-    analysis = registered_analyses()[name]
-    config = make_config(analysis.config, dict(options or {}), "test")
-    frames = {key: pandas.DataFrame(rows) for key, rows in tables.items()}
-    return there(analysis.study)(name, config, frames, (), {}, arrays or {}, parts or {})
-
-
-def _random(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
 
 
 @cache
@@ -68,7 +43,7 @@ def compare_studies() -> dict[str, Any]:
 
 def controls_study() -> Any:
     measures = one_comparison().tables["over_draws"]["measure"]
-    random = _random()
+    random = np.random.default_rng(0)
     controls = ("none", "untrained", "permuted_labels", "shuffled_prefix", "other_task", "random_update")
     rows = [
         {
@@ -85,180 +60,8 @@ def controls_study() -> Any:
     return study_of("controls", {"over_draws": rows}, options)
 
 
-def order_study(models: Sequence[str] = ("one", f"somewhere/{LONG}"), seeds: Sequence[int] = (0, 1)) -> Any:
-    given = {
-        "task": "tone",
-        "shots": 4,
-        "layer": None,
-        "chosen": False,
-        "orders": 10,
-        "accuracy_vocabulary": 0.2,
-        "queries": 8,
-        "demonstrations": 4,
-    }
-    rows = []
-
-    def add(**fields: Any) -> None:
-        rows.append({**given, **fields})
-
-    for model in models:
-        for seed in seeds:
-            random = _random(seed)
-            add(model=model, seed=seed, arm="ICL", learning_rate=None, epoch=None, sensitivity=0.3 + seed / 9)
-            rows[-1]["accuracy_labels"] = 0.9
-            arms = (
-                ("GD", 1e-7, 0.01),
-                ("SGD, batch 2", 0.2, 0.01),
-                ("SGD, batch 2", 0.3, 0.1),
-                ("own", 0.1, 1e-4),
-            )
-            for arm, size, rate in (*arms, ("SGD, batch 2", math.nan, 5.0)):
-                for epoch in range(2, 42, 2):
-                    value = size * random.uniform(0.5, 2)
-                    add(model=model, seed=seed, arm=arm, learning_rate=rate, epoch=epoch, sensitivity=value)
-                    rows[-1]["accuracy_labels"] = random.uniform(0, 1) if size == size else math.nan
-            for layer in (1, 3):
-                for epoch in (2, 4):
-                    add(model=model, seed=seed, arm="GD, deep layer", learning_rate=0.1 + seed, epoch=epoch)
-                    rows[-1] |= {"sensitivity": 0.0, "accuracy_labels": 0.5, "layer": layer, "chosen": True}
-    return study_of("order", {"rows": rows}, {"seeds": tuple(seeds), "shots": 4})
-
-
-@cache
-def outputs_study(
-    models: Sequence[str] = ("one", f"somewhere/{LONG}"),
-    shots: Sequence[int] = (4, 8, 64),
-    seeds: Sequence[int] = (0, 1),
-) -> Any:
-    kept = KeptTokens()
-    random = _random()
-    logits = torch.randn(8, 30, generator=torch.Generator().manual_seed(0))
-    rows = []
-
-    def add(epoch: int | None, rate: float | None, **fields: Any) -> None:
-        nonlocal logits
-        logits = logits + 0.3 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(len(rows)))
-        place = kept.add(top_tokens(torch.log_softmax(logits, dim=1)))
-        measures = ("accuracy_vocabulary", "accuracy_labels", "token_overlap", "ocs")
-        row = {"task": "tone", "layer": None, "chosen": False, "queries": 8, "tokens": place, "epoch": epoch}
-        row |= {"learning_rate": rate, "token_overlap_std": 0.0, "ocs_std": 0.0}
-        rows.append({**row, **{measure: random.uniform(0, 1) for measure in measures}, **fields})
-
-    for model in models:
-        for count in shots:
-            for seed in seeds:
-                where = {"model": model, "shots": count, "seed": seed}
-                for arm in ("zero-shot", "ICL"):
-                    add(None, None, arm=arm, **where)
-                for epoch in (20, 40, 60):
-                    for rate in (0.001, 0.01):
-                        add(epoch, rate, arm="GD", **where)
-                        add(epoch, rate, arm="layer-causal", **where)
-                    add(epoch, 0.1 * (1 + seed), arm="Adam", chosen=True, **where)
-    names = [f"{rate:g}, epoch {epoch}" for rate in (0.001, 0.01) for epoch in range(10, 110, 10)]
-    pairs = [
-        {
-            "arm": "GD",
-            "checkpoint": one,
-            "other": two,
-            "token_overlap": random.uniform(),
-            "ocs": random.uniform(),
-        }
-        for one in names
-        for two in names
-    ]
-    options = {"seeds": tuple(seeds), "shots": tuple(shots), "models": tuple(models)}
-    return study_of("outputs", {"rows": rows, "pairs": pairs}, options, {GROUP: kept.arrays()})
-
-
-def gradients_study(layers: int = 30, steps: int = 32, seeds: Sequence[int] = (0, 1)) -> Any:
-    random = _random()
-    rows = [
-        {"recipe": recipe, "seed": seed, "step": step, "layer": layer, "norm": 10 ** random.uniform(-4, 2)}
-        for recipe in ("dai", LONG)
-        for seed in seeds
-        for step in range(1, steps + 1)
-        for layer in range(layers)
-    ]
-    for row in rows:
-        if row["layer"] < 2 and row["recipe"] == "dai":
-            row["norm"] = 0.0
-    return study_of("gradients", {"norms": rows}, {"seeds": tuple(seeds)})
-
-
-def sparsity_study(layers: int = 6, heads: int = 4, known: bool = True) -> Any:
-    random = _random()
-    fractions, of_heads = [], []
-    for matrix in MATRICES:
-        for layer in range(layers):
-            for threshold in THRESHOLDS:
-                below = 0.0 if threshold < 1e-5 else min(1.0, 30 * threshold * random.uniform(0.3, 1))
-                where = {"layer": layer, "matrix": matrix, "threshold": threshold}
-                fractions.append({**where, "below": below, "below_relative": below / 20})
-                of_heads += [
-                    {
-                        **where,
-                        "head": head,
-                        "below": below * random.uniform(0.5, 1),
-                        "below_relative": below / 9,
-                    }
-                    for head in range(heads)
-                ]
-    frame = pandas.DataFrame(fractions)
-    averages = frame.groupby(["matrix", "threshold"], sort=False, as_index=False)[
-        ["below", "below_relative"]
-    ].mean()
-    constructed = {"query": 0.99, "key": 0.99, "value": 0.745}
-    tables = {
-        "fractions": fractions,
-        "matrices": [{"layer": layer, "matrix": matrix} for matrix in MATRICES for layer in range(layers)],
-        "heads": of_heads if known else [{**row} for row in of_heads if row["matrix"] == "query"],
-        "averages": averages,
-        "construction": [{"matrix": matrix, "below": below} for matrix, below in constructed.items()],
-    }
-    return study_of("sparsity", tables, {"model": f"somewhere/{LONG}"})
-
-
-def drift_study(
-    steps: Sequence[int | None] = (0, 16, 32, 64, 128, 256, 362, 512, 608, 724, 861, 1024, 1152, 1280),
-    tasks: Sequence[str] = ("pocket-tone", LONG),
-    layers: int = 6,
-) -> Any:
-    random = _random()
-    names = [f"some-checkpoint-{place}" if step is None else str(step) for place, step in enumerate(steps)]
-    count = len(steps)
-    gaps, drift, accuracy, between = [], [], [], []
-    for place in range(count):
-        where = {"place": place, "checkpoint": names[place]}
-        for against in ("previous", "first", "last"):
-            if (against == "last" and place == count - 1) or (against != "last" and place == 0):
-                continue
-            gaps.append({**where, "against": against, "mean_absolute": random.uniform(0, 0.05)})
-            drift += [
-                {**where, "against": against, "layer": layer, "matrix": matrix}
-                | {"relative_frobenius": math.nan if layer == 0 and place == 1 else random.uniform(0, 0.3)}
-                for matrix in MATRICES
-                for layer in range(layers)
-            ]
-        accuracy += [
-            {**where, "task": task, "seed": seed, "icl": random.uniform(0, 1), "chance": 0.25}
-            for task in tasks
-            for seed in (0, 1)
-        ]
-        between += [
-            {**where, "other_place": other, "other": names[other], "mean_absolute": abs(place - other) / 100}
-            for other in range(count)
-        ]
-    checkpoints = pandas.DataFrame({"place": range(count), "checkpoint": names})
-    checkpoints["step"] = pandas.array(list(steps), dtype="Int64")
-    columns = ["place", "checkpoint", "task", "seed", "icl", "chance"]
-    tables = {"drift": drift, "gaps": gaps, "between": between, "checkpoints": checkpoints}
-    tables["accuracy"] = pandas.DataFrame(accuracy, columns=columns)
-    return study_of("drift", tables)
-
-
 def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = ("zsl", "icl", "ft")) -> Any:
-    random = _random()
+    random = np.random.default_rng(0)
     ranked = []
     for layer in range(layers):
         for head in range(heads):
@@ -297,7 +100,7 @@ def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = 
 
 
 def claims_study() -> Any:
-    random = _random()
+    random = np.random.default_rng(0)
     rows = []
     for paper, count in (("shen2024", 33), ("barnatan", 15)):
         for place in range(count):
@@ -320,7 +123,7 @@ def claims_study() -> Any:
 
 def reproduction(experiment: Experiment) -> Any:
     """Return an experiment whose parts and numbers are made by hand."""
-    random = _random()
+    random = np.random.default_rng(0)
     labels = [part.label for part in experiment.parts]
     numbers: list[tuple[str, str]] = []
     if experiment.figure == "bars":

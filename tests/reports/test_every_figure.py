@@ -10,8 +10,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_studies import STUDIES, studies_of
+from drawn_figures import (
+    colour_of,
+    counted_ends,
+    data_of,
+    drawn_names,
+    drawn_texts,
+    every_axes,
+    is_named,
+    overlapping,
+    panels,
+)
+from made_studies import STUDIES, reproduction, studies_of
 
+from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.reports import style
 from iclprobe.reports.intervals import BAND, BAR
 from iclprobe.reports.papers_figures import FIGURES, OF_EACH_PART
@@ -31,7 +43,7 @@ def kinds_of(study: Any) -> list[str]:
     """Return the kinds of figure that a study has, one of each picture of a prompt."""
     seen: dict[str, str] = {}
     for kind in study.drawers():
-        seen.setdefault(re.sub(r"-layer\d+$", "", kind), kind)
+        seen.setdefault(re.sub(r"^(last-token|map|difference)-.*", r"\1", kind), kind)
     if study.analysis == "compare":
         several = len(study.cells) > 1
         return [kind for kind in seen if (kind == "grid") == several]
@@ -62,10 +74,6 @@ def at_both_widths(name: str, variant: str, kind: str) -> list[Any]:
     return [figure_of(name, variant, kind, width) for width in WIDTHS]
 
 
-def panels(figure: Any) -> list[Any]:
-    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
-
-
 def test_every_kind_of_every_analysis_is_tried() -> None:
     assert set(NAMES) == set(STUDIES)
     for name in NAMES:
@@ -74,38 +82,17 @@ def test_every_kind_of_every_analysis_is_tried() -> None:
             tried = {case.values[2] for case in CASES if case.values[0] == name}
             assert tried == set(declared), name
     drawn = {study.experiment.figure for study in studies_of("reproduce").values()}
-    assert drawn == {*FIGURES, *OF_EACH_PART}
+    assert drawn == set(FIGURES)
 
 
-def drawn_names(axis: Any) -> list[Any]:
-    """Return the names of the ticks that are drawn: others lie beyond the ends of the axis."""
-    labels = [label for tick in axis._update_ticks() for label in (tick.label1, tick.label2)]
-    return [label for label in labels if label.get_visible() and label.get_text()]
-
-
-def drawn_texts(figure: Any) -> list[Any]:
-    """Return every text that is drawn."""
-    from matplotlib.text import Text
-
-    of_ticks = {
-        id(label)
-        for axes in every_axes(figure)
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        for label in (tick.label1, tick.label2)
-    }
-    others = [text for text in figure.findobj(Text) if id(text) not in of_ticks]
-    names = [
-        label
-        for axes in every_axes(figure)
-        for axis in (axes.xaxis, axes.yaxis)
-        for label in drawn_names(axis)
-    ]
-    return [text for text in (*others, *names) if text.get_visible() and text.get_text().strip()]
-
-
-def every_axes(figure: Any) -> list[Any]:
-    return [each for axes in figure.axes for each in (axes, *axes.child_axes)]
+def test_figures_that_are_each_parts_own_are_those_of_its_analysis() -> None:
+    for experiment in EXPERIMENTS:
+        if experiment.figure not in FIGURES:
+            made = reproduction(experiment)
+            part = made.parts[experiment.parts[0].label]
+            kind = OF_EACH_PART[experiment.figure]
+            assert kind is None or kind in part.drawers()
+            assert next(iter(made.drawers())) == "figure" and len(made.drawers()) == len(experiment.parts)
 
 
 @EVERY_FIGURE
@@ -135,12 +122,6 @@ def test_every_text_is_inside_the_picture_and_beside_all_else(name: str, variant
         assert not [axes for axes in figure.axes if axes.get_legend()], "a legend lies over the data"
 
 
-def overlapping(first: Any, second: Any, spare: float) -> bool:
-    across = min(first.x1, second.x1) - max(first.x0, second.x0)
-    up = min(first.y1, second.y1) - max(first.y0, second.y0)
-    return across > spare and up > spare
-
-
 @EVERY_FIGURE
 def test_slanted_names_at_an_axis_do_not_touch(name: str, variant: str, kind: str) -> None:
     for figure in at_both_widths(name, variant, kind):
@@ -150,12 +131,6 @@ def test_slanted_names_at_an_axis_do_not_touch(name: str, variant: str, kind: st
                 places = sorted(label.get_transform().transform(label.get_position())[0] for label in labels)
                 size = max((label.get_fontsize() for label in labels), default=0) * figure.dpi / 72
                 assert all(after - before >= 0.95 * size for before, after in pairwise(places))
-
-
-def is_named(axis: Any) -> bool:
-    """Return whether an axis has a title, or names at it that are words."""
-    names = [label.get_text() for label in axis.get_ticklabels()]
-    return bool(axis.get_label_text()) or any(re.search("[^\\W\\d]", text) for text in names)
 
 
 @EVERY_FIGURE
@@ -171,36 +146,6 @@ def test_every_axis_and_colour_bar_says_what_it_is(name: str, variant: str, kind
             beside = [each for each in others if abs(each.get_position().y0 - box.y0) < 0.02]
             assert any(is_named(each.xaxis) for each in below)
             assert any(is_named(each.yaxis) for each in beside)
-
-
-def data_of(axes: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield x and y of everything that is drawn in a panel, as far as they are in its units."""
-    from matplotlib.collections import Collection
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Rectangle
-
-    def told(transform: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        along = transform.contains_branch_seperately(axes.transData)
-        places = np.ma.filled(np.ma.asarray(places, dtype=float), np.nan).reshape(-1, 2)
-        x, y = (places[:, side] if there else np.zeros(0) for side, there in enumerate(along))
-        return x[np.isfinite(x)], y[np.isfinite(y)]
-
-    for artist in axes.get_children():
-        if isinstance(artist, Line2D) and artist.get_clip_on():
-            yield told(artist.get_transform(), artist.get_xydata())
-        elif isinstance(artist, Collection):
-            paths = [path.vertices for path in artist.get_paths()]
-            if len(artist.get_offsets()) and artist.get_offset_transform().contains_branch(axes.transData):
-                yield artist.get_offsets()[:, 0], artist.get_offsets()[:, 1]
-            elif paths:
-                yield told(artist.get_transform(), np.concatenate(paths))
-        elif isinstance(artist, Rectangle) and artist is not axes.patch:
-            left, bottom = artist.get_xy()
-            corners = [[left, bottom], [left + artist.get_width(), bottom + artist.get_height()]]
-            yield told(artist.get_data_transform(), np.array(corners))
-    for image in axes.get_images():
-        left, right, bottom, top = image.get_extent()
-        yield np.array([left, right]), np.array([bottom, top])
 
 
 @EVERY_FIGURE
@@ -241,17 +186,6 @@ def test_every_interval_has_a_word(name: str, variant: str, kind: str) -> None:
         assert marked == any(INTERVAL.match(text) for text in words), words
 
 
-def colour_of(handle: Any) -> str:
-    from matplotlib.colors import to_hex
-
-    while isinstance(handle, tuple | list):
-        handle = handle[0]
-    if hasattr(handle, "get_color"):
-        return to_hex(handle.get_color())
-    face, edge = handle.get_facecolor(), handle.get_edgecolor()
-    return to_hex(edge if to_hex(face) == "#ffffff" else face)
-
-
 def named(label: str) -> str | None:
     """Return the name of the table that a label begins with, if any."""
     found = [each for each in style.NAMED_COLOURS if re.match(re.escape(each) + r"($|,| \()", label)]
@@ -287,29 +221,6 @@ def test_what_is_counted_has_its_first_and_last_tick(name: str, variant: str, ki
                     if label.get_text()
                 ]
                 assert min(ticks) == pytest.approx(ends[0]) and max(ticks) >= ends[1] - 1e-9, (axis, ticks)
-
-
-def counted_ends(axes: Any, side: int) -> tuple[float, float]:
-    """Return the first and the last of what is counted along an axis."""
-    from matplotlib.collections import QuadMesh
-
-    if axes.get_images():
-        extent = axes.get_images()[0].get_extent()[2 * side : 2 * side + 2]
-        return min(extent) + 0.5, max(extent) - 0.5
-    meshes = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
-    if meshes:
-        edges = meshes[0].get_coordinates()[..., side]
-        inside = 0.5 if "layer" in (axes.get_xlabel(), axes.get_ylabel())[side] else 0.0
-        return float(edges.min()) + inside, float(edges.max()) - inside
-    if not axes.get_lines():
-        middles = [bar.get_y() + bar.get_height() / 2 for bar in axes.patches]
-        return min(middles), max(middles)
-    lines = [
-        line for line in axes.get_lines() if line.get_transform() == axes.transData and len(line.get_xdata())
-    ]
-    places = np.concatenate([np.asarray(line.get_xydata(), dtype=float)[:, side] for line in lines])
-    # Lines of several recipes stand a little beside each other.
-    return float(np.round(np.nanmin(places), 0)), float(np.round(np.nanmax(places), 0))
 
 
 def test_the_same_name_has_the_same_colour_in_every_figure_of_a_study() -> None:
