@@ -120,7 +120,11 @@ def ranked_heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
         made = panels(width, len(shown), height=height_of_rows(len(layers)))
         images, marked, hatched = [], False, False
         for axes, (name, table) in zip(made.axes, maps.items(), strict=True):
-            scale = (0.0, None, style.RISING_COLOURS) if name == "labels" else (-limit, limit, "RdBu_r")
+            scale = (
+                (0.0, None, style.RISING_COLOURS)
+                if name == "labels"
+                else (-limit, limit, style.DIVERGING_COLOURS)
+            )
             images.append(draw_heatmap(axes, table.to_numpy(dtype=float), *scale))
             name_cells(axes, layers, table.columns.to_numpy(dtype=int), made.points)
             axes.set(xlabel="head")

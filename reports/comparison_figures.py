@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..study.names import DELTA, PARTIAL, null_name
 from . import style
-from .figure_text import short_name
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .intervals import draw_band, null_looks, spread_words
 from .panels import finish, panels
@@ -167,8 +166,3 @@ def head_heatmap_figure(heads: Frame, *, title: str = "", width: float = style.T
             notes.append("hatched: undefined (scores are all zero, or their changes only rounding)")
         finish(made.figure, title=title, notes=notes)
     return made.figure
-
-
-def recipe_title(name: str) -> str:
-    """Return a recipe's name as a legend shows it."""
-    return short_name(name, 32)

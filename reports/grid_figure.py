@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import UserError, shown
 from ..study.names import DELTA, PARTIAL
 from . import style
-from .comparison_figures import recipe_title, subject_title
+from .comparison_figures import subject_title
+from .figure_text import short_name
 from .intervals import LEVEL_LINE, draw_points, null_handle, null_looks, spread_words
 from .panels import finish, panels
 
@@ -135,7 +136,7 @@ def _panel(axes: Axes, over_draws: Frame, name: str, nulls: Sequence[str]) -> No
             colours[recipe],
             linestyle="-",
             marker=marker,
-            label=recipe_title(recipe),
+            label=short_name(recipe, 32),
         )
     axes.set_xticks(places, [str(count) for count in shots])
     axes.set_xlim(-0.35, len(shots) - 0.65)
