@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +20,8 @@ from small_construction import small_study
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
+from iclprobe.reports.papers_figures import FIGURES
+from iclprobe.study.names import DELTA, PARTIAL
 
 
 @cache
@@ -37,8 +40,31 @@ def compare_studies() -> dict[str, Any]:
         "one draw": one_comparison(),
         "many layers and draws": made_comparison(many, model=f"somewhere/{LONG}", task="sst2"),
         "one layer": made_comparison([made_draw(layers=(0,), heads=1)]),
+        "series": series_study((100, 200, 1000)),
+        "series of unknown steps": series_study((None, None)),
         "several": made_comparison(cells, seeds=(0, 1)),
     }
+
+
+def series_study(steps: Sequence[int | None]) -> Any:
+    """A comparison of the checkpoints of one training run."""
+    names = [f"checkpoint-{place if step is None else step}" for place, step in enumerate(steps)]
+    cells = {(name, shots): [made_draw(shots, n=4)] for name in names for shots in (2, 8)}
+    study, random = made_comparison(cells), np.random.default_rng(0)
+    measures = ("SimAOU", PARTIAL, "SimAM after finetuning", DELTA, "accuracy, finetuned")
+    rows = []
+    for measure in measures:
+        for shots in (2, 8):
+            for place, (name, step) in enumerate(zip(names, steps, strict=True)):
+                value = random.uniform(-0.5, 0.9) * (100 if "accuracy" in measure else 1)
+                row = {"place": place, "recipe": name, "step": step, "shots": shots, "measure": measure}
+                row |= {"value": value, "low": value - 0.2, "high": value + 0.1, "null": value / 3}
+                rows.append({**row, "most": place == 1})
+    series = pandas.DataFrame(rows)
+    series["step"] = pandas.array(
+        list(series["step"].astype(object).where(series["step"].notna(), None)), dtype="Int64"
+    )
+    return replace(study, tables={**study.tables, "series": series})
 
 
 def controls_study() -> Any:
@@ -163,12 +189,11 @@ def reproduction(experiment: Experiment) -> Any:
 
 
 def reproductions() -> dict[str, Any]:
-    """Return one experiment of each figure, and every table that is drawn as bars."""
+    """Return an experiment of each figure of its own, and every table that is drawn as bars."""
     chosen = {
-        experiment.key
-        if experiment.figure == "bars"
-        else f"{experiment.figure} of {experiment.kind}": experiment
+        experiment.key if experiment.figure == "bars" else experiment.figure: experiment
         for experiment in EXPERIMENTS
+        if experiment.figure in FIGURES
     }
     return {name: reproduction(experiment) for name, experiment in chosen.items()}
 

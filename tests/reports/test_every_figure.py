@@ -45,8 +45,9 @@ def kinds_of(study: Any) -> list[str]:
     for kind in study.drawers():
         seen.setdefault(re.sub(r"^(last-token|map|difference)-.*", r"\1", kind), kind)
     if study.analysis == "compare":
-        several = len(study.cells) > 1
-        return [kind for kind in seen if (kind == "grid") == several]
+        if len(study.cells) == 1:
+            return [kind for kind in seen if kind not in ("grid", "series")]
+        return ["series"] if "series" in seen else ["grid"]
     if study.analysis == "outputs" and study.tables["rows"]["model"].nunique() == 1:
         return ["epochs", "pairs"]
     return list(seen.values())
