@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.names import ARM_NAMES, ICL, ZERO_SHOT
+from ..study.names import ICL, ZERO_SHOT
+from .intervals import LEVEL_LINE, draw_band, draw_level_band, spread_words
 from .numbers import number
-from .style import RECIPE_COLOURS, SETTING_COLOURS
+from .style import NAMED_COLOURS, colours_of
+from .ticks import around, name_layers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,24 +19,10 @@ if TYPE_CHECKING:
     from ..study.series import Series
     from ..study.sheet import Cell
 
-ARM_COLOURS: Mapping[str, str] = {
-    ZERO_SHOT: SETTING_COLOURS["zsl"],
-    ICL: SETTING_COLOURS["icl"],
-    **{name: RECIPE_COLOURS[preset] for preset, name in ARM_NAMES.items()},
-}
-_OTHER_COLOURS = ("#7f6fb0", "#a0a000", "#1a7f7f", "#b07aa1")
+LEVEL_LINES: Mapping[str, Any] = {ICL: LEVEL_LINE, ZERO_SHOT: (0, (4, 1.5, 1, 1.5))}
+"""How what does not depend on epochs is drawn."""
 _RATE_STYLES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2, 1, 2)), (0, (2, 2)))
 _RATE_MARKERS = ("o", "s", "^", "D", "v", "P")
-
-
-def arm_colour(arm: str, arms: Sequence[str]) -> str:
-    """Return an arm's colour: its own, its base arm's for a batch size, or one by its place among the others."""
-    base = arm.rsplit(", batch ", 1)[0]
-    if base in ARM_COLOURS:
-        return ARM_COLOURS[base]
-    bases = dict.fromkeys(name.rsplit(", batch ", 1)[0] for name in arms)
-    unknown = [name for name in bases if name not in ARM_COLOURS]
-    return _OTHER_COLOURS[unknown.index(base) % len(_OTHER_COLOURS)]
 
 
 def line_style(place: int) -> dict[str, Any]:
@@ -45,21 +33,16 @@ def line_style(place: int) -> dict[str, Any]:
     }
 
 
-def rate_colours(n: int) -> list[str]:
-    """Return colours of n learning rates, from dark to light."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return (
-        [to_hex(colormaps["plasma"](place)) for place in np.linspace(0.05, 0.8, n)] if n > 1 else ["#d55e00"]
-    )
-
-
 def series_name(series: Series) -> str:
     """Return the arm and its learning rate, and whether every run diverged."""
     if not series.learning_rates:
         return series.arm
     return f"{series.arm}, {series.rate_name}{diverged(series.mean)}"
+
+
+def legend_name(series: Series) -> str:
+    """Return the arm and its learning rate; rates that were chosen differ from panel to panel."""
+    return f"{series.arm}, auto{diverged(series.mean)}" if series.chosen else series_name(series)
 
 
 def diverged(mean: np.ndarray) -> str:
@@ -72,24 +55,22 @@ def model_title(name: str) -> str:
     return name.rstrip("/").rsplit("/", 1)[-1]
 
 
-def draw_series(axes: Axes, series: Series, scale: float = 1.0, **style: Any) -> None:
-    """Draw a mean over epochs with one standard deviation over draws shaded; undefined points are left out."""
+def draw_series(axes: Axes, series: Series, scale: float = 1.0, **looks: Any) -> None:
+    """Draw a mean over epochs with one standard deviation over draws as a band; undefined points are left out."""
     epochs = np.array(series.epochs, dtype=float)
     mean, std = scale * series.mean, scale * series.std
-    axes.fill_between(epochs, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
-    axes.plot(epochs, mean, **style)
+    draw_band(axes, epochs, mean - std, mean + std, looks["color"])
+    axes.plot(epochs, mean, **looks)
 
 
-def draw_level(
-    axes: Axes, series: Series, scale: float = 1.0, linestyle: Any = "--", label: str = ""
-) -> None:
-    """Draw what does not depend on epochs as a horizontal line with its spread over draws."""
+def draw_level(axes: Axes, series: Series, scale: float = 1.0) -> None:
+    """Draw ICL or zero-shot, which do not depend on epochs, as a horizontal line with its spread over draws."""
     mean, std = scale * float(series.mean[-1]), scale * float(series.std[-1])
     if mean != mean:
         return
-    colour = ARM_COLOURS[series.arm]
-    axes.axhspan(mean - std, mean + std, color=colour, alpha=0.10, linewidth=0)
-    axes.axhline(mean, color=colour, linestyle=linestyle, linewidth=1.3, label=label or series.arm)
+    colour = NAMED_COLOURS[series.arm]
+    draw_level_band(axes, mean - std, mean + std, colour)
+    axes.axhline(mean, color=colour, linestyle=LEVEL_LINES[series.arm], linewidth=1.3, label=series.arm)
 
 
 def draw_arms(axes: Axes, own: Sequence[Series], scale: float = 1.0) -> None:
@@ -100,14 +81,35 @@ def draw_arms(axes: Axes, own: Sequence[Series], scale: float = 1.0) -> None:
         own: The series of one measure, in the order in which arms are coloured.
         scale: What values are multiplied by.
     """
-    arms = [entry.arm for entry in own]
+    colours = colours_of(entry.arm for entry in own)
     for entry in own:
-        if entry.arm in (ICL, ZERO_SHOT):
-            draw_level(axes, entry, scale, "--" if entry.arm == ICL else ":")
+        if entry.arm in LEVEL_LINES:
+            draw_level(axes, entry, scale)
             continue
         place = [other for other in own if other.arm == entry.arm].index(entry)
-        colour = arm_colour(entry.arm, arms)
-        draw_series(axes, entry, scale, color=colour, label=series_name(entry), **line_style(place))
+        draw_series(
+            axes, entry, scale, color=colours[entry.arm], label=legend_name(entry), **line_style(place)
+        )
+
+
+def reach(own: Sequence[Series], scale: float = 1.0) -> np.ndarray:
+    """Return the ends of every spread that is drawn of some series."""
+    ends = [scale * (entry.mean + sign * entry.std) for entry in own for sign in (-1, 1)]
+    found = np.concatenate([np.zeros(0), *ends])
+    return found[np.isfinite(found)]
+
+
+def name_epochs(axes: Axes, own: Sequence[Series]) -> None:
+    """Put ticks at the first and the last epoch, and at even distances between."""
+    epochs = sorted({epoch for entry in own for epoch in entry.epochs if epoch is not None})
+    if epochs:
+        name_layers(axes.xaxis, epochs, most=6)
+        axes.set_xlim(around(epochs))
+
+
+def spread_of(draws: int, own: Sequence[Series]) -> str:
+    """Return what bands and bars of arms are."""
+    return spread_words(draws, " and the layers drawn" if any(entry.layers for entry in own) else "")
 
 
 def spread(values: np.ndarray, form: str = ".3g", scale: float = 1.0) -> Cell:

@@ -10,18 +10,18 @@ import numpy as np
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .attention_study_maps import map_figures
-from .heatmap import draw_heatmap, layer_ticks
+from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
+from .panels import finish, panels
+from .ticks import thinned
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..study.columns import Frame
     from ..study.study import Study
 
 _WHOLE = ("begin", "inputs", "labels", "separators", "query", "rest")
-_COLOURS: dict[str, str] = dict(
-    zip(_WHOLE, ("#bbbbbb", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#e5e5e5"), strict=True)
-)
 _MOST_HEADS = 10
 _NOTES = (
     "Shares of the last token's attention in context, mean over queries, with bootstrap intervals; even: if it were "
@@ -101,72 +101,93 @@ def attention_figures(study: Study) -> dict[str, Any]:
     return {"heads": ranked_heads_figure, "layers": layer_shares_figure, **map_figures(study)}
 
 
-def ranked_heads_figure(study: Study) -> Figure:
+def ranked_heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw by layer and head the share on labels, and the preference for right ones, labels permuted and not.
 
     Args:
         study: A study of attention.
+        width: In inches.
     """
     ranked = study.tables["ranked"]
-    panels = [("labels", "share on the demonstrations' labels"), ("right", "preference for right labels")]
+    shown = [("labels", "share on the demonstrations' labels"), ("right", "preference for right labels")]
     if ranked["right_permuted"].notna().any():
-        panels.append(("right_permuted", "… with permuted labels"))
-    maps = {
-        name: ranked.pivot_table(index="layer", columns="head", values=name, dropna=False)
-        for name, _ in panels
-    }
-    values = np.concatenate([maps[name].to_numpy(dtype=float).ravel() for name, _ in panels[1:]])
+        shown.append(("right_permuted", "null: … with permuted labels"))
+    maps = {name: _by_head(ranked, name) for name, _ in shown}
+    values = np.concatenate([maps[name].to_numpy(dtype=float).ravel() for name, _ in shown[1:]])
     limit = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 1.0
-    layers = maps["labels"].index.to_numpy()
+    layers = maps["labels"].index.to_numpy(dtype=int)
     with style.figure_style():
-        figure = style.new_figure(1.2 + 2.9 * len(panels), min(9.0, max(3.0, 2.0 + 0.16 * len(layers))))
-        axes = np.atleast_1d(figure.subplots(1, len(panels), sharey=True))
-        images = []
-        for each, (name, title) in zip(axes, panels, strict=True):
-            table = maps[name].to_numpy(dtype=float)
-            scale = (0.0, None, "viridis") if name == "labels" else (-limit, limit, "RdBu_r")
-            images.append(draw_heatmap(each, table, *scale))
-            each.set(title=title, xlabel="head")
-        layer_ticks(axes[0], layers)
-        axes[0].set_ylabel("layer")
-        figure.colorbar(images[0], ax=axes[0], label="share", fraction=0.06, pad=0.03)
-        figure.colorbar(images[-1], ax=list(axes[1:]), label="above an even share", fraction=0.06, pad=0.03)
-        figure.suptitle(_title(study))
-    return figure
+        made = panels(width, len(shown), height=height_of_rows(len(layers)))
+        images, marked, hatched = [], False, False
+        for axes, (name, table) in zip(made.axes, maps.items(), strict=True):
+            scale = (
+                (0.0, None, style.RISING_COLOURS)
+                if name == "labels"
+                else (-limit, limit, style.DIVERGING_COLOURS)
+            )
+            images.append(draw_heatmap(axes, table.to_numpy(dtype=float), *scale))
+            name_cells(axes, layers, table.columns.to_numpy(dtype=int), made.points)
+            axes.set(xlabel="head")
+            hatched |= bool(table.isna().any(axis=None))
+            if name != "labels":
+                marked |= _mark_sure_ones(axes, ranked, name)
+        for axes in made.left:
+            axes.set_ylabel("layer")
+        made.title([title for _, title in shown])
+        add_colour_bar(made.figure, images[0], made.axes[:1], "share")
+        add_colour_bar(made.figure, images[-1], made.axes[1:], "above an even share")
+        notes = [f"dots: the {100 * study.config.level:g}% interval leaves out 0" if marked else ""]
+        notes.append("hatched: undefined" if hatched else "")
+        finish(made.figure, title=_title(study), notes=notes)
+    return made.figure
 
 
-def layer_shares_figure(study: Study) -> Figure:
+def _by_head(ranked: Frame, name: str) -> Frame:
+    return ranked.pivot_table(index="layer", columns="head", values=name, dropna=False)
+
+
+def _mark_sure_ones(axes: Axes, ranked: Frame, name: str) -> bool:
+    """Put a dot on every head whose interval leaves out 0, and return whether there is any."""
+    low, high = (_by_head(ranked, f"{name}_{end}").to_numpy(dtype=float) for end in ("low", "high"))
+    rows, columns = np.nonzero((low > 0) | (high < 0))
+    size = float(np.clip(160 / max(low.shape), 1.0, 10.0))
+    axes.scatter(columns, rows, s=size, color=style.INK, linewidths=0, gid="sure")
+    return bool(len(rows))
+
+
+def layer_shares_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw by layer how attention divides among the parts of a prompt, mean over heads, beside an even row.
 
     Args:
         study: A study of attention.
+        width: In inches.
     """
     means = _means(study.tables["layers"], "none")
     layers = study.tables["layers"]
     even = layers[layers["control"] == "none"].groupby("part")["even"].mean()
-    names = [*map(str, means.index), "even"]
     parts = [part for part in _WHOLE if means[part].max() > 0]
+    numbers = means.index.to_numpy(dtype=int)
     with style.figure_style():
-        figure = style.new_figure(5.6, min(9.0, max(2.8, 1.4 + 0.19 * len(names))))
-        axes = figure.subplots()
+        made = panels(width, 1, height=min(7.0, max(1.8, 0.8 + 0.15 * len(means))))
+        (axes,) = made.axes
         places = np.array([*range(len(means)), len(means) + 0.6])
-        left = np.zeros(len(names))
+        left = np.zeros(len(places))
         for part in parts:
             shares = np.array([*means[part], even[part]], dtype=float)
-            axes.barh(places, shares, left=left, height=0.85, color=_COLOURS[part], label=part)
+            axes.barh(places, shares, left=left, height=0.85, color=style.PART_COLOURS[part], label=part)
             left += shares
-        step = max(1, -(-len(names) // 24))
-        shown = [place for place in range(len(names)) if place % step == 0 or place == len(names) - 1]
-        axes.set_yticks(places[shown], [names[place] for place in shown])
+        kept = thinned(len(numbers), 24)
+        names = [*(str(numbers[place]) for place in kept), "null: even"]
+        axes.set_yticks([*kept, float(places[-1])], names)
         axes.set(
             xlim=(0, max(1.0, float(left.max()))),
+            ylim=(-0.7, float(places[-1]) + 0.7),
             xlabel="share of the last token's attention",
             ylabel="layer",
         )
         axes.grid(visible=False)
-        figure.legend(loc="outside lower center", ncols=len(parts), frameon=False)
-        figure.suptitle(_title(study))
-    return figure
+        finish(made.figure, title=_title(study), notes=["mean over heads"])
+    return made.figure
 
 
 def _title(study: Study) -> str:

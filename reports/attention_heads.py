@@ -22,15 +22,15 @@ from .attention_folding import folded_to_fit
 from .attention_layout import (
     MOST_CELLS,
     bar_below,
-    check_width,
     height_of,
     is_narrow,
     longest_points,
     points_across,
 )
-from .attention_notes import note_lines, notes_of, numbers, title_lines, write_around
+from .attention_notes import notes_of, numbers
 from .attention_rows import AttentionRows, SpanMark
 from .attention_scale import colour_bar, scale_of
+from .figure_text import note_lines, title_lines, write_around
 from .token_text import text_points
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def attention_heads_figure(
         UserError: If a layer or head is not among the rows, there are more panels than a page holds, or the width is
             no figure's.
     """
-    check_width(width)
+    style.check_width(width)
     rows = folded_to_fit(rows.select(layers, heads), MOST_CELLS, MOST_CELLS)
     beside = _names_points(rows)
     points = points_across(width, [""], beside, below=is_narrow(width))
@@ -169,11 +169,12 @@ def _remove_the_rest(table: Sequence[Axes], panels: Sequence[Axes]) -> None:
 def _name_outer_panels(
     table: Any, panels: Sequence[Axes], rows: AttentionRows, across: float, down: float
 ) -> None:
-    """Name demonstrations, or the tokens of a prompt without any, left of every line and below the last one."""
+    """Name demonstrations, or the tokens of a prompt without any, left of every line and below every column."""
     for line in table:
         _name(line[0].yaxis, rows.row_tokens, rows.row_spans, rows.row_counts, down)
-    for axes in table[-1]:
-        if axes in panels:
+    for column in table.T:
+        lowest = [axes for axes in column if axes in panels][-1:]
+        for axes in lowest:
             _name(axes.xaxis, rows.column_tokens, rows.column_spans, rows.column_counts, across)
 
 

@@ -13,17 +13,17 @@ from .attention_axes import bracket_points, draw_cells, mark_groups, name_tokens
 from .attention_cells import groups_of
 from .attention_layout import (
     bar_below,
-    check_width,
     folded_to_room,
     height_of,
     is_narrow,
     longest_points,
     points_across,
 )
-from .attention_notes import note_lines, notes_of, numbers, title_lines, write_around
+from .attention_notes import notes_of, numbers
 from .attention_rows import AttentionRows
 from .attention_scale import colour_bar, scale_of
-from .heatmap import layer_ticks
+from .figure_text import note_lines, title_lines, write_around
+from .ticks import name_layers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def attention_last_row_figure(
     Raises:
         UserError: If a layer or the head is not among the rows, or the width is no figure's.
     """
-    check_width(width)
+    style.check_width(width)
     rows = rows.select(layers, None if head is None else [head])
     heads = f"head {rows.heads[0]}" if len(rows.heads) == 1 else f"mean over heads {numbers(rows.heads)}"
     heading = f"{rows.name}, last token, {heads}"
@@ -76,7 +76,7 @@ def attention_last_row_figure(
         axes = figure.subplots()
         image = draw_cells(axes, values, scale, first_at_top=False)
         name_tokens(axes.xaxis, rows.column_tokens, rows.column_counts, token_size(across))
-        layer_ticks(axes, np.array(rows.layers))
+        name_layers(axes.yaxis, rows.layers, range(len(rows.layers)))
         axes.tick_params(axis="y", labelsize=6, length=2, width=0.4)
         separate_groups(axes, groups_of(rows.column_tokens, rows.column_spans), "columns")
         mark_groups(axes, rows.column_tokens, rows.column_spans, across, "columns")

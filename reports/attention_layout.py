@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..errors import UserError, shown
-from . import style
 from .attention_axes import CELL_POINTS, token_size
 from .attention_cells import FEWEST_CELLS
 from .attention_folding import folded_to_fit
-from .attention_notes import NOTE_SIZE, TITLE_SIZE
 from .attention_rows import AttentionRows
+from .figure_text import NOTE_SIZE, TITLE_SIZE
 from .token_text import font_draws, printable, text_points
 
 MOST_CELLS = 60
@@ -18,21 +16,6 @@ MOST_CELLS = 60
 _BAR_RIGHT, _BAR_BELOW = 50.0, 42.0
 _LABEL_AND_MARGINS = 26.0
 _SHORTEST_BAR_RIGHT = 150.0
-_WIDTHS = 2.5, 20.0
-
-
-def check_width(width: float) -> None:
-    """Refuse a width at which nothing could be read.
-
-    Raises:
-        UserError: If it is not between 2.5 and 20 inches.
-    """
-    narrowest, widest = _WIDTHS
-    if not narrowest <= width <= widest:
-        raise UserError(
-            f"an attention figure is {narrowest:g} to {widest:g} inches wide, not {shown(width)}: a paper's column "
-            f"has {style.ONE_COLUMN:g}, two have {style.TWO_COLUMNS:g}"
-        )
 
 
 def is_narrow(width: float) -> bool:

@@ -17,16 +17,16 @@ from .attention_axes import (
 from .attention_cells import groups_of
 from .attention_layout import (
     bar_below,
-    check_width,
     folded_to_room,
     height_of,
     is_narrow,
     longest_points,
     points_across,
 )
-from .attention_notes import note_lines, notes_of, title_lines, write_around
+from .attention_notes import notes_of
 from .attention_rows import AttentionRows
 from .attention_scale import colour_bar, scale_of
+from .figure_text import note_lines, title_lines, write_around
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def attention_map_figure(
     Raises:
         UserError: If the layer or the head is not among the rows, or the width is no figure's.
     """
-    check_width(width)
+    style.check_width(width)
     rows = folded_to_room(rows.select([layer], [head]), partial(_room, width))
     across, down = _room(width, rows) / len(rows.column_tokens), len(rows.row_tokens)
     high = min(across, max(_SMALLEST_CELL, min(_LARGEST_CELL, _HIGHEST_PANEL / down)))

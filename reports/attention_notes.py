@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .attention_rows import AttentionRows
 from .attention_scale import scale_of
-from .token_text import font_draws, legible, text_points
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-NOTE_SIZE, TITLE_SIZE = 6.0, 8.0
-_MARGINS = 10.0
 
 
 def notes_of(rows: AttentionRows, *, cells_named: bool) -> list[str]:
@@ -46,47 +38,11 @@ def notes_of(rows: AttentionRows, *, cells_named: bool) -> list[str]:
     return notes
 
 
-def note_lines(notes: Sequence[str], width: float) -> list[str]:
-    """Return notes as lines that fit below a figure of this width in inches."""
-    return _lines("; ".join(notes), width, NOTE_SIZE)
-
-
-def title_lines(title: str, width: float) -> list[str]:
-    """Return a title as lines that fit above a figure of this width in inches."""
-    return _lines(title, width, TITLE_SIZE)
-
-
-def write_around(figure: Figure, title: Sequence[str], notes: Sequence[str]) -> None:
-    """Write the lines of a title above a figure and those of its notes below."""
-    if title:
-        figure.suptitle("\n".join(title), fontsize=TITLE_SIZE, parse_math=False)
-    if notes:
-        figure.supxlabel("\n".join(notes), fontsize=NOTE_SIZE, color="#555555", parse_math=False)
-
-
 def numbers(values: Sequence[int]) -> str:
     """Return numbers as a reader counts them: ``0–8``, or ``1, 4, 7`` where some lie between."""
     if len(values) > 2 and list(values) == list(range(values[0], values[-1] + 1)):
         return f"{values[0]}–{values[-1]}"
     return ", ".join(map(str, values))
-
-
-def _lines(text: str, width: float, size: float) -> list[str]:
-    """Return a text as lines of words that are no longer than a figure is wide; longer words are divided."""
-    room = width * 72 - _MARGINS
-    lines: list[str] = []
-    for word in legible(" ".join(text.split()), font_draws).split(" ") if text.split() else []:
-        if lines and text_points(f"{lines[-1]} {word}", size) <= room:
-            lines[-1] += f" {word}"
-            continue
-        while text_points(word, size) > room:
-            fits = next(
-                end for end in range(len(word), 0, -1) if end == 1 or text_points(word[:end], size) <= room
-            )
-            lines.append(word[:fits])
-            word = word[fits:]
-        lines.append(word)
-    return lines
 
 
 def _drawn(rows: AttentionRows) -> str:

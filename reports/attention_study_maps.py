@@ -12,6 +12,7 @@ from .attention_last_row import attention_last_row_figure
 from .attention_map import attention_map_figure
 from .attention_rows import AttentionRows
 from .prompt_marks import SETTING_NAMES, prompt_marks
+from .style import TWO_COLUMNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,22 +76,25 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
     return figures
 
 
-def _last_token(study: Study, *, setting: str) -> Figure:
-    return attention_last_row_figure(study_rows(study, setting, "last"))
+def _last_token(study: Study, *, setting: str, width: float = TWO_COLUMNS) -> Figure:
+    """Draw what the last token attends to, layer by layer."""
+    return attention_last_row_figure(study_rows(study, setting, "last"), width=width)
 
 
-def _heads(study: Study, *, setting: str, layer: int) -> Figure:
-    return _of_layer(study_rows(study, setting), layer)
+def _heads(study: Study, *, setting: str, layer: int, width: float = TWO_COLUMNS) -> Figure:
+    """Draw every head's attention in one layer, token by token."""
+    return _of_layer(study_rows(study, setting), layer, width)
 
 
-def _difference(study: Study, *, one: str, other: str, layer: int) -> Figure:
+def _difference(study: Study, *, one: str, other: str, layer: int, width: float = TWO_COLUMNS) -> Figure:
+    """Draw how every head's attention in one layer differs between two settings."""
     rows, minus = (study_rows(study, setting) for setting in (one, other))
     alike = rows.column_tokens == minus.column_tokens
-    return _of_layer(attention_difference(rows, minus, "all" if alike else "query"), layer)
+    return _of_layer(attention_difference(rows, minus, "all" if alike else "query"), layer, width)
 
 
-def _of_layer(rows: AttentionRows, layer: int) -> Figure:
+def _of_layer(rows: AttentionRows, layer: int, width: float) -> Figure:
     """Draw the heads of a layer side by side; one alone has the page to itself."""
     if len(rows.heads) == 1:
-        return attention_map_figure(rows, layer, rows.heads[0])
-    return attention_heads_figure(rows, layers=(layer,))
+        return attention_map_figure(rows, layer, rows.heads[0], width=width)
+    return attention_heads_figure(rows, layers=(layer,), width=width)

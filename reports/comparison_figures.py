@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..study.names import DELTA, PARTIAL
+from ..study.names import DELTA, PARTIAL, null_name
 from . import style
-from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks
+from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
+from .intervals import draw_band, null_looks, spread_words
+from .panels import finish, panels
+from .ticks import around, name_layers, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,24 +38,32 @@ def subject_title(study: Study) -> str:
     return f"{study.config.model.rstrip('/').rsplit('/', 1)[-1]} on {study.config.task}"
 
 
-def layer_profile_of(study: Study) -> Figure:
-    """Draw a study's similarities with their nulls, by layer.
+def layer_profile_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw SimAOU and SimAM by layer, with their intervals and nulls.
 
     Args:
         study: A study of one comparison.
+        width: In inches.
     """
     draws = study.tables["draws"]
     if len(draws) == 1:
-        note = (
-            f"bands: {100 * study.config.level:g}% bootstrap over {draws['queries'].iloc[0]} queries, "
-            "for this one draw of demonstrations"
-        )
+        intervals = f"{100 * study.config.level:g}% interval over {draws['queries'].iloc[0]} queries"
+        note = "one draw of demonstrations"
     else:
-        note = f"lines: mean over {len(draws)} draws of demonstrations; bands: ± one standard deviation"
-    return layer_profile_figure(study.tables["layers"], title=figure_title(study), note=note)
+        intervals, note = spread_words(len(draws)), f"mean over {len(draws)} draws of demonstrations"
+    return layer_profile_figure(
+        study.tables["layers"], title=figure_title(study), intervals=intervals, note=note, width=width
+    )
 
 
-def layer_profile_figure(layers: Frame, *, title: str = "", note: str = "") -> Figure:
+def layer_profile_figure(
+    layers: Frame,
+    *,
+    title: str = "",
+    intervals: str = "interval",
+    note: str = "",
+    width: float = style.TWO_COLUMNS,
+) -> Figure:
     """Draw SimAOU and its partial form with their nulls, and SimAM before, after and of the changes, by layer.
 
     Bands are bootstrap intervals for one draw of demonstrations, and one standard deviation over several. A layer
@@ -61,19 +72,21 @@ def layer_profile_figure(layers: Frame, *, title: str = "", note: str = "") -> F
     Args:
         layers: One row a draw of one comparison, layer and measure, with ``value``, ``low`` and ``high``.
         title: What the figure is about.
+        intervals: What the bands are.
         note: What stands below.
+        width: In inches.
     """
+    drawn = sorted(set(layers["layer"].tolist()))
     profiles = {str(name): _band(found) for name, found in layers.groupby("measure", sort=False)}
     with style.figure_style():
-        figure = style.new_figure(12.0, 4.1)
-        panels = figure.subplots(1, 3)
-        for axes, (heading, label, start) in zip(panels, _PANELS, strict=True):
+        made = panels(width, len(_PANELS), height=2.1)
+        for axes, (_, label, start) in zip(made.axes, _PANELS, strict=True):
             _profile_panel(axes, {name: band for name, band in profiles.items() if _panel_of(name) == start})
-            axes.set(title=heading, ylabel=label)
-        if title:
-            figure.suptitle(title)
-        figure.supxlabel(note, fontsize=8, color="#555555")
-    return figure
+            axes.set(ylabel=label, xlabel="layer", xlim=around(drawn))
+            name_layers(axes.xaxis, drawn, most=room_for(drawn, made.points))
+        made.title([heading for heading, *_ in _PANELS])
+        finish(made.figure, title=title, intervals=intervals, notes=[note])
+    return made.figure
 
 
 def _panel_of(name: str) -> str:
@@ -92,46 +105,36 @@ def _band(found: Frame) -> Frame:
 
 def _profile_panel(axes: Axes, profiles: dict[str, Frame]) -> None:
     for name, band in profiles.items():
-        layers = band.index.to_numpy(dtype=int)
+        drawn = band.index.to_numpy(dtype=int).tolist()
         value, low, high = (band[column].to_numpy(dtype=float) for column in ("value", "low", "high"))
-        colour = style.MEASURE_COLOURS.get(name, style.OTHER_COLOUR)
-        axes.fill_between(layers, low, high, color=colour, alpha=0.18, linewidth=0)
-        if len(layers) == 1:  # A band has no width there.
-            axes.vlines(layers, low, high, color=colour, alpha=0.5)
+        measure, _, null = name.partition(", null ")
+        colour = style.NULL_COLOURS[null] if null else style.MEASURE_COLOURS[measure]
+        draw_band(axes, drawn, low, high, colour)
+        looks: dict[str, Any] = {"color": colour, "marker": "o" if len(drawn) <= _MOST_MARKERS else ""}
         axes.plot(
-            layers,
+            drawn,
             value,
-            color=colour,
-            marker="o" if len(layers) <= _MOST_MARKERS else "",
-            linestyle="--" if ", null " in name else "-",
-            label=_short_name(name),
+            label=null_name(null) if null else _short_name(name),
+            **(null_looks(**looks) if null else looks),
         )
-    axes.axhline(0, color="#333333", linewidth=0.7, zorder=1)
-    whole_number_ticks(axes.xaxis)
-    axes.set_xlabel("layer")
-    axes.margins(x=0.03)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=2, columnspacing=1.2, handlelength=2.4)
+    axes.axhline(0, color=style.INK, linewidth=0.7, zorder=1)
 
 
 def _short_name(name: str) -> str:
-    name, _, null = name.partition(", null ")
-    if null:
-        return f"null: {null.replace('_', ' ')}"
-    if name.startswith("SimAOU"):
-        return "measured"
-    return name.removeprefix("SimAM ").removeprefix("of the ")
+    return "SimAM of the changes" if name == DELTA else name
 
 
-def heads_of(study: Study) -> Figure:
-    """Draw a study's SimAM by layer and head.
+def heads_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw SimAM by layer and head, before and after finetuning and of the changes.
 
     Args:
         study: A study of one comparison.
+        width: In inches.
     """
-    return head_heatmap_figure(study.tables["heads"], title=figure_title(study))
+    return head_heatmap_figure(study.tables["heads"], title=figure_title(study), width=width)
 
 
-def head_heatmap_figure(heads: Frame, *, title: str = "") -> Figure:
+def head_heatmap_figure(heads: Frame, *, title: str = "", width: float = style.TWO_COLUMNS) -> Figure:
     """Draw SimAM before finetuning, after it, and of the changes, by layer and head on one scale.
 
     Several draws are averaged. Cells in which no example has a value are hatched.
@@ -139,30 +142,27 @@ def head_heatmap_figure(heads: Frame, *, title: str = "") -> Figure:
     Args:
         heads: One row a draw of one comparison, layer, head and measure.
         title: What the figure is about.
+        width: In inches.
     """
     maps: dict[str, Frame] = {
         str(name): found.pivot_table(index="layer", columns="head", values="value", dropna=False)
         for name, found in heads.groupby("measure", sort=False)
     }
-    n_layers, n_heads = maps[DELTA].shape
-    width = min(13.0, max(7.5, 2.4 + 3 * 0.16 * n_heads))
-    height = min(9.0, max(3.4, 1.7 + 0.16 * n_layers))
+    layers = maps[DELTA].index.to_numpy(dtype=int)
     draws = heads["seed"].nunique()
     with style.figure_style():
-        figure = style.new_figure(width, height)
-        panels = figure.subplots(1, len(maps), sharey=True)
+        made = panels(width, len(maps), height=height_of_rows(len(layers)))
         image: Any = None
-        for axes, (name, values) in zip(panels, maps.items(), strict=True):
+        for axes, values in zip(made.axes, maps.values(), strict=True):
             image = draw_heatmap(axes, values.to_numpy(dtype=float), -1, 1, style.DIVERGING_COLOURS)
-            axes.set(title=_short_name(name), xlabel="head")
-        layer_ticks(panels[0], maps[DELTA].index.to_numpy(dtype=int))
-        panels[0].set_ylabel("layer")
-        figure.colorbar(image, ax=list(panels), label="SimAM (cosine)", fraction=0.05, pad=0.02)
-        if title:
-            figure.suptitle(title)
+            name_cells(axes, layers, values.columns.to_numpy(dtype=int), made.points)
+            axes.set(xlabel="head")
+        for axes in made.left:
+            axes.set_ylabel("layer")
+        made.title([name.removeprefix("SimAM ").removeprefix("of the ") for name in maps])
+        add_colour_bar(made.figure, image, made.axes, "SimAM (cosine)")
         notes = [f"mean over {draws} draws of demonstrations"] if draws > 1 else []
         if any(values.isna().any(axis=None) for values in maps.values()):
             notes.append("hatched: undefined (scores are all zero, or their changes only rounding)")
-        if notes:
-            figure.supxlabel("; ".join(notes), fontsize=8, color="#555555")
-    return figure
+        finish(made.figure, title=title, notes=notes)
+    return made.figure

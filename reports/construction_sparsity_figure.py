@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from . import style
+from .figure_text import short_name
+from .panels import finish, panels
+from .ticks import scale_by_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,63 +18,78 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_COLOURS = {"constructed": "#009e73", "trained for ICL": "#0072b2", "pretrained on text": "#d55e00"}
 _MATRICES = {"query": "W_Q", "key": "W_K", "value": "W_V"}
 _PRODUCTS = {"key_query": ("W_Kᵀ W_Q", "-"), "projected_value": ("P W_V", "--")}
 
 
-def sparsity_of(study: Study) -> Figure:
-    """Draw the sparsity of a study's weights, see `construction_sparsity_figure`.
+def sparsity_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw how sparse the constructed, the trained and the pretrained weights are.
 
     Args:
         study: A study of the construction.
+        width: In inches.
     """
-    return construction_sparsity_figure(study.tables["sparsity"], study.tables["zeros"])
+    return construction_sparsity_figure(study.tables["sparsity"], study.tables["zeros"], width=width)
 
 
-def construction_sparsity_figure(sparsity: Frame, zeros: Frame, *, title: str = "") -> Figure:
-    """Draw the fraction of entries below δ against δ, one column a matrix (Shen et al. §3.2 and Fig. 2).
+def construction_sparsity_figure(
+    sparsity: Frame, zeros: Frame, *, title: str = "", width: float = style.TWO_COLUMNS
+) -> Figure:
+    """Draw the fraction of entries below δ against δ, one panel a matrix (Shen et al. §3.2 and Fig. 2).
 
-    The upper row takes δ as it is, the lower one in standard deviations of each matrix. The last column has the
+    The first panels take δ as it is, the others in standard deviations of each matrix. The last of each have the
     rescaled products of the constructed and the trained layer.
 
     Args:
         sparsity: One row a kind of weights, matrix and threshold.
         zeros: One row a matrix of the construction at the pretrained model's width; none without such a model.
         title: What stands above; by default what is drawn.
+        width: In inches.
     """
     with style.figure_style():
-        figure = style.new_figure(12.0, 6.2)
-        panels = figure.subplots(2, 4, sharey=True)
-        for row, fraction in zip(panels, ("below", "below_relative"), strict=True):
-            for axes, matrix in zip(row, _MATRICES, strict=False):
+        made = panels(width, 2 * (len(_MATRICES) + 1), height=1.75, least=1.6)
+        titles, said = [], ""
+        for place, fraction in enumerate(("below", "below_relative")):
+            first = place * (len(_MATRICES) + 1)
+            for axes, (matrix, name) in zip(made.axes[first:], _MATRICES.items(), strict=False):
                 _matrix_panel(axes, sparsity[sparsity["matrix"] == matrix], fraction, zeros)
-            _products_panel(row[-1], sparsity, fraction)
-            row[0].set_ylabel("entries with |w| < δ (%)")
-            for axes in row:
+                titles.append(name)
+            _products_panel(made.axes[first + len(_MATRICES)], sparsity, fraction)
+            titles.append("products, rescaled")
+            drawn = sparsity[fraction].to_numpy(dtype=float)
+            for axes in made.axes[first : first + len(_MATRICES) + 1]:
                 axes.set_xscale("log")
-                axes.set(xlabel="δ" if fraction == "below" else "δ in standard deviations", ylim=(-3, 106))
-        for axes, name in zip(panels[0], [*_MATRICES.values(), "products, rescaled"], strict=True):
-            axes.set_title(name)
-        _legends(figure, panels)
-        figure.suptitle(
-            title or "sparsity of attention weights: " + ", ".join(dict.fromkeys(sparsity["weights"]))
-        )
-    return figure
+                said = scale_by_size(
+                    axes, "y", np.concatenate([drawn, zeros["zeros"].to_numpy(dtype=float)]) * 100
+                )
+                axes.set(xlabel="δ" if fraction == "below" else "δ (std)")
+                low, high = sparsity["threshold"].min(), sparsity["threshold"].max()
+                decades = [10.0**power for power in range(-12, 6, 2)]
+                axes.set_xticks([tick for tick in decades if low <= tick <= high])
+                axes.minorticks_off()
+        for axes in made.left:
+            axes.set_ylabel(f"entries with |w| < δ\n(%{said})")
+        made.title(titles)
+        weights = ", ".join(dict.fromkeys(sparsity["weights"]))
+        about = title or f"sparsity of attention weights: {weights}"
+        finish(made.figure, title=about, notes=["δ (std): in standard deviations of the matrix"])
+    return made.figure
 
 
 def _matrix_panel(axes: Axes, of_matrix: Frame, fraction: str, zeros: Frame) -> None:
     for weights, rows in of_matrix.groupby("weights", sort=False):
         whose = f"d = {rows['width'].iloc[0]}"
         if weights == "pretrained on text":
-            whose = f"{zeros['model'].iloc[0].rstrip('/').rsplit('/', 1)[-1]}, {whose}, mean over layers"
+            model = zeros["model"].iloc[0].rstrip("/").rsplit("/", 1)[-1]
+            whose = f"{short_name(model)}, {whose}, mean over layers"
         label = f"{weights} ({whose})"
-        axes.plot(rows["threshold"], 100 * rows[fraction], color=_COLOURS[weights], label=label)
+        colour = style.WEIGHT_COLOURS[str(weights)]
+        axes.plot(rows["threshold"], 100 * rows[fraction], color=colour, label=label)
     at_width = zeros[zeros["matrix"].isin(set(of_matrix["matrix"]))]
     for _, row in at_width.iterrows():
         axes.axhline(
             100 * row["zeros"],
-            color=_COLOURS["constructed"],
+            color=style.WEIGHT_COLOURS["constructed"],
             linestyle=":",
             label=f"zeros of the construction at d = {row['width']}, N_x = N_y",
         )
@@ -79,14 +99,10 @@ def _products_panel(axes: Axes, sparsity: Frame, fraction: str) -> None:
     products = sparsity[sparsity["matrix"].isin(_PRODUCTS)]
     for (weights, product), rows in products.groupby(["weights", "matrix"], sort=False):
         name, line = _PRODUCTS[product]
-        label = f"{name}, {weights}"
         axes.plot(
-            rows["threshold"], 100 * rows[fraction], color=_COLOURS[weights], linestyle=line, label=label
+            rows["threshold"],
+            100 * rows[fraction],
+            color=style.WEIGHT_COLOURS[str(weights)],
+            linestyle=line,
+            label=f"{name}, {weights}",
         )
-
-
-def _legends(figure: Figure, panels: Any) -> None:
-    handles, labels = panels[1, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2)
-    handles, labels = panels[1, -1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower right", ncols=2)

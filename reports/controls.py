@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..study.names import PARTIAL
+from ..study.names import DELTA, DELTA_NULL, PARTIAL, null_name
 from ..study.sheet import Sheet, sheet_of
 from . import style
 from .comparison_rows import row_alarms, row_blocks, row_notes, spread_note
+from .intervals import draw_points, spread_words
+from .panels import finish, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,49 +22,34 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_SETTINGS, _MEASURES = style.SETTING_COLOURS, style.MEASURE_COLOURS
-# Title and axis of each panel, and what is in it: measure, label and colour.
-_PANELS: tuple[tuple[str, str, tuple[tuple[str, str, str], ...]], ...] = (
+# Title and axis of each panel, and the measures in it.
+_PANELS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "accuracy, label set",
-        "%",
-        (
-            ("accuracy, zero-shot", "zero-shot", _SETTINGS["zsl"]),
-            ("accuracy, ICL", "ICL", _SETTINGS["icl"]),
-            ("accuracy, finetuned", "finetuned", _SETTINGS["ft"]),
-        ),
+        "accuracy (%)",
+        ("accuracy, zero-shot", "accuracy, ICL", "accuracy, finetuned"),
     ),
     (
         "attention output updates",
         "SimAOU (cosine)",
         (
-            ("SimAOU, null gaussian", "null: gaussian", _MEASURES["SimAOU, null gaussian"]),
-            (
-                "SimAOU, null permuted_pairs",
-                "null: permuted pairs",
-                _MEASURES["SimAOU, null permuted_pairs"],
-            ),
-            (
-                "SimAOU, null shared_baseline",
-                "null: shared baseline",
-                _MEASURES["SimAOU, null shared_baseline"],
-            ),
-            ("SimAOU", "measured", _MEASURES["SimAOU"]),
-            (PARTIAL, "partial", _MEASURES[PARTIAL]),
+            "SimAOU, null gaussian",
+            "SimAOU, null permuted_pairs",
+            "SimAOU, null shared_baseline",
+            "SimAOU",
+            PARTIAL,
         ),
     ),
     (
         "attention scores",
         "SimAM (cosine)",
-        (
-            ("SimAM before finetuning", "before finetuning", _MEASURES["SimAM before finetuning"]),
-            ("SimAM after finetuning", "after finetuning", _MEASURES["SimAM after finetuning"]),
-        ),
+        ("SimAM before finetuning", "SimAM after finetuning", DELTA_NULL, DELTA),
     ),
 )
 _SPACING = 0.2
 # Room for all points of a row within it.
-_MOST_SPREAD = 0.6
+_MOST_SPREAD = 0.64
+_ROW = 0.34
 
 
 def controls_sheet(study: Study) -> Sheet:
@@ -90,71 +77,68 @@ def _row(where: Mapping[str, Any]) -> str:
     return control_title(where["control"])
 
 
-def controls_figure(study: Study) -> Figure:
-    """Draw accuracies, SimAOU with its nulls, and SimAM before and after finetuning, one row a control.
+def controls_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw accuracies, SimAOU and SimAM with their nulls, one row a control.
 
     Args:
         study: A study of controls.
+        width: In inches.
     """
     config, draws = study.config, len(study.config.seeds)
     shots = f"{config.shots} shot{'s' * (config.shots > 1)}"
-    note = "one draw of demonstrations"
-    if draws > 1:
-        note = f"points: mean over {draws} draws of demonstrations; bars: ± one standard deviation"
+    note = "one draw of demonstrations" if draws == 1 else f"mean over {draws} draws of demonstrations"
     title = f"{config.model.rstrip('/').rsplit('/', 1)[-1]} on {config.task}, {shots}"
-    return measures_figure(study.tables["over_draws"], title=title, note=note)
+    return measures_figure(study.tables["over_draws"], title=title, note=note, width=width)
 
 
-def measures_figure(over_draws: Frame, *, title: str = "", note: str = "") -> Figure:
+def measures_figure(
+    over_draws: Frame, *, title: str = "", note: str = "", width: float = style.TWO_COLUMNS
+) -> Figure:
     """Draw accuracies, SimAOU with its nulls, and SimAM before and after finetuning, one row a control.
 
     Bars are one standard deviation over draws of demonstrations.
 
     Args:
-        over_draws: One row a control and measure: ``mean`` and ``std``.
+        over_draws: One row a control and measure: ``mean``, ``std`` and ``draws``.
         title: What stands above.
         note: What stands below.
+        width: In inches.
     """
     controls = list(dict.fromkeys(over_draws["control"]))
     with style.figure_style():
-        figure = style.new_figure(9.6, 1.9 + 0.42 * len(controls))
-        panels: list[Axes] = list(figure.subplots(1, len(_PANELS), sharey=True))
-        for axes, (heading, label, measures) in zip(panels, _PANELS, strict=True):
+        made = panels(width, len(_PANELS), height=0.7 + _ROW * len(controls), sharey=True)
+        for axes, (_, label, measures) in zip(made.axes, _PANELS, strict=True):
             spacing = min(_SPACING, _MOST_SPREAD / (len(measures) - 1))
-            for place, (name, short, colour) in enumerate(measures):
+            for place, name in enumerate(measures):
                 rows = over_draws[over_draws["measure"] == name].set_index("control").loc[controls]
-                _points(axes, rows, short, colour, spacing * (place - (len(measures) - 1) / 2))
+                _points(axes, rows, name, spacing * (place - (len(measures) - 1) / 2))
             _rows(axes, len(controls))
-            axes.set(title=heading, xlabel=label)
-            axes.legend(
-                loc="upper center",
-                bbox_to_anchor=(0.5, -0.1 - 0.4 / len(controls)),
-                ncols=2,
-                fontsize=7.5,
-                handletextpad=0.2,
-                columnspacing=1.0,
-            )
-        panels[0].set_yticks(range(len(controls)), [control_title(control) for control in controls])
-        panels[0].invert_yaxis()
-        figure.suptitle(title)
-        if note:
-            figure.supxlabel(note, fontsize=8, color="#555555")
-    return figure
+            axes.set(xlabel=label)
+        made.axes[0].set_yticks(range(len(controls)), [control_title(control) for control in controls])
+        made.title([heading for heading, *_ in _PANELS])
+        intervals = spread_words(int(over_draws["draws"].max()))
+        finish(made.figure, title=title, notes=[note], intervals=intervals)
+    return made.figure
 
 
-def _points(axes: Axes, rows: Frame, label: str, colour: str, shift: float) -> None:
-    spread = np.nan_to_num(rows["std"].to_numpy(dtype=float))
-    axes.errorbar(
-        rows["mean"].to_numpy(dtype=float),
+def _points(axes: Axes, rows: Frame, name: str, shift: float) -> None:
+    measure, _, null = name.partition(", null ")
+    setting = measure.removeprefix("accuracy, ")
+    colour = (
+        style.NULL_COLOURS[null]
+        if null
+        else style.MEASURE_COLOURS.get(measure) or style.NAMED_COLOURS[setting]
+    )
+    draw_points(
+        axes,
         np.arange(len(rows)) + shift,
-        xerr=spread if spread.any() else None,
-        linestyle="none",
-        marker="o",
-        markersize=4.5,
-        color=colour,
-        label=label,
-        elinewidth=0.9,
-        capsize=2,
+        rows["mean"],
+        rows["std"],
+        colour,
+        across=True,
+        label=null_name(null) if null else "SimAM of the changes" if measure == DELTA else setting,
+        markersize=3.6,
+        **({"markerfacecolor": "white"} if null else {}),
     )
 
 
@@ -162,7 +146,7 @@ def _rows(axes: Axes, count: int) -> None:
     """Give every other row a ground, so that points are read along their row."""
     for row in range(0, count, 2):
         axes.axhspan(row - 0.5, row + 0.5, color="#f4f4f4", zorder=0)
-    axes.set_ylim(-0.5, count - 0.5)
+    axes.set_ylim(count - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", visible=True)
     axes.tick_params(axis="y", length=0)

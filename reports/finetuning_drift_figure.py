@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..study.names import MATRIX_NAMES
 from . import style
 from .comparison_figures import figure_title
-from .heatmap import whole_number_ticks
+from .intervals import draw_band, spread_words
+from .panels import finish, panels
+from .ticks import around, name_layers, room_for, scale_by_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,37 +20,52 @@ if TYPE_CHECKING:
     from ..study.study import Study
 
 
-def finetuning_drift_of(study: Study) -> Figure:
-    """Draw where a study's finetuning wrote.
+def finetuning_drift_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw where finetuning wrote: how much of each matrix it changed, by layer.
 
     Args:
         study: A study of one comparison.
+        width: In inches.
     """
-    return finetuning_drift_figure(study.tables["finetuning_drift"], title=figure_title(study))
+    return finetuning_drift_figure(study.tables["finetuning_drift"], title=figure_title(study), width=width)
 
 
-def finetuning_drift_figure(drift: Frame, *, title: str = "") -> Figure:
-    """Draw the relative Frobenius norm of what finetuning changed, by layer and matrix; several draws are averaged.
+def finetuning_drift_figure(drift: Frame, *, title: str = "", width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw the relative Frobenius norm of what finetuning changed, by layer and matrix, with its spread over draws.
+
+    A matrix that finetuning left as it was has no line, and a layer of it no point: a note names them.
 
     Args:
         drift: One row a draw, layer and matrix.
         title: What the figure is about.
+        width: In inches.
     """
+    draws = drift["seed"].nunique()
+    layers = np.array(sorted(set(drift["layer"])), dtype=int)
+    untouched: list[str] = []
+    partly, drawn = False, [np.zeros(0)]
     with style.figure_style():
-        figure = style.new_figure(6.4, 3.4)
-        axes = figure.subplots()
+        made = panels(width, 1, height=2.3)
+        (axes,) = made.axes
         for matrix, found in drift.groupby("matrix", sort=False):
-            gaps = found.groupby("layer")["relative_frobenius"].mean()
-            name = str(matrix)
-            axes.plot(
-                gaps.index.to_numpy(dtype=int),
-                gaps.to_numpy(dtype=float),
-                "o-",
-                color=style.MATRIX_COLOURS[name],
-                label=MATRIX_NAMES[name],
-            )
-        whole_number_ticks(axes.xaxis)
-        axes.set(xlabel="layer", ylabel="‖ΔW‖ / ‖W‖", ylim=(0, None))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        figure.suptitle(f"{title}: where finetuning wrote" if title else "where finetuning wrote")
-    return figure
+            by_layer = found.groupby("layer")["relative_frobenius"]
+            mean = by_layer.mean().to_numpy(dtype=float)
+            if not (mean > 0).any():
+                untouched.append(MATRIX_NAMES[str(matrix)])
+                continue
+            std = by_layer.std().to_numpy(dtype=float)
+            changed = np.where(mean > 0, mean, np.nan)
+            partly |= bool((mean == 0).any())
+            colour = style.MATRIX_COLOURS[str(matrix)]
+            drawn += [changed, changed - np.nan_to_num(std), changed + np.nan_to_num(std)]
+            draw_band(axes, layers, changed - std, changed + std, colour)
+            axes.plot(layers, changed, "o-", color=colour, label=MATRIX_NAMES[str(matrix)])
+        name_layers(axes.xaxis, layers, most=room_for(layers, made.points))
+        said = scale_by_size(axes, "y", np.concatenate(drawn))
+        axes.set(xlabel="layer", ylabel=f"‖ΔW‖ / ‖W‖{said}", xlim=around(layers))
+        notes = [f"not changed by finetuning and left out: {', '.join(untouched)}"] if untouched else []
+        if partly:
+            notes.append("layers without a point were not changed")
+        about = f"{title}: where finetuning wrote" if title else "where finetuning wrote"
+        finish(made.figure, title=about, notes=notes, intervals=spread_words(draws))
+    return made.figure

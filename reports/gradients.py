@@ -8,8 +8,10 @@ import numpy as np
 
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
-from .heatmap import draw_heatmap, layer_ticks
+from .figure_text import short_name
+from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .numbers import number
+from .panels import finish, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,48 +69,55 @@ def norms_by_step(norms: Frame, recipe: str) -> Frame:
     )
 
 
-def gradients_figure(study: Study) -> Figure:
-    """Draw the norms by demonstration and layer on one logarithmic scale, one panel a recipe.
+def gradients_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw the norm of each layer's gradient by demonstration, one panel a recipe.
 
     Args:
         study: A study of gradients.
+        width: In inches.
     """
     note = ""
     if len(study.config.seeds) > 1:
         note = f"mean over {len(study.config.seeds)} draws of demonstrations"
-    return norms_figure(study.tables["norms"], title=f"gradient norms of {_whose(study)}", note=note)
+    title = f"gradient norms of {_whose(study)}"
+    return norms_figure(study.tables["norms"], title=title, note=note, width=width)
 
 
-def norms_figure(norms: Frame, *, title: str = "", note: str = "") -> Figure:
-    """Draw norms by step and layer on one logarithmic scale, one panel a recipe.
+def norms_figure(
+    norms: Frame, *, title: str = "", note: str = "", width: float = style.TWO_COLUMNS
+) -> Figure:
+    """Draw norms by step and layer on one logarithmic scale, one panel a recipe; what is zero is hatched.
 
     Args:
         norms: One row a recipe, draw, step and layer.
         title: What stands above.
         note: What stands below.
+        width: In inches.
     """
+    from matplotlib.colors import LogNorm
+
     recipes = dict.fromkeys(norms["recipe"])
-    with np.errstate(divide="ignore"):
-        maps = {recipe: np.log10(norms_by_step(norms, recipe).to_numpy().T) for recipe in recipes}
+    maps = {recipe: norms_by_step(norms, recipe) for recipe in recipes}
     layers = np.array(sorted(set(norms["layer"])))
-    finite = np.concatenate([values[np.isfinite(values)] for values in maps.values()])
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    found = np.concatenate([table.to_numpy(dtype=float).ravel() for table in maps.values()])
+    drawn = found[np.isfinite(found) & (found > 0)]
+    low, high = (float(drawn.min()), float(drawn.max())) if len(drawn) else (0.1, 1.0)
     with style.figure_style():
-        figure = style.new_figure(2.2 + 3.4 * len(maps), min(9.0, max(3.2, 2.0 + 0.16 * len(layers))))
-        panels = np.atleast_1d(figure.subplots(1, len(maps), sharey=True))
+        made = panels(width, len(maps), height=height_of_rows(len(layers)))
         image: Any = None
-        for axes, (recipe, values) in zip(panels, maps.items(), strict=True):
-            image = draw_heatmap(axes, values, low, high)
-            axes.set(title=recipe, xlabel="demonstration, counted from 0")
-        layer_ticks(panels[0], layers)
-        panels[0].set_ylabel("layer")
-        figure.colorbar(
-            image, ax=list(panels), label="log₁₀ of the gradient's L2 norm", fraction=0.05, pad=0.02
-        )
-        figure.suptitle(title)
-        if note:
-            figure.supxlabel(note, fontsize=8, color="#555555")
-    return figure
+        for axes, table in zip(made.axes, maps.values(), strict=True):
+            values = table.to_numpy(dtype=float).T
+            image = draw_heatmap(axes, np.where(values > 0, values, np.nan), None, None)
+            image.set_norm(LogNorm(low, high if high > low else 2 * low))
+            name_cells(axes, layers, table.index.to_numpy(dtype=int), made.points)
+            axes.set(xlabel="demonstration")
+        for axes in made.left:
+            axes.set_ylabel("layer")
+        made.title([short_name(recipe) for recipe in recipes])
+        add_colour_bar(made.figure, image, made.axes, "L2 norm of the gradient (log scale)")
+        hatched = "hatched: no gradient" if len(drawn) < len(found) else ""
+        finish(made.figure, title=title, notes=[note, hatched])
+    return made.figure
 
 
 def _whose(study: Study) -> str:

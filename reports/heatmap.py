@@ -1,4 +1,4 @@
-"""Heatmaps by layer, with ticks that name layers and steps without touching."""
+"""Heatmaps by layer: numbers as colours, undefined ones hatched."""
 
 from __future__ import annotations
 
@@ -8,15 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import style
+from .ticks import name_layers, room_for
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_MOST_TICKS = 12
+_LOWEST, _HIGHEST, _ROW = 1.5, 6.0, 0.13
+_LONG, _SHORTEST, _LONGEST = 11.0, 18.0, 60.0
+"""How many times as long as wide a colour bar is, by inches of the figure."""
 
 
 def draw_heatmap(
-    axes: Axes, values: np.ndarray, low: float | None, high: float | None, colours: str = "viridis"
+    axes: Axes,
+    values: np.ndarray,
+    low: float | None,
+    high: float | None,
+    colours: str = style.RISING_COLOURS,
 ) -> Any:
     """Draw a table of numbers as colours, its first row at the bottom; undefined cells are hatched.
 
@@ -30,8 +38,8 @@ def draw_heatmap(
     Returns:
         The image, for a colour bar.
     """
-    axes.patch.set(facecolor=style.UNDEFINED_FACE, edgecolor=style.UNDEFINED_HATCH, hatch="////")
-    image = axes.imshow(
+    _ground(axes)
+    return axes.imshow(
         np.ma.masked_invalid(values),
         origin="lower",
         aspect="auto",
@@ -40,31 +48,63 @@ def draw_heatmap(
         vmax=high,
         interpolation="nearest",
     )
+
+
+def draw_cells_between(
+    axes: Axes, values: np.ndarray, across: np.ndarray, up: np.ndarray, low: float, high: float
+) -> Any:
+    """Draw a table of numbers as colours, in cells that are as wide and high as what they stand for.
+
+    Args:
+        axes: Where to draw.
+        values: ``[rows, columns]``.
+        across: Where each column begins and the last one ends, ``[columns + 1]``.
+        up: The same of rows.
+        low: The number of the first colour.
+        high: The number of the last colour.
+
+    Returns:
+        The cells, for a colour bar.
+    """
+    _ground(axes)
+    return axes.pcolormesh(
+        across, up, np.ma.masked_invalid(values), cmap=style.RISING_COLOURS, vmin=low, vmax=high
+    )
+
+
+def _ground(axes: Axes) -> None:
+    axes.patch.set(facecolor=style.UNDEFINED_FACE, edgecolor=style.UNDEFINED_HATCH, hatch="////")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    whole_number_ticks(axes.xaxis)
-    return image
 
 
-def whole_number_ticks(axis: Any) -> None:
-    """Put ticks at whole numbers only."""
-    from matplotlib.ticker import MaxNLocator
+def name_cells(axes: Axes, layers: np.ndarray, columns: Sequence[int] | np.ndarray, points: float) -> None:
+    """Name the rows of a heatmap after their layers, and its columns by their numbers.
 
-    axis.set_major_locator(MaxNLocator(_MOST_TICKS, integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
-
-
-def layer_ticks(axes: Axes, layers: np.ndarray) -> None:
-    """Name rows after their layers, thinned out so that names do not touch."""
-    step = max(1, -(-len(layers) // _MOST_TICKS))
-    step = next((nice for nice in (1, 2, 4, 5, 8, 10, 20, 50) if nice >= step), step)
-    rows = np.arange(0, len(layers), step)
-    axes.set_yticks(rows, [str(layers[row]) for row in rows])
+    Args:
+        axes: A panel with a heatmap.
+        layers: Numbers of its rows.
+        columns: Numbers of its columns.
+        points: About how many points it is wide.
+    """
+    name_layers(axes.yaxis, layers, range(len(layers)))
+    name_layers(axes.xaxis, columns, range(len(columns)), most=room_for(columns, points))
 
 
-def column_names(axes: Axes, names: Sequence[str]) -> None:
-    """Name columns, thinned out and slanted so that names do not touch; the last one is always named."""
-    step = max(1, -(-len(names) // _MOST_TICKS))
-    columns = sorted({*range(0, len(names), step), len(names) - 1})
-    if len(columns) > 2 and columns[-1] - columns[-2] < step:
-        del columns[-2]
-    axes.set_xticks(columns, [names[column] for column in columns], rotation=45, ha="right")
+def height_of_rows(rows: int) -> float:
+    """Return how many inches a heatmap of so many rows is high, with its title and its axis."""
+    return 0.65 + min(_HIGHEST, max(_LOWEST, _ROW * rows))
+
+
+def add_colour_bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None:
+    """Draw the colour bar of some panels right of them.
+
+    Args:
+        figure: Where to draw.
+        image: Any image of this scale.
+        panels: All that share it.
+        label: What the colours mean, with the unit.
+    """
+    aspect = float(np.clip(_LONG * figure.get_size_inches()[1], _SHORTEST, _LONGEST))
+    bar = figure.colorbar(image, ax=list(panels), label=label, fraction=0.06, pad=0.02, aspect=aspect)
+    bar.outline.set_visible(False)  # type: ignore[operator]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,17 +11,21 @@ from ..study.series import Series, series_of
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .arm_style import (
-    arm_colour,
-    diverged,
     draw_level,
     draw_series,
     line_style,
     model_title,
-    rate_colours,
+    name_epochs,
+    reach,
     series_name,
     spread,
     spread_note,
+    spread_of,
 )
+from .figure_text import short_name
+from .intervals import LEVEL_LINE, draw_points
+from .panels import finish, panels
+from .ticks import scale_by_size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,9 +34,8 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_COLUMNS = 4
-# Sensitivities below this are rounding: too small a bar to see, so the number is written.
-_ALMOST_NOTHING = 1e-3
+_NAMES = 62.0
+"""Points that names of arms take left of a panel, where it has a line of its own."""
 _HEADINGS = ("learning rate", "epochs", "Sen", "most over epochs", "accuracy %", "over vocabulary %")
 _WORDS = {
     "sum_std": "standard deviation of each token's probability over orders, summed over tokens",
@@ -83,123 +86,137 @@ def _cells(values: Series, labels: Series, vocabulary: Series) -> tuple[Cell, ..
     )
 
 
-def order_figure(study: Study) -> Figure:
+def order_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw the sensitivity of every arm after its last epoch beside in-context learning (Shen et al. Fig. 4).
 
     Args:
         study: A study of order sensitivity.
+        width: In inches.
     """
-    first = study.tables["rows"].iloc[0]
-    title = f"{first['task']}: the same {first['orders']} orders in context and finetuned"
-    return sensitivity_figure(study.tables["rows"], title=title)
+    rows = study.tables["rows"]
+    title = f"{rows['task'].iloc[0]}: the same {rows['orders'].iloc[0]} orders in context and finetuned"
+    return sensitivity_figure(rows, title=title, width=width)
 
 
-def order_epochs_figure(study: Study) -> Figure:
+def order_epochs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw sensitivity over epochs, one panel an arm and one line a learning rate (Shen et al. Figs. 6–8).
 
     Args:
         study: A study of order sensitivity.
+        width: In inches.
     """
-    title = "order sensitivity over epochs, by learning rate (shaded: one std over draws)"
-    return epochs_figure(study.tables["rows"], title=title)
+    title = "order sensitivity over epochs, by learning rate"
+    return epochs_figure(study.tables["rows"], title=title, width=width)
 
 
-def sensitivity_figure(rows: Frame, *, title: str = "") -> Figure:
+def sensitivity_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLUMNS) -> Figure:
     """Draw the sensitivity of every arm after its last epoch, the most over epochs, and accuracy beside it.
 
     Args:
         rows: One row a model, draw, arm, drawn layer, learning rate and epoch.
         title: What stands above.
+        width: In inches.
     """
     sensitivity, accuracy = series_of(rows, "sensitivity"), series_of(rows, "accuracy_labels")
     models = tuple(dict.fromkeys(entry.model for entry in sensitivity))
+    wide = width > 1.5 * style.ONE_COLUMN
     most = max(sum(entry.model == model for entry in sensitivity) for model in models)
     with style.figure_style():
-        figure = style.new_figure(8.4, len(models) * (1.3 + 0.27 * most))
-        panels = np.atleast_2d(figure.subplots(len(models), 2, width_ratios=(2, 1), squeeze=False))
-        for (left, right), model in zip(panels, models, strict=True):
+        made = panels(width, 2 * len(models), height=0.75 + 0.19 * most, least=3.0, most=2)
+        for left, right, model in zip(made.axes[::2], made.axes[1::2], models, strict=True):
             own = [entry for entry in sensitivity if entry.model == model]
-            _bars(left, own, 1.0)
-            _bars(right, [entry for entry in accuracy if entry.model == model], 100.0)
+            _points(left, own, 1.0)
+            _points(right, [entry for entry in accuracy if entry.model == model], 100.0)
+            highest = [entry.most for entry in own if entry.arm != ICL]
+            said = scale_by_size(left, "x", np.concatenate([reach(own), *highest]), most=6 if wide else 3)
             _compare_with_icl(left, own)
-            left.set_yticks(range(len(own)), [series_name(entry) for entry in own])
-            right.set_yticks(range(len(own)), [""] * len(own))
-            left.set_title(f"{model_title(model)}: order sensitivity")
-            left.set_xlim(left=0)
-            right.set(title="accuracy", xlim=(0, 100))
+            left.set(xlabel=f"Sen{said}")
+            reached = reach([entry for entry in accuracy if entry.model == model], 100)
+            right.set(xlim=(min(-3.0, reached.min(initial=0)), max(103.0, reached.max(initial=0))))
+            right.set(xlabel="accuracy (%)")
             for axes in (left, right):
-                axes.invert_yaxis()
+                named = axes is left or made.columns == 1
+                names = [short_name(series_name(entry), 34 if wide else 20) if named else "" for entry in own]
+                axes.set_yticks(range(len(own)), names, parse_math=False)
+                axes.set_ylim(len(own) - 0.5, -0.5)
                 axes.grid(visible=True, axis="x")
                 axes.grid(visible=False, axis="y")
-        panels[-1, 0].set_xlabel("Sen (bar: last epoch, ◆: most over epochs, mean over draws; dashed: ICL)")
-        panels[-1, 1].set_xlabel("% over the label set")
-        figure.suptitle(title)
-    return figure
+        of_model = [f"{model_title(model)}: " if len(models) > 1 else "" for model in models]
+        whats = ("order sensitivity", "accuracy over the label set")
+        made.title([f"{model}{what}" for model in of_model for what in whats], _NAMES)
+        draws = rows["seed"].nunique()
+        finish(made.figure, title=title, intervals=spread_of(draws, sensitivity), more=_marks())
+    return made.figure
 
 
-def epochs_figure(rows: Frame, *, title: str = "") -> Figure:
+def epochs_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLUMNS) -> Figure:
     """Draw sensitivity over epochs: one panel an arm, one line a learning rate, in-context learning dashed.
 
     Args:
         rows: One row a model, draw, arm, drawn layer, learning rate and epoch.
         title: What stands above.
+        width: In inches.
     """
     series = series_of(rows, "sensitivity")
     icl = {entry.model: entry for entry in series if entry.arm == ICL}
-    panels = tuple(dict.fromkeys((entry.model, entry.arm) for entry in series if entry.arm != ICL))
-    columns = min(_COLUMNS, len(panels))
-    lines = -(-len(panels) // columns)
-    several = len(icl) > 1
+    found = tuple(dict.fromkeys((entry.model, entry.arm) for entry in series if entry.arm != ICL))
+    rates = list(dict.fromkeys(_rate(entry) for entry in series if entry.arm != ICL))
+    looks = {
+        rate: {"color": colour, **line_style(place)}
+        for place, (rate, colour) in enumerate(zip(rates, style.ordered_colours(len(rates)), strict=True))
+    }
     with style.figure_style():
-        figure = style.new_figure(max(4.6, 0.6 + 2.6 * columns), 0.7 + 2.5 * lines)
-        grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
-        for place, axes in enumerate(grid.flat):
-            if place >= len(panels):
-                axes.set_visible(False)
-                continue
-            model, arm = panels[place]
+        made = panels(width, len(found), height=1.7, least=1.6, sharey=True)
+        for axes, (model, arm) in zip(made.axes, found, strict=True):
             own = [entry for entry in series if (entry.model, entry.arm) == (model, arm)]
             draw_level(axes, icl[model])
-            for index, (entry, colour) in enumerate(zip(own, rate_colours(len(own)), strict=True)):
-                draw_series(
-                    axes,
-                    entry,
-                    color=colour,
-                    label=entry.rate_name + diverged(entry.mean),
-                    **line_style(index),
-                )
-            axes.set(title=f"{model_title(model)}: {arm}" if several else arm)
-            axes.set_xticks(own[0].epochs)
-            axes.tick_params(axis="x", rotation=45 if len(own[0].epochs) > 6 else 0)
-            axes.legend(loc="best")
-            if place + columns >= len(panels):
-                axes.set_xlabel("epoch")
-        # Shared axes stop fitting themselves to what is drawn when a limit is set, so this comes last.
-        grid[0, 0].set_ylim(bottom=0)
-        for line in grid:
-            line[0].set_ylabel("Sen")
-        figure.suptitle(title)
-    return figure
+            for entry in own:
+                label = f"learning rate {_rate(entry)}"
+                draw_series(axes, entry, label=label, **looks[_rate(entry)])
+                if np.isnan(entry.mean).all():
+                    axes.plot([], [], " ", label=f"{arm}, {entry.rate_name} (diverged)")
+            name_epochs(axes, own)
+        said = scale_by_size(made.axes[0], "y", reach(series))
+        for axes in made.bottom:
+            axes.set_xlabel("epoch")
+        for axes in made.left:
+            axes.set_ylabel(f"Sen{said}")
+        several = len(icl) > 1
+        made.title([f"{model_title(model)}: {arm}" if several else arm for model, arm in found])
+        finish(made.figure, title=title, intervals=spread_of(rows["seed"].nunique(), series))
+    return made.figure
 
 
-def _bars(axes: Axes, own: list[Series], scale: float) -> None:
-    arms = [entry.arm for entry in own]
+def _rate(entry: Series) -> str:
+    """Return what the line of a learning rate is called; chosen rates, which differ, are one line."""
+    return "chosen for each draw" if entry.chosen else entry.rate_name
+
+
+def _points(axes: Axes, own: list[Series], scale: float) -> None:
+    colours = style.colours_of(entry.arm for entry in own)
     for place, entry in enumerate(own):
         mean, std = scale * float(entry.mean[-1]), scale * float(entry.std[-1])
-        if mean != mean:
-            continue
-        if 0 < mean < _ALMOST_NOTHING:
-            axes.text(0, place, f"  {mean:.1g}", va="center", fontsize=7, color="#6e6e6e")
-        axes.barh(
-            place, mean, xerr=std, height=0.7, color=arm_colour(entry.arm, arms), error_kw={"elinewidth": 1}
-        )
+        if mean == mean:
+            draw_points(
+                axes, [place], [mean], [std], colours[entry.arm], across=True, marker="o", markersize=4.5
+            )
 
 
 def _compare_with_icl(axes: Axes, own: list[Series]) -> None:
     for place, entry in enumerate(own):
         if entry.arm == ICL:
-            axes.axvline(float(entry.mean[-1]), color=arm_colour(ICL, ()), linestyle="--", linewidth=1.2)
+            colour = style.NAMED_COLOURS[ICL]
+            axes.axvline(float(entry.mean[-1]), color=colour, linestyle=LEVEL_LINE, linewidth=1.1, label=ICL)
         elif not np.isnan(entry.mean).all():
-            most = float(np.nanmean(entry.most))
-            if most >= _ALMOST_NOTHING:
-                axes.plot(most, place, "D", color="#333333", markersize=3.5)
+            axes.plot(float(np.nanmean(entry.most)), place, "D", color=style.INK, markersize=2.6)
+
+
+def _marks() -> list[Any]:
+    """Return what the legend says of the marks in all rows."""
+    from matplotlib.lines import Line2D
+
+    looks: dict[str, Any] = {"color": style.INK, "linestyle": "none"}
+    return [
+        Line2D([], [], marker="o", markersize=4.5, label="after the last epoch, mean over draws", **looks),
+        Line2D([], [], marker="D", markersize=2.6, label="most over epochs, mean over draws", **looks),
+    ]

@@ -8,7 +8,10 @@ import numpy as np
 
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
+from .figure_text import short_name
+from .intervals import BAR
 from .numbers import number
+from .panels import finish, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +20,8 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_VERDICT_COLOURS = {"holds": "#009e73", "fails": "#d55e00", "undecided": "#6e6e6e"}
+_ROW, _CHARACTERS = 0.165, 7.5
+"""Inches of a row, and characters of its name by inches of the figure."""
 _NOTES = (
     "holds: the whole 95% interval meets the criterion; fails: none of it does; undecided: part of it does, or "
     "there is no interval. Intervals over draws are of few draws and so wide; thresholds are this toolkit's.",
@@ -50,39 +54,50 @@ def _interval(claim: Frame) -> str:
     )
 
 
-def claims_figure(study: Study) -> Figure:
-    """Draw each effect with its interval, in units of its distance to the criterion, coloured by the verdict.
+def claims_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw each claim's effect with its interval, around its criterion, coloured by the verdict.
 
     Args:
         study: The claims, judged.
+        width: In inches.
     """
+    from matplotlib.lines import Line2D
+
     claims = study.tables["claims"]
     groups = [(str(paper), group) for paper, group in claims.groupby("paper", sort=False)]
+    longest = int(width * _CHARACTERS)
     with style.figure_style():
-        figure = style.new_figure(10.4, 1.4 + 0.26 * len(claims))
-        panels = figure.subplots(
-            len(groups), 1, squeeze=False, gridspec_kw={"height_ratios": [len(group) for _, group in groups]}
-        )[:, 0]
+        ratios = [len(group) + 1.5 for _, group in groups]
+        height = sum(_ROW * len(group) + 0.55 for _, group in groups) / len(groups)
+        made = panels(width, len(groups), height=height, most=1, height_ratios=ratios)
         start = 1
-        for axes, (paper, group) in zip(panels, groups, strict=True):
-            _panel(axes, group, start)
-            axes.set_title(paper, loc="left")
+        for axes, (_, group) in zip(made.axes, groups, strict=True):
+            _panel(axes, group, start, longest, wide=width > style.ONE_COLUMN * 1.5)
             start += len(group)
-        panels[-1].set_xlabel(
-            "95% interval of each effect, on its own scale; right of the black line, or between two, the claim holds"
+        made.title([paper for paper, _ in groups])
+        for axes in made.axes:
+            axes.set_xlabel("effect (on its own scale)")
+        verdicts = [
+            Line2D([], [], marker="o", markersize=4, linestyle="none", color=colour, label=verdict)
+            for verdict, colour in style.VERDICT_COLOURS.items()
+        ]
+        finish(
+            made.figure,
+            title=f"claims of both papers, {study.config.scale} scale",
+            intervals="95% interval",
+            more=verdicts,
+            notes=["right of the black line, the criterion, or between two, the claim holds"],
         )
-        for verdict, colour in _VERDICT_COLOURS.items():
-            panels[0].plot([], [], "o", color=colour, label=verdict)
-        panels[0].legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3)
-        figure.suptitle(f"claims of both papers, {study.config.scale} scale")
-    return figure
+    return made.figure
 
 
-def _panel(axes: Axes, group: Frame, start: int) -> None:
+def _panel(axes: Axes, group: Frame, start: int, longest: int, *, wide: bool) -> None:
     for place, claim in enumerate(group.itertuples(index=False)):
         bounds = [bound for bound in (claim.above, claim.below) if not np.isnan(bound)]
         if np.isnan(claim.value):
-            axes.text(0, place, "not measured", va="center", ha="center", fontsize=7, color="#6e6e6e")
+            axes.text(
+                0, place, "not measured", va="center", ha="center", fontsize=6, color=style.UNREMARKABLE
+            )
             continue
         ends = [end for end in (claim.low, claim.high) if not np.isnan(end)] or [claim.value]
         # Every row has its own unit: it is drawn from -1 to 1 around its criterion, what is claimed to the right.
@@ -90,19 +105,18 @@ def _panel(axes: Axes, group: Frame, start: int) -> None:
         scale = max(abs(value - centre) for value in (*ends, claim.value, *bounds)) or 1.0
         if np.isnan(claim.above):
             scale = -scale
-        colour = _VERDICT_COLOURS[claim.verdict]
+        colour = style.VERDICT_COLOURS[claim.verdict]
         low, value, high = ((end - centre) / scale for end in (min(ends), claim.value, max(ends)))
-        axes.hlines(place, low, high, color=colour, linewidth=3, alpha=0.5)
+        if low != high:
+            axes.hlines(place, low, high, color=colour, linewidth=2.5, alpha=0.5).set_gid(BAR)
         axes.plot(value, place, "o", color=colour)
         for bound in bounds:
             x = (bound - centre) / scale
             axes.vlines(x, place - 0.35, place + 0.35, color="black", linewidth=1.2)
-    names = [f"{start + place} {_short(text)}" for place, text in enumerate(group["measured_as"])]
-    axes.set_yticks(range(len(group)), names)
+    names = [
+        f"{start + place} {short_name(text, longest)}" for place, text in enumerate(group["measured_as"])
+    ]
+    axes.set_yticks(range(len(group)), names, fontsize=6.5, parse_math=False)
     axes.set(xlim=(-1.1, 1.1), ylim=(len(group) - 0.5, -0.5))
-    axes.set_xticks([-0.8, 0, 0.8], ["against the claim", "criterion", "as claimed"])
+    axes.set_xticks([-0.8, 0, 0.8], ["against", "criterion", "as claimed"] if wide else ["−", "0", "+"])
     axes.grid(visible=False)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 72 else text[:71] + "…"

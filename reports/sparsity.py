@@ -9,9 +9,12 @@ import numpy as np
 from ..study.names import MATRIX_NAMES
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
-from .heatmap import draw_heatmap, layer_ticks, whole_number_ticks
+from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
+from .intervals import draw_band
 from .numbers import number
+from .panels import finish, panels
 from .style import MATRIX_COLOURS
+from .ticks import around, name_layers, room_for, scale_by_size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,121 +75,162 @@ def _constructed(construction: Frame) -> dict[str, float]:
     return dict(zip(construction["matrix"], construction["below"], strict=True))
 
 
-def sparsity_figure(study: Study) -> Figure:
-    """Draw the fraction of entries below δ against δ, mean over layers (Shen et al. Fig. 2).
+def sparsity_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
+    """Draw the fraction of entries below δ against δ, mean over layers, with the construction's (Shen et al. Fig. 2).
 
     Args:
         study: A study of sparsity.
+        width: In inches.
     """
-    title = f"{_title(study)}: sparsity, mean over layers"
-    return threshold_figure(study.tables["averages"], study.tables["construction"], title=title)
+    return threshold_figure(
+        study.tables["averages"],
+        study.tables["construction"],
+        study.tables["fractions"],
+        title=f"{_title(study)}: sparsity, mean over layers",
+        width=width,
+    )
 
 
-def threshold_figure(averages: Frame, construction: Frame, *, title: str = "") -> Figure:
+def threshold_figure(
+    averages: Frame,
+    construction: Frame,
+    fractions: Frame,
+    *,
+    title: str = "",
+    width: float = style.TWO_COLUMNS,
+) -> Figure:
     """Draw the fraction of entries below δ against δ, mean over layers, beside von Oswald's construction.
 
-    The left panel takes δ as it is (Shen et al. Fig. 2), the right one in standard deviations of each matrix.
+    The first panel takes δ as it is (Shen et al. Fig. 2), the second one in standard deviations of each matrix. Bands
+    reach from the least sparse layer to the most sparse one.
 
     Args:
         averages: One row a matrix and threshold.
         construction: One row a matrix.
+        fractions: One row a layer, matrix and threshold.
         title: What stands above.
+        width: In inches.
     """
     constructed = _constructed(construction)
     with style.figure_style():
-        figure = style.new_figure(9.0, 3.9)
-        for axes, relative in zip(figure.subplots(1, 2, sharey=True), (False, True), strict=True):
+        made = panels(width, 2, height=2.3)
+        for axes, column in zip(made.axes, ("below", "below_relative"), strict=True):
+            drawn = [100 * averages[column].to_numpy(dtype=float)]
             for matrix, rows in averages.groupby("matrix", sort=False):
                 ordered = rows.sort_values("threshold")
-                fractions = 100 * ordered["below_relative" if relative else "below"].to_numpy()
-                axes.plot(
-                    ordered["threshold"].to_numpy(),
-                    fractions,
-                    "o-",
-                    color=MATRIX_COLOURS[matrix],
-                    label=MATRIX_NAMES[matrix],
+                places = ordered["threshold"].to_numpy(dtype=float)
+                over_layers = fractions[fractions["matrix"] == matrix].groupby("threshold")[column]
+                low, high = (
+                    100 * ends.loc[places].to_numpy() for ends in (over_layers.min(), over_layers.max())
                 )
+                draw_band(axes, places, low, high, MATRIX_COLOURS[str(matrix)])
+                axes.plot(
+                    places,
+                    100 * ordered[column].to_numpy(dtype=float),
+                    "o-",
+                    color=MATRIX_COLOURS[str(matrix)],
+                    label=MATRIX_NAMES[str(matrix)],
+                )
+                drawn += [low, high]
             for name, matrix, line in _CONSTRUCTED:
-                if not relative and matrix in constructed:
+                if column == "below" and matrix in constructed:
+                    drawn.append(np.array([100 * constructed[matrix]]))
                     axes.axhline(
                         100 * constructed[matrix],
-                        color="#333333",
+                        color=style.WEIGHT_COLOURS["constructed"],
                         linestyle=line,
                         linewidth=1.2,
                         label=f"constructed {name}",
                     )
             axes.set_xscale("log")
-            axes.set(ylim=(-3, 104), xlabel="δ in standard deviations" if relative else "δ")
-            axes.set_title("relative to the matrix's spread" if relative else "absolute")
-        figure.axes[0].set_ylabel("entries with |w| < δ (%)")
-        figure.axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)
-        figure.suptitle(title)
-    return figure
+            said = scale_by_size(axes, "y", np.concatenate(drawn))
+            axes.set(
+                xlabel="δ" if column == "below" else "δ (standard deviations of the matrix)",
+                ylabel=f"entries with |w| < δ\n(%{said})",
+            )
+        made.title(["absolute", "relative to the matrix's spread"])
+        layers = fractions["layer"].nunique()
+        finish(made.figure, title=title, intervals=f"range over {layers} layers")
+    return made.figure
 
 
-def layers_figure(study: Study) -> Figure:
+def layers_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw the fraction of entries below each δ by layer (Shen et al. Fig. 10).
 
     Args:
         study: A study of sparsity.
+        width: In inches.
     """
-    return layer_figure(study.tables["fractions"], title=f"{_title(study)}: sparsity by layer")
+    title = f"{_title(study)}: sparsity by layer"
+    return layer_figure(study.tables["fractions"], title=title, width=width)
 
 
-def layer_figure(fractions: Frame, *, relative: bool = False, title: str = "") -> Figure:
+def layer_figure(
+    fractions: Frame, *, relative: bool = False, title: str = "", width: float = style.TWO_COLUMNS
+) -> Figure:
     """Draw the fraction of entries below each δ by layer, one panel a matrix (Shen et al. Fig. 10).
 
     Args:
         fractions: One row a layer, matrix and threshold.
         relative: Whether δ counts in standard deviations of each matrix.
         title: What stands above.
+        width: In inches.
     """
-    from matplotlib import colormaps
-
     matrices = list(dict.fromkeys(fractions["matrix"]))
     thresholds = list(dict.fromkeys(fractions["threshold"]))
-    colours = colormaps["viridis"](np.linspace(0.05, 0.85, len(thresholds)))
+    column = "below_relative" if relative else "below"
+    unit = "δ in standard deviations of the matrix" if relative else "δ"
     with style.figure_style():
-        figure = style.new_figure(2.2 + 2.6 * len(matrices), 3.4)
-        panels = np.atleast_1d(figure.subplots(1, len(matrices), sharey=True))
-        for axes, matrix in zip(panels, matrices, strict=True):
+        made = panels(width, len(matrices), height=2.2)
+        for axes, matrix in zip(made.axes, matrices, strict=True):
             of_matrix = fractions[fractions["matrix"] == matrix]
-            for colour, threshold in zip(colours, thresholds, strict=True):
-                rows = of_matrix[of_matrix["threshold"] == threshold]
-                values = 100 * rows["below_relative" if relative else "below"].to_numpy()
-                axes.plot(rows["layer"].to_numpy(int), values, "o-", color=colour, label=f"{threshold:g}")
-            whole_number_ticks(axes.xaxis)
-            axes.set(title=MATRIX_NAMES[matrix], xlabel="layer", ylim=(-3, 104))
-        panels[0].set_ylabel("entries with |w| < δ (%)")
-        legend = "δ in std" if relative else "δ"
-        panels[-1].legend(title=legend, loc="center left", bbox_to_anchor=(1.02, 0.5))
-        figure.suptitle(title)
-    return figure
+            for colour, threshold in zip(style.ordered_colours(len(thresholds)), thresholds, strict=True):
+                rows = of_matrix[of_matrix["threshold"] == threshold].sort_values("layer")
+                axes.plot(
+                    rows["layer"].to_numpy(int),
+                    100 * rows[column].to_numpy(dtype=float),
+                    "o-",
+                    color=colour,
+                    label=f"{'δ' if not relative else 'δ (std)'} = {threshold:g}",
+                )
+            layers = sorted(set(of_matrix["layer"]))
+            name_layers(axes.xaxis, layers, most=room_for(layers, made.points))
+            said = scale_by_size(axes, "y", 100 * fractions[column].to_numpy(dtype=float))
+            axes.set(xlabel="layer", xlim=around(layers))
+            if axes in made.left:
+                axes.set_ylabel(f"entries with |w| < δ\n(%{said})")
+        made.title([MATRIX_NAMES[matrix] for matrix in matrices])
+        finish(made.figure, title=title, notes=[unit] if relative else [])
+    return made.figure
 
 
-def heads_figure(study: Study) -> Figure:
+def heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw the fraction of entries below the largest δ by layer and head.
 
     Args:
         study: A study of sparsity; where heads are unknown the figure says so.
+        width: In inches.
     """
     heads, title = study.tables["heads"], f"{_title(study)}: sparsity by head"
     if set(heads["matrix"]) == set(study.tables["matrices"]["matrix"]):
-        return head_figure(heads, title=title)
+        return head_figure(heads, title=title, width=width)
     with style.figure_style():
-        figure = style.new_figure(5.6, 1.6)
-        figure.text(0.5, 0.4, "the heads of this checkpoint are unknown: give its family", ha="center")
-        figure.suptitle(title)
+        figure = style.new_figure(width, 0.4)
+        unknown = "the heads of this checkpoint are unknown: give its family"
+        finish(figure, title=title, notes=[unknown])
     return figure
 
 
-def head_figure(heads: Frame, threshold: float | None = None, *, title: str = "") -> Figure:
+def head_figure(
+    heads: Frame, threshold: float | None = None, *, title: str = "", width: float = style.TWO_COLUMNS
+) -> Figure:
     """Draw the fraction of entries below one δ by layer and head, one panel a matrix.
 
     Args:
         heads: One row a layer, matrix, head and threshold.
         threshold: One of the measured thresholds; by default the largest.
         title: What stands above.
+        width: In inches.
 
     Raises:
         ValueError: If the threshold was not measured.
@@ -197,26 +241,25 @@ def head_figure(heads: Frame, threshold: float | None = None, *, title: str = ""
         raise ValueError(f"threshold {chosen:g} was not measured: {measured} were")
     at = heads[heads["threshold"] == chosen]
     maps = {
-        matrix: 100 * of_matrix.pivot(index="layer", columns="head", values="below").to_numpy()
+        str(matrix): 100 * of_matrix.pivot(index="layer", columns="head", values="below")
         for matrix, of_matrix in at.groupby("matrix", sort=False)
     }
     layers = np.array(sorted(set(at["layer"])))
-    low = min(np.nanmin(values) for values in maps.values())
-    high = max(np.nanmax(values) for values in maps.values())
+    low = min(float(np.nanmin(table.to_numpy())) for table in maps.values())
+    high = max(float(np.nanmax(table.to_numpy())) for table in maps.values())
     with style.figure_style():
-        figure = style.new_figure(
-            min(13.0, 2.4 + 2.4 * len(maps)), min(9.0, max(3.2, 1.7 + 0.16 * len(layers)))
-        )
-        panels = np.atleast_1d(figure.subplots(1, len(maps)))
+        made = panels(width, len(maps), height=height_of_rows(len(layers)))
         image: Any = None
-        for axes, (matrix, values) in zip(panels, maps.items(), strict=True):
-            image = draw_heatmap(axes, values, low, high)
-            layer_ticks(axes, layers)
-            axes.set(title=MATRIX_NAMES[matrix], xlabel="head")
-        panels[0].set_ylabel("layer")
-        figure.colorbar(image, ax=list(panels), label=f"|w| < {chosen:g} (%)", fraction=0.05, pad=0.02)
-        figure.suptitle(title)
-    return figure
+        for axes, table in zip(made.axes, maps.values(), strict=True):
+            image = draw_heatmap(axes, table.to_numpy(dtype=float), low, high)
+            name_cells(axes, table.index.to_numpy(int), table.columns.to_numpy(int), made.points)
+            axes.set(xlabel="head")
+        for axes in made.left:
+            axes.set_ylabel("layer")
+        made.title([MATRIX_NAMES[matrix] for matrix in maps])
+        add_colour_bar(made.figure, image, made.axes, f"entries with |w| < {chosen:g} (%)")
+        finish(made.figure, title=title)
+    return made.figure
 
 
 def _title(study: Study) -> str:

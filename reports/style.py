@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, shown
+from ..study.names import ARM_NAMES, MATRIX_NAMES, SETTING_NAMES, null_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 DOTS_PER_INCH = 150
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
 """Inches that a figure takes in a paper of two columns, across one of them and across both."""
+_WIDTHS = 2.5, 20.0
+LEGEND_SIZE = 7.0
 _PAPER_DOTS_PER_INCH = 300
 _VECTOR_DOTS_PER_INCH = 600
 _MOST_LAYOUTS = 10
@@ -28,59 +31,95 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
 }
 _FILE_SETTINGS: Mapping[str, Any] = {"svg.hashsalt": "iclprobe", "pdf.fonttype": 42}
 
-# Okabe and Ito's palette, which stays apart for colour-blind readers.
-SETTING_COLOURS: Mapping[str, str] = {"zsl": "#6e6e6e", "icl": "#0072b2", "ft": "#d55e00"}
-MEASURE_COLOURS: Mapping[str, str] = {
-    "SimAOU": "#0072b2",
-    "SimAOU, null gaussian": "#6e6e6e",
-    "SimAOU, null permuted_pairs": "#e69f00",
-    "SimAOU, null shared_baseline": "#cc79a7",
-    "SimAOU partial": "#009e73",
-    "SimAOU partial, null permuted_pairs": "#009e73",
-    "SimAM before finetuning": "#6e6e6e",
-    "SimAM after finetuning": "#d55e00",
-    "SimAM of the changes (delta)": "#009e73",
-    "SimAM of the changes (delta), null shared_baseline": "#009e73",
+# Okabe and Ito's palette, which stays apart for colour-blind readers, and two more for recipes.
+_BLACK, _GREY, _LIGHT = "#333333", "#6e6e6e", "#9a9a9a"
+_BLUE, _VERMILLION, _GREEN, _PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+_ORANGE, _SKY, _PURPLE, _BROWN = "#e69f00", "#56b4e9", "#6a3d9a", "#8c510a"
+SETTING_COLOURS: Mapping[str, str] = {"zsl": _GREY, "icl": _BLUE, "ft": _VERMILLION}
+RECIPE_COLOURS: Mapping[str, str] = {
+    "dai": _VERMILLION,
+    "barnatan_lcft": _PURPLE,
+    "shen": _BROWN,
+    "shen_sgd": _ORANGE,
+    "shen_adam": _GREEN,
+    "shen_deep": _PINK,
+    "shen_middle": _SKY,
 }
 MATRIX_COLOURS: Mapping[str, str] = {
-    "query": "#0072b2",
-    "key": "#d55e00",
-    "value": "#009e73",
-    "output": "#cc79a7",
+    "query": _BLUE,
+    "key": _VERMILLION,
+    "value": _GREEN,
+    "output": _PINK,
 }
-RECIPE_COLOURS: Mapping[str, str] = {
-    "dai": "#d55e00",
-    "barnatan_lcft": "#6a3d9a",
-    "shen": "#8c510a",
-    "shen_sgd": "#e69f00",
-    "shen_adam": "#009e73",
-    "shen_deep": "#cc79a7",
-    "shen_middle": "#56b4e9",
+NULL_COLOURS: Mapping[str, str] = {
+    "gaussian": _LIGHT,
+    "permuted_pairs": _ORANGE,
+    "shared_baseline": _PINK,
 }
-OTHER_COLOUR = "#cc79a7"
-DIVERGING_COLOURS = "RdBu_r"
+MEASURE_COLOURS: Mapping[str, str] = {
+    "SimAOU": _BLUE,
+    "SimAOU partial": _GREEN,
+    "SimAM before finetuning": SETTING_COLOURS["zsl"],
+    "SimAM after finetuning": SETTING_COLOURS["ft"],
+    "SimAM of the changes (delta)": _PURPLE,
+}
+WEIGHT_COLOURS: Mapping[str, str] = {
+    "constructed": _BLACK,
+    "trained for ICL": _BLUE,
+    "pretrained on text": _VERMILLION,
+    "trained layer": _BLUE,
+    "gradient descent": _GREEN,
+    "interpolated": _ORANGE,
+}
+VERDICT_COLOURS: Mapping[str, str] = {"holds": _GREEN, "fails": _VERMILLION, "undecided": _GREY}
+AGAINST_COLOURS: Mapping[str, str] = {"previous": _GREY, "first": _PURPLE, "last": _BROWN}
+PART_COLOURS: Mapping[str, str] = {
+    "begin": "#bbbbbb",
+    "inputs": _SKY,
+    "labels": _VERMILLION,
+    "separators": "#f0e442",
+    "query": _GREEN,
+    "rest": "#e5e5e5",
+}
+NAMED_COLOURS: Mapping[str, str] = {
+    **{SETTING_NAMES[setting]: colour for setting, colour in SETTING_COLOURS.items()},
+    **RECIPE_COLOURS,
+    **{ARM_NAMES[recipe]: colour for recipe, colour in RECIPE_COLOURS.items() if recipe in ARM_NAMES},
+    **{MATRIX_NAMES[matrix]: colour for matrix, colour in MATRIX_COLOURS.items()},
+    **{null_name(kind): colour for kind, colour in NULL_COLOURS.items()},
+    **MEASURE_COLOURS,
+    **WEIGHT_COLOURS,
+}
+"""Every name that a legend or a tick may have, with its one colour."""
+_OTHERS = ("#7f6fb0", "#a0a000", "#1a7f7f", "#b07aa1", "#5a5a00", "#884455")
+_SERIES = (_BLUE, _VERMILLION, _GREEN, _PINK, _ORANGE, _SKY)
+INK, NOTE_INK, UNREMARKABLE = _BLACK, "#555555", _GREY
+DIVERGING_COLOURS, RISING_COLOURS = "RdBu_r", "viridis"
 UNDEFINED_FACE, UNDEFINED_HATCH = "#efefef", "#9a9a9a"
 
 _SETTINGS: Mapping[str, Any] = {
     "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": LEGEND_SIZE,
     "legend.frameon": False,
-    "figure.titlesize": 11,
+    "figure.titlesize": 8.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.linewidth": 0.7,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "grid.color": "#e3e3e3",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 3.5,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 3.2,
     "hatch.linewidth": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
 }
 
 
@@ -93,13 +132,45 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-def recipe_colours(names: Iterable[str]) -> dict[str, str]:
-    """Return a colour for each recipe: a preset always has its own, others take what is left, in their order."""
-    names = list(names)
-    free = [colour for name, colour in RECIPE_COLOURS.items() if name not in names] or [OTHER_COLOUR]
-    others = [name for name in names if name not in RECIPE_COLOURS]
-    taken = {name: free[place % len(free)] for place, name in enumerate(others)}
-    return {name: RECIPE_COLOURS.get(name) or taken[name] for name in names}
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each name: its own of `NAMED_COLOURS`, or one by its place among those without.
+
+    Args:
+        names: Recipes, arms, settings, matrices or nulls; of ``SGD, batch 4`` the arm is ``SGD``.
+    """
+    bases = {name: name.rsplit(", batch ", 1)[0] for name in names}
+    others = list(dict.fromkeys(base for base in bases.values() if base not in NAMED_COLOURS))
+    return {
+        name: NAMED_COLOURS.get(base) or _OTHERS[others.index(base) % len(_OTHERS)]
+        for name, base in bases.items()
+    }
+
+
+def series_colours(names: Iterable[str]) -> dict[str, str]:
+    """Return a colour for each of some things that have no colour of their own, such as tasks, by their order."""
+    return {name: _SERIES[place % len(_SERIES)] for place, name in enumerate(dict.fromkeys(names))}
+
+
+def ordered_colours(count: int) -> list[str]:
+    """Return colours of numbers in order, such as learning rates or thresholds, from dark to light."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["plasma"](place / max(1, count - 1) * 0.75 + 0.05)) for place in range(count)]
+
+
+def check_width(width: float) -> None:
+    """Refuse a width at which nothing could be read.
+
+    Raises:
+        UserError: If it is not between 2.5 and 20 inches.
+    """
+    narrowest, widest = _WIDTHS
+    if not narrowest <= width <= widest:
+        raise UserError(
+            f"a figure is {narrowest:g} to {widest:g} inches wide, not {shown(width)}: a paper's column has "
+            f"{ONE_COLUMN:g}, two have {TWO_COLUMNS:g}"
+        )
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -117,7 +188,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def paper_figure(width: float, height: float) -> Figure:
-    """Return an empty figure that is saved at exactly this size, for a column of a paper.
+    """Return an empty figure of the resolution that a paper is printed with.
 
     Args:
         width: In inches, such as `ONE_COLUMN` or `TWO_COLUMNS`.
@@ -125,7 +196,6 @@ def paper_figure(width: float, height: float) -> Figure:
     """
     figure = new_figure(width, height)
     figure.set_dpi(_PAPER_DOTS_PER_INCH)
-    figure.cropped = False  # type: ignore[attr-defined]
     return figure
 
 
@@ -143,18 +213,14 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
     """
     from matplotlib import rc_context
 
-    cropped = getattr(figure, "cropped", True)
-    # The layout does not make room for tick labels left of a legend that it centres: cut to what was drawn.
-    cut = {"bbox_inches": "tight", "pad_inches": 0.12} if cropped else {}
     buffer = BytesIO()
-    with rc_context(dict(_FILE_SETTINGS)), nullcontext() if cropped else _settled(figure):  # type: ignore[arg-type]
+    with rc_context(dict(_FILE_SETTINGS)), _settled(figure):  # type: ignore[arg-type]
         figure.savefig(
             buffer,
             format=kind,
             dpi=figure.dpi if kind == "png" else _VECTOR_DOTS_PER_INCH,
             facecolor="white",
             metadata=dict(_METADATA[kind]),
-            **cut,
         )
     return buffer.getvalue()
 
@@ -200,9 +266,6 @@ def _figure_class() -> type[Figure]:
 
     class NotebookFigure(Figure):
         """A figure that notebooks show without a plotting backend."""
-
-        cropped = True
-        """Whether files of it are cut to what was drawn."""
 
         def _repr_png_(self) -> bytes:
             return png_bytes(self)

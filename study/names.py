@@ -31,3 +31,8 @@ ARM_NAMES: Mapping[str, str] = {
     "barnatan_lcft": "layer-causal",
 }
 """What presets are called; another one keeps its name."""
+
+
+def null_name(kind: str) -> str:
+    """Return what figures call a null, such as ``permuted_pairs``."""
+    return f"null: {kind.replace('_', ' ')}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ..settings import Settings
 from .analysis import Analysis, find_analysis, there
 from .arrays import Arrays
 from .columns import Frame
+from .figure_kinds import FigureKinds, NoSuchFigure, draw_figure
 from .finding import Finding
 
 if TYPE_CHECKING:
@@ -78,23 +79,33 @@ class Study:
 
         return sheet_text(self.sheet(), width=width)
 
-    def plot(self, kind: str | None = None) -> Figure:
-        """Draw one picture.
+    @overload
+    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...
+
+    @overload
+    def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure: ...
+
+    def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure | FigureKinds:
+        """Draw one picture; or say with ``?`` which there are, a line each.
 
         Args:
             kind: Which; None is the analysis's first.
+            width: In inches: a paper's column has 3.3, two have 6.9. None is the picture's own width.
 
         Raises:
-            KeyError: If there is none; it names those there are.
+            NoSuchFigure: If there is none; it says which there are.
+            UserError: If it cannot be drawn at that width.
         """
-        kinds = self.drawers()
-        if not kinds or (kind is not None and kind not in kinds):
-            raise KeyError(f"no figure {kind!r} of {self.analysis}: there are {', '.join(kinds) or 'none'}")
-        return there(kinds[next(iter(kinds)) if kind is None else kind])(self)
+        drawers = self.drawers()
+        if kind == "?":
+            return FigureKinds(drawers)
+        if not drawers or (kind is not None and kind not in drawers):
+            raise NoSuchFigure(kind, self.analysis, FigureKinds(drawers))
+        return draw_figure(drawers[next(iter(drawers)) if kind is None else kind], self, width)
 
     def figures(self) -> dict[str, Figure]:
         """Draw every picture, by its kind."""
-        return {kind: there(draw)(self) for kind, draw in self.drawers().items()}
+        return {kind: draw_figure(draw, self, None) for kind, draw in self.drawers().items()}
 
     def drawers(self) -> Mapping[str, Any]:
         """Return what draws each picture, or its place, by its kind."""

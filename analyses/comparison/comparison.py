@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from ...errors import shown
 from ...study.columns import FACTS
@@ -16,6 +16,8 @@ from .series_table import SERIES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ...study.figure_kinds import FigureKinds
 
 
 _OF_SEVERAL = ("series", "grid")
@@ -48,12 +50,19 @@ class Comparison(Study):
             raise KeyError(f"no measure {shown(key)}: there are {', '.join(means.index)}")
         return float(means[key])
 
-    def plot(self, kind: str | None = None) -> Figure:
-        """Draw one picture.
+    @overload
+    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...
+
+    @overload
+    def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure: ...
+
+    def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure | FigureKinds:
+        """Draw one picture; or say with ``?`` which there are, a line each.
 
         Args:
             kind: Which; None is ``layer_profile`` of one comparison, ``series`` of the checkpoints of one training
                 run, and ``grid`` of any others.
+            width: In inches; None is the picture's own width.
 
         Raises:
             KeyError: If there is none, or it is drawn of one comparison and there are several.
@@ -61,7 +70,7 @@ class Comparison(Study):
         several = len(self.cells) > 1
         if several and kind in self.drawers() and kind not in _OF_SEVERAL:
             raise KeyError(f"figure {kind!r} is drawn of one comparison: take {self._there}")
-        return super().plot(self._of_several[0] if several and kind is None else kind)
+        return super().plot(self._of_several[0] if several and kind is None else kind, width=width)
 
     def drawers(self) -> Mapping[str, Any]:
         """Return what draws each picture, or its place, by its kind; ``series`` is there of a series alone."""

@@ -102,9 +102,9 @@ DRIFT = register(
         measure=f"{__package__}.measurement:measure_drift",
         tables=(DRIFT_ROWS, GAPS, BETWEEN, ACCURACY, CHECKPOINTS),
         figures={
-            "gap": "iclprobe.reports.drift:drift_figure",
-            "layers": "iclprobe.reports.drift:layers_figure",
-            "pairs": "iclprobe.reports.drift:pairs_figure",
+            "gap": "iclprobe.reports.drift_figures:drift_figure",
+            "layers": "iclprobe.reports.drift_figures:layers_figure",
+            "pairs": "iclprobe.reports.drift_figures:pairs_figure",
         },
         sheet="iclprobe.reports.drift:drift_sheet",
         needs="checkpoints",

@@ -21,9 +21,9 @@ from iclprobe.analyses.outputs.kept_tokens import GROUP, KeptTokens
 from iclprobe.analyses.outputs.registration import OUTPUTS
 from iclprobe.analyses.outputs.registration import ROWS as OUTPUTS_ROWS
 from iclprobe.probes.distributions import top_tokens
-from iclprobe.reports import outputs
-from iclprobe.reports.arm_style import ARM_COLOURS, arm_colour, spread
-from iclprobe.reports.style import png_bytes
+from iclprobe.reports import outputs_figures
+from iclprobe.reports.arm_style import spread
+from iclprobe.reports.style import NAMED_COLOURS, colours_of, png_bytes
 from iclprobe.settings import make_config
 from iclprobe.study.series import series_of
 from iclprobe.study.study import make_study
@@ -103,15 +103,18 @@ def test_the_order_table_has_sensitivity_beside_accuracy(orders: Study) -> None:
 
 def test_the_order_figures_draw_the_means(orders: Study) -> None:
     left, right = cast(list[Any], orders.plot().axes)
-    assert [bar.get_width() for bar in left.patches[:2]] == pytest.approx([0.2, 0.025])
-    assert [bar.get_width() for bar in right.patches[:2]] == pytest.approx([50.0, 50.0])
+    points = [container.lines[0].get_xydata().tolist() for container in left.containers]
+    assert points[:2] == [[[pytest.approx(0.2), 0]], [[pytest.approx(0.025), 1]]]
+    assert [container.lines[0].get_xydata()[0][0] for container in right.containers] == [50.0, 50.0, 50.0]
     names = [text.get_text() for text in left.get_yticklabels()]
-    assert names[2] == "SGD, batch 2, 5 (diverged)"
-    sgd, deep = (axes for axes in orders.plot("epochs").axes if axes.get_visible())
+    assert names[2] == "SGD, batch 2, 5 (diverged)" and left.get_xlabel() == "Sen, log scale"
+    sgd, deep = orders.plot("epochs").axes
     assert (sgd.get_title(), deep.get_title()) == ("SGD, batch 2", "GD, deep layer")
     drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in sgd.get_lines()}
-    assert drawn["ICL"] == pytest.approx([0.2, 0.2]) and drawn["0.01"] == pytest.approx([0.045, 0.025])
-    assert sgd.get_ylim()[0] == 0 and sgd.get_ylim()[1] >= 0.3
+    assert drawn["ICL"] == pytest.approx([0.2, 0.2])
+    assert drawn["learning rate 0.01"] == pytest.approx([0.045, 0.025])
+    assert sgd.get_yscale() == "log" and sgd.get_ylim()[1] >= 0.3
+    assert "diverged" in " ".join(text.get_text() for text in orders.plot("epochs").legends[0].get_texts())
     assert png_bytes(orders.plot("epochs")).startswith(b"\x89PNG")
 
 
@@ -180,13 +183,15 @@ def test_the_outputs_table_has_last_and_best_epoch_beside_icl(answers: OutputsSt
 
 def test_the_outputs_figures_draw_the_means(answers: OutputsStudy) -> None:
     panels = answers.plot().axes
-    assert [axes.get_ylabel() for axes in panels[::3]] == [
-        f"{model}\n{shots} demonstrations" for model in ("one", "two") for shots in (2, 64)
+    assert [axes.get_title().replace("\n", " ") for axes in panels[::3]] == [
+        f"{model}, {shots} demonstrations: accuracy over the vocabulary"
+        for model in ("one", "two")
+        for shots in (2, 64)
     ]
     accuracy, overlap, cosine = panels[:3]
     drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in accuracy.get_lines()}
     assert drawn["GD, 0.01"] == pytest.approx([60.0, 40.0]) and drawn["ICL"] == pytest.approx([80.0, 80.0])
-    assert [axes.get_title() for axes in (overlap, cosine)] == ["token overlap with ICL", "OCS with ICL"]
+    assert [axes.get_ylabel() for axes in (overlap, cosine)] == ["token overlap", "OCS (cosine)"]
     whole, _, *others = cast(list[Any], answers.plot("shots").axes)
     assert whole.get_xlabel() == "demonstrations" and len(others) == 2
     heights = {
@@ -220,16 +225,20 @@ def test_checkpoints_are_drawn_in_their_order_with_every_label() -> None:
         {"arm": "GD", "checkpoint": one, "other": other, "token_overlap": value, "ocs": value / 2}
         for (one, other), value in values.items()
     ]
-    axes = cast(Any, outputs.pairs_figure(pandas.DataFrame(rows), measure="ocs", title="GD").axes[0])
+    figure: Any = outputs_figures.pairs_figure(pandas.DataFrame(rows), measure="ocs", title="GD")
+    axes = figure.axes[0]
     assert np.asarray(axes.images[0].get_array()).tolist() == [[0.5, 0.125], [0.125, 0.5]]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["b", "a"]
-    assert axes.get_title() == "GD: OCS of every two checkpoints"
+    assert figure.get_suptitle() == "GD: OCS of every two checkpoints"
 
 
 def test_arms_have_one_colour_everywhere() -> None:
-    assert arm_colour("SGD, batch 4", ("GD", "SGD, batch 4")) == ARM_COLOURS["SGD"]
-    assert arm_colour("own", ("GD", "own", "other")) != arm_colour("other", ("GD", "own", "other"))
-    assert len(set(ARM_COLOURS.values())) == len(ARM_COLOURS)
+    assert colours_of(["SGD, batch 4", "GD"])["SGD, batch 4"] == NAMED_COLOURS["SGD"]
+    assert NAMED_COLOURS["SGD"] == NAMED_COLOURS["shen_sgd"]
+    others = colours_of(["GD", "own", "other"])
+    assert len(set(others.values())) == 3 and colours_of(["own", "other"]).items() <= others.items()
+    arms = ("zero-shot", "ICL", "GD", "SGD", "Adam", "GD, deep layer", "GD, middle layer", "layer-causal")
+    assert len({NAMED_COLOURS[arm] for arm in arms}) == len(arms)
 
 
 def test_a_spread_is_written_as_far_as_it_is_defined() -> None:

@@ -25,8 +25,8 @@ from iclprobe.reports.attention_heads import attention_heads_figure
 from iclprobe.reports.attention_last_row import attention_last_row_figure
 from iclprobe.reports.attention_layout import MOST_CELLS
 from iclprobe.reports.attention_map import attention_map_figure
-from iclprobe.reports.attention_notes import TITLE_SIZE, note_lines, title_lines
 from iclprobe.reports.attention_scale import scale_of
+from iclprobe.reports.figure_text import TITLE_SIZE, note_lines, title_lines
 from iclprobe.reports.token_text import text_points
 
 

@@ -57,11 +57,11 @@ def test_a_figure_for_a_paper_has_its_size_in_every_file() -> None:
     assert [float(side) / 72 for side in found.groups()] == pytest.approx([width, height], abs=1e-3)
 
 
-def test_other_figures_are_cut_to_what_was_drawn() -> None:
+def test_every_figure_keeps_its_size_in_its_file() -> None:
     figure = style.new_figure(6, 4)
     figure.text(0.5, 0.5, "in the middle")
     width, height = struct.unpack(">II", png_bytes(figure)[16:24])
-    assert width < 3 * style.DOTS_PER_INCH and height < style.DOTS_PER_INCH
+    assert (width, height) == (6 * style.DOTS_PER_INCH, 4 * style.DOTS_PER_INCH)
 
 
 def test_letters_of_a_pdf_are_outlines_that_publishers_take() -> None:

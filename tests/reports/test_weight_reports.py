@@ -35,6 +35,10 @@ def lines(axes: Any) -> dict[str, np.ndarray]:
     return {line.get_label(): np.asarray(line.get_ydata()) for line in axes.get_lines()}
 
 
+def cells(axes: Any) -> np.ndarray:
+    return np.asarray(axes.collections[0].get_array())
+
+
 def test_the_threshold_figure_draws_the_means_over_layers(study: Study) -> None:
     absolute, relative = study.plot().axes
     assert lines(absolute)["W_V"].tolist() == pytest.approx((100 * averaged(study, "value").flip(0)).tolist())
@@ -47,9 +51,11 @@ def test_the_layer_figure_has_a_panel_a_matrix_and_a_line_a_threshold(study: Stu
     query, value = study.plot("layers").axes
     assert (query.get_title(), value.get_title()) == ("W_Q", "W_V")
     fractions = study.tables["fractions"].query("matrix == 'value' and threshold == 0.01")
-    assert lines(value)["0.01"].tolist() == pytest.approx((100 * fractions["below"]).tolist())
+    assert lines(value)["δ = 0.01"].tolist() == pytest.approx((100 * fractions["below"]).tolist())
     relative = layer_figure(study.tables["fractions"], relative=True).axes[1]
-    assert lines(relative)["0.01"].tolist() == pytest.approx((100 * fractions["below_relative"]).tolist())
+    assert lines(relative)["δ (std) = 0.01"].tolist() == pytest.approx(
+        (100 * fractions["below_relative"]).tolist()
+    )
 
 
 def test_the_head_figure_needs_a_threshold_that_was_measured(study: Study) -> None:
@@ -65,18 +71,16 @@ def test_the_head_figure_needs_a_threshold_that_was_measured(study: Study) -> No
 def test_the_gap_figure_draws_the_parameter_gaps(moved: Study) -> None:
     (panel,) = moved.plot().axes
     want = gaps_by_checkpoint(moved.tables["gaps"], "first")
-    assert np.array_equal(lines(panel)["to the first"], want, equal_nan=True)
+    assert np.array_equal(lines(panel)["gap to the first"], want, equal_nan=True)
     assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "1", "2"]
 
 
 def test_the_layer_and_pair_figures_draw_what_the_study_holds(moved: Study) -> None:
-    image = np.asarray(moved.plot("layers").axes[1].images[0].get_array())
+    image = cells(moved.plot("layers").axes[1])
     rows = moved.tables["drift"].query("matrix == 'key' and against == 'previous'")
     gaps = rows.set_index(["layer", "place"])["relative_frobenius"]
     assert image.shape == (3, 2) and image[2, 0] == gaps[2, 1]
-    assert np.array_equal(
-        np.asarray(moved.plot("pairs").axes[0].images[0].get_array()), between(moved).numpy()
-    )
+    assert np.array_equal(cells(moved.plot("pairs").axes[0]), between(moved).numpy())
     assert png_bytes(moved.plot("pairs")).startswith(b"\x89PNG")
 
 

@@ -268,7 +268,7 @@ def test_the_figure_shows_every_control_in_every_panel(study: Controls) -> None:
     ]
     handles: Any
     handles, labels = outputs.get_legend_handles_labels()
-    measured = dict(zip(labels, handles, strict=True))["measured"][0]
+    measured = dict(zip(labels, handles, strict=True))["SimAOU"][0]
     assert measured.get_xdata().tolist() == pytest.approx([mean(study, name, "SimAOU") for name in CONTROLS])
     assert all(axes.get_xlabel() for axes in (accuracy, outputs, scores))
 

@@ -113,7 +113,7 @@ def test_unknown_heads_are_said_in_their_figure(tmp_path: Path) -> None:
     save_file({f"blocks.{layer}.w": torch.eye(4) for layer in (0, 1)}, path)
     study = sparsity(path, matrices=("query",), pattern={"query": "blocks.{layer}.w"}, out=tmp_path / "run")
     assert len(study.tables["heads"]) == 0
-    assert "heads of this checkpoint are unknown" in study.plot("heads").texts[0].get_text()
+    assert "heads of this checkpoint are unknown" in study.plot("heads").get_supxlabel()
 
 
 def broken(saved: Path, folder: Path, bad: int) -> str:

@@ -1,0 +1,231 @@
+"""Studies of every analysis, made by hand for what is drawn of them: small and large, with what is hard to draw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas
+from made_arm_studies import gradients_study, order_study, outputs_study
+from made_attention import made_rows
+from made_draws import made_comparison, made_draw
+from made_study import LONG, study_of
+from made_weight_studies import drift_study, sparsity_study
+from small_construction import small_study
+
+from iclprobe.analyses.papers.catalogue import EXPERIMENTS
+from iclprobe.analyses.papers.declaration import Experiment
+from iclprobe.analyses.papers.views import PARTITION
+from iclprobe.reports.papers_figures import FIGURES
+from iclprobe.study.names import DELTA, PARTIAL
+
+
+@cache
+def one_comparison() -> Any:
+    return made_comparison([made_draw(layers=(0, 1, 2, 5), heads=3, frozen_layers=1)])
+
+
+def compare_studies() -> dict[str, Any]:
+    many = [made_draw(seed, n=6, layers=tuple(range(40)), heads=32) for seed in (0, 1, 2)]
+    cells = {
+        (recipe, shots): [made_draw(seed + shots, n=4) for seed in (0, 1)]
+        for recipe in ("dai", "barnatan_lcft", "shen_sgd", LONG)
+        for shots in (2, 8, 64)
+    }
+    return {
+        "one draw": one_comparison(),
+        "many layers and draws": made_comparison(many, model=f"somewhere/{LONG}", task="sst2"),
+        "one layer": made_comparison([made_draw(layers=(0,), heads=1)]),
+        "series": series_study((100, 200, 1000)),
+        "series of unknown steps": series_study((None, None)),
+        "several": made_comparison(cells, seeds=(0, 1)),
+    }
+
+
+def series_study(steps: Sequence[int | None]) -> Any:
+    """A comparison of the checkpoints of one training run."""
+    names = [f"checkpoint-{place if step is None else step}" for place, step in enumerate(steps)]
+    cells = {(name, shots): [made_draw(shots, n=4)] for name in names for shots in (2, 8)}
+    study, random = made_comparison(cells), np.random.default_rng(0)
+    measures = ("SimAOU", PARTIAL, "SimAM after finetuning", DELTA, "accuracy, finetuned")
+    rows = []
+    for measure in measures:
+        for shots in (2, 8):
+            for place, (name, step) in enumerate(zip(names, steps, strict=True)):
+                value = random.uniform(-0.5, 0.9) * (100 if "accuracy" in measure else 1)
+                row = {"place": place, "recipe": name, "step": step, "shots": shots, "measure": measure}
+                row |= {"value": value, "low": value - 0.2, "high": value + 0.1, "null": value / 3}
+                rows.append({**row, "most": place == 1})
+    series = pandas.DataFrame(rows)
+    series["step"] = pandas.array(
+        list(series["step"].astype(object).where(series["step"].notna(), None)), dtype="Int64"
+    )
+    return replace(study, tables={**study.tables, "series": series})
+
+
+def controls_study() -> Any:
+    measures = one_comparison().tables["over_draws"]["measure"]
+    random = np.random.default_rng(0)
+    controls = ("none", "untrained", "permuted_labels", "shuffled_prefix", "other_task", "random_update")
+    rows = [
+        {
+            "control": control,
+            "measure": measure,
+            "mean": random.uniform(0, 100) if "accuracy" in measure else random.uniform(-0.2, 0.9),
+            "std": random.uniform(0, 30) if "accuracy" in measure else random.uniform(0, 0.2),
+            "draws": 2,
+        }
+        for control in controls
+        for measure in measures
+    ]
+    options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1), "shots": 8}
+    return study_of("controls", {"over_draws": rows}, options)
+
+
+def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = ("zsl", "icl", "ft")) -> Any:
+    random = np.random.default_rng(0)
+    ranked = []
+    for layer in range(layers):
+        for head in range(heads):
+            right = random.uniform(-0.1, 0.1) if layer else math.nan
+            row = {"layer": layer, "head": head, "labels": random.uniform(0, 1), "right": right}
+            row |= {"right_low": right - 0.05, "right_high": right + 0.05}
+            permuted = random.uniform(-0.05, 0.05)
+            row |= {"right_permuted": permuted, "right_permuted_low": permuted - 0.03}
+            ranked.append({**row, "right_permuted_high": permuted + 0.03})
+    parts = ("begin", "inputs", "labels", "separators", "query", "rest")
+    shares = [
+        {"control": "none", "seed": 0, "layer": layer, "part": part, "share": share, "even": 1 / len(parts)}
+        for layer in range(layers)
+        for part, share in zip(parts, random.dirichlet(np.ones(len(parts))), strict=True)
+    ]
+    arrays, tokens = {}, []
+    for setting in settings:
+        rows = made_rows(2 if setting == "icl" else 0, 3, 4, layers=(0, 2), heads=heads, setting=setting)
+        arrays[f"map-{setting}"] = {"values": rows.values, "visible": rows.visible}
+        last = {"values": rows.values[:, :, -1:], "visible": rows.visible[:, :, -1:]}
+        arrays[f"last-{setting}"] = last
+        for group in (arrays[f"map-{setting}"], last):
+            group |= {"layers": np.array(rows.layers), "heads": np.array(rows.heads)}
+        for mark in rows.column_spans:
+            tokens += [
+                {"setting": setting, "text": text, "part": mark.name, "demonstration": mark.demonstration}
+                for text in rows.column_tokens[mark.start : mark.stop]
+            ]
+    frame = pandas.DataFrame(tokens)
+    frame["demonstration"] = pandas.array(
+        [None if value != value or value is None else int(value) for value in frame["demonstration"]],
+        dtype="Int64",
+    )
+    options = {"model": "pocket", "task": "pocket-tone", "shots": 8}
+    return study_of("attention", {"ranked": ranked, "layers": shares, "map_tokens": frame}, options, arrays)
+
+
+def claims_study() -> Any:
+    random = np.random.default_rng(0)
+    rows = []
+    for paper, count in (("shen2024", 33), ("barnatan", 15)):
+        for place in range(count):
+            value = random.normal()
+            there_is = place % 7 != 3
+            rows.append(
+                {
+                    "paper": paper,
+                    "measured_as": f"claim {place} about how much {LONG} differs from something else",
+                    "above": 0.1 if place % 3 else math.nan,
+                    "below": math.nan if place % 3 == 1 else 2.0,
+                    "value": value if there_is else math.nan,
+                    "low": value - 0.5 if there_is and place % 5 else math.nan,
+                    "high": value + 0.8 if there_is and place % 5 else math.nan,
+                    "verdict": ("holds", "fails", "undecided")[place % 3],
+                }
+            )
+    return study_of("claims", {"claims": rows})
+
+
+def reproduction(experiment: Experiment) -> Any:
+    """Return an experiment whose parts and numbers are made by hand."""
+    random = np.random.default_rng(0)
+    labels = [part.label for part in experiment.parts]
+    numbers: list[tuple[str, str]] = []
+    if experiment.figure == "bars":
+        columns = [*labels, "Average"] if experiment.view == "comparison_with_average" else labels
+        numbers = [(row.label, column) for row in experiment.rows for column in columns]
+    elif experiment.figure == "partition":
+        numbers = [(row, label) for label in labels for row, _ in PARTITION]
+    elif experiment.figure == "accuracy_by_shots":
+        numbers = [(label, f"{count} demonstrations") for label in labels for count in (8, 512)]
+    in_percent = {row.label for row in experiment.rows if "%" in row.panel}
+    rows = [
+        {
+            "row": row,
+            "column": column,
+            "value": random.uniform(0, 1) * (100 if row in in_percent else 1),
+            "std": random.uniform(0, 0.3) * (100 if row in in_percent else 1),
+            "draws": 3,
+        }
+        for row, column in numbers
+    ]
+    made: dict[str, Callable[[], Any]] = {
+        "sparsity": sparsity_study,
+        "drift": drift_study,
+        "compare": one_comparison,
+        "gradients": lambda: gradients_study(6),
+        "order": lambda: order_study(("one",)),
+        "outputs": lambda: outputs_study(("one",), (4, 8, *experiment.shots)),
+    }
+    part = made[experiment.kind]()
+    shown = [{"part": label, "study": label, "shown_as": f"{label}\n(pocket-topic-code)"} for label in labels]
+    options = {"paper": experiment.paper, "name": experiment.name, "experiment": experiment}
+    tables = {
+        "numbers": pandas.DataFrame(rows, columns=["row", "column", "value", "std", "draws"]),
+        "parts": shown,
+    }
+    return study_of("reproduce", tables, options, parts=dict.fromkeys(labels, part))
+
+
+def reproductions() -> dict[str, Any]:
+    """Return an experiment of each figure of its own, and every table that is drawn as bars."""
+    chosen = {
+        experiment.key if experiment.figure == "bars" else experiment.figure: experiment
+        for experiment in EXPERIMENTS
+        if experiment.figure in FIGURES
+    }
+    return {name: reproduction(experiment) for name, experiment in chosen.items()}
+
+
+STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
+    "attention": lambda: {
+        "every setting": attention_study(),
+        "one layer and head": attention_study(1, 1, ("icl",)),
+    },
+    "claims": lambda: {"both papers": claims_study()},
+    "compare": compare_studies,
+    "construction": lambda: {"small": small_study()},
+    "controls": lambda: {"six": controls_study()},
+    "drift": lambda: {
+        "even steps": drift_study(),
+        "steps that double": drift_study((0, 1, 2, 4, 64, 512, 1000, 3000, 143000), (), 2),
+        "no steps": drift_study((None, None, None), ("pocket-tone",), 1),
+    },
+    "gradients": lambda: {"two draws": gradients_study(), "one step": gradients_study(1, 1, (0,))},
+    "order": lambda: {"two models": order_study(), "one draw": order_study(("one",), (0,))},
+    "outputs": lambda: {"two models": outputs_study(), "one draw": outputs_study(("one",), (4,), (0,))},
+    "reproduce": reproductions,
+    "sparsity": lambda: {
+        "small": sparsity_study(),
+        "many layers and heads": sparsity_study(32, 32),
+        "heads unknown": sparsity_study(2, 2, known=False),
+    },
+}
+"""Studies of each analysis, by what they have."""
+
+
+@cache
+def studies_of(name: str) -> Mapping[str, Any]:
+    """Return the made studies of an analysis."""
+    return STUDIES[name]()
