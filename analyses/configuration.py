@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from ..hooks.engines.names import EngineName
 from ..hooks.plan import CapturePlan
 from ..hooks.scoring import Scoring
 from ..models.recipe import Recipe
@@ -162,6 +163,8 @@ class MeasuringConfig(SubjectConfig):
     Attributes:
         learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
         plan: What to record.
+        engine: What runs the model where something is recorded: ``native`` reads attention in the model's own
+            module, ``transformer-lens`` and ``nnsight`` through these libraries, more slowly than estimated.
         score_variant: Which SimAM (R4).
         agreement: What counts as a shared change of prediction (R6).
         null_draws: Random draws of each null of SimAOU.
@@ -171,6 +174,7 @@ class MeasuringConfig(SubjectConfig):
 
     learning_rate: Annotated[LearningRate | None, OnCommandLine(("--lr",))] = None
     plan: CapturePlan = CapturePlan()
+    engine: EngineName = "native"
     score_variant: ScoreVariant = "raw"
     agreement: Agreement = "same_label"
     null_draws: int = Field(default=10, ge=1, le=10_000)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ..errors import UserError
+from ..hooks.engines.names import ENGINES
 from .output import write_line
 
 _OUTCOMES = {
@@ -23,6 +25,11 @@ _OUTCOMES = {
     "--trust-remote-code", is_flag=True, help="Run code that comes with the model or its tokenizer."
 )
 @click.option("--attention", help="Attention implementation: sdpa, eager …")
+@click.option(
+    "--engine",
+    type=click.Choice(["all", *ENGINES]),
+    help="Hold an engine, or all that are installed, against the native capture instead.",
+)
 @click.pass_context
 def check(
     context: click.Context,
@@ -33,8 +40,10 @@ def check(
     tokenizer: str | None,
     trust_remote_code: bool,
     attention: str | None,
+    engine: str | None,
 ) -> None:
     """Check on a model that what is recorded is what the model does."""
+    from ..hooks.engines.agreement import engines_agree
     from ..hooks.self_check import self_check
     from ..models.loading import load_model
 
@@ -47,6 +56,16 @@ def check(
         attention=attention,
         trust_remote_code=trust_remote_code,
     )
+    if engine is not None:
+        others = [each for each in ENGINES if each == engine or (engine == "all" and each != "native")]
+        agreement = engines_agree(loaded, others)
+        for line in agreement.lines():
+            write_line(line)
+        if not agreement.held:
+            context.exit(1)
+        if not agreement.compared:
+            raise UserError("no engine was held against the native capture: the lines above say why")
+        return
     result = self_check(loaded)
     write_line(f"family  {result.family}")
     for line in result.lines():

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
+from ...hooks.engines.names import EngineName
 from ...models.recipe import Recipe
 from ...on_command_line import OnCommandLine, escaped_text
 from ...settings import Layer, Records
@@ -40,6 +41,7 @@ class AttentionConfig(SubjectConfig):
         layers: Which layers are mapped; negative ones count from the end.
         heads: Which heads are mapped.
         map: What is mapped: the post-softmax ``pattern`` or the pre-softmax ``scores``.
+        engine: What runs the model where something is recorded: ``native``, ``transformer-lens`` or ``nnsight``.
         recipe: How to finetune for ``ft``: a preset, a YAML file or a mapping.
         learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
         resamples: Bootstrap resamples.
@@ -65,6 +67,7 @@ class AttentionConfig(SubjectConfig):
         tuple[_Head, ...] | Literal["all"], BeforeValidator(_heads), OnCommandLine(example="0,3")
     ] = "all"
     map: MapKind = "pattern"
+    engine: EngineName = "native"
     recipe: Recipe | str | dict[str, Any] = "dai"
     learning_rate: Annotated[LearningRate | None, OnCommandLine(("--lr",))] = None
     resamples: int = Field(default=2000, ge=1, le=1_000_000)

@@ -83,7 +83,11 @@ def map_prompt(
     """
     rows = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
     last = CapturePlan(sites=(config.map,), columns="all")
-    return Mapped(*(capture(model, prompt, plan, batch_size=1, setting=setting) for plan in (rows, last)))
+    found = (
+        capture(model, prompt, plan, batch_size=1, setting=setting, engine=config.engine)
+        for plan in (rows, last)
+    )
+    return Mapped(*found)
 
 
 def one_prompt(prompts: PromptSet, place: int) -> PromptSet:

@@ -59,6 +59,7 @@ def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, co
         batch_size=config.batch_size,
         scoring=config.scoring,
         setting="icl",
+        engine=config.engine,
         progress="icl" if control == "none" else control.replace("_", " "),
     )
     for indices, batch in batches:

@@ -19,7 +19,7 @@ from ...seeds import derive_seed
 from ...tasks.prompts import PromptSet
 from ...tasks.task import Task
 from ..cell import Cell
-from ..configuration import CellConfig, SubjectConfig
+from ..configuration import CellConfig, MeasuringConfig, SubjectConfig
 from ..learning_rates import rate_and_finetuning_for
 from .draw import Evaluation, FinetunedSetting
 from .finetuning_drift import finetuning_drift
@@ -113,4 +113,6 @@ def batch_size_for(config: SubjectConfig, model: LanguageModel, prompts: PromptS
     if config.batch_size != "auto":
         return config.batch_size
     longest = max(len(ids) for ids in prompts.query_ids) + len(prompts.prefix_ids)
-    return choose_batch_size(model, longest, past=0)
+    # The libraries' attention forms every score.
+    other = isinstance(config, MeasuringConfig) and config.engine != "native"
+    return choose_batch_size(model, longest, past=0, forms_scores=other)

@@ -70,7 +70,7 @@ def repeat_zero_shot(
         prompts.gold[: len(indices)],
         prompts.bos_length,
     )
-    again = capture(model, few, config.plan, batch_size=1, scoring=config.scoring)
+    again = capture(model, few, config.plan, batch_size=1, scoring=config.scoring, engine=config.engine)
     first, width = zero_shot.select(indices), again.columns.shape[-1]
     assert first.attention_output is not None and again.attention_output is not None
     assert first.scores is not None and again.scores is not None

@@ -46,6 +46,7 @@ def capture_setting(
         batch_size=config.batch_size,
         scoring=config.scoring,
         setting=name,
+        engine=config.engine,
         file=None if folder is None else folder / f"{name}.safetensors",
         progress=name,
     )
@@ -106,6 +107,7 @@ def stream_finetuned(
         batch_size=config.batch_size,
         scoring=config.scoring,
         setting="ft",
+        engine=config.engine,
         progress=progress,
     )
 

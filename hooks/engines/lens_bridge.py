@@ -60,6 +60,17 @@ def bridge_around(model: LanguageModel) -> Any:
     return bridge
 
 
+def let_go(bridge: Any) -> None:
+    """Take the tensors out of a bridge that is no longer needed.
+
+    A bridge refers to itself, so it stays until Python looks for such circles, and it may hold copies of weights.
+    """
+    for root in (bridge, bridge.original_model):
+        for part in root.modules():
+            part._parameters.clear()
+            part._buffers.clear()
+
+
 def model_inside(bridge: Any) -> LanguageModel:
     """Return the model that a bridge wraps, as it was before: its modules copied, its tensors shared.
 
@@ -100,8 +111,8 @@ def refuse_processed(bridge: Any) -> None:
     # There is no public way to ask; TransformerLens's own tools ask this too.
     if bridge._weights_processed:
         raise UserError(
-            "this bridge's weights were processed (enable_compatibility_mode folds norms and centres weights), so its "
-            "activations are other numbers than the model's: boot a bridge without it, or call "
+            "this bridge's weights were processed (enable_compatibility_mode folds norms and centres weights), so "
+            "its activations are other numbers than the model's: boot a bridge without it, or call "
             "enable_compatibility_mode(no_processing=True)"
         )
 

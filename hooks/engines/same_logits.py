@@ -33,6 +33,6 @@ def require_same_logits(
     # What is no number is not within any limit.
     if not found <= limit:
         raise UserError(
-            f"{engine} gives other logits than {shown(model.name)} itself ({type(model.module).__name__}: {found:.0e} "
-            f"of the largest, and rounding explains {limit:.0e}): take another engine"
+            f"{engine} gives other logits than {shown(model.name)} itself ({type(model.module).__name__}: "
+            f"{found:.0e} of the largest, and rounding explains {limit:.0e}): take another engine"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,7 +21,7 @@ from ..plan import Site
 from ..prefix import fork
 from ..resolved_plan import ResolvedPlan
 from ..rows import Wanted
-from .lens_bridge import EXTRA, bridge_around, refuse_processed
+from .lens_bridge import EXTRA, bridge_around, let_go, refuse_processed
 from .lens_rows import LensRows
 from .lens_sites import hook_of, keeps_other_keys
 from .packages import require_package
@@ -88,9 +87,7 @@ class TransformerLensEngine:
         try:
             yield opened
         finally:
-            # A bridge refers to itself, and may hold split weights of its own.
-            del opened
-            gc.collect()
+            let_go(opened.bridge)
 
 
 class _Bridged:
