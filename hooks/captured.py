@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
@@ -18,6 +18,9 @@ from ..unfinished import unfinished_place
 from .captured_prompts import CapturedPrompts
 from .plan import SITES
 from .resolved_plan import ResolvedPlan
+
+if TYPE_CHECKING:
+    from .activation_cache import CachePositions
 
 # Arrays whose last axis is the columns: rows of different length are padded there.
 _OVER_COLUMNS = ("scores", "pattern", "visible", "columns")
@@ -141,6 +144,40 @@ class Capture:
         # What draws imports nothing of hooks, and hooks nothing of what draws: it is named by its place.
         drawing = import_module("iclprobe.reports.captured_attention")
         return drawing.capture_figure(self, **options)
+
+    def to_activation_cache(self, bridge: Any = None) -> Any:
+        """Return the arrays as TransformerLens's ActivationCache, under its names (needs ``transformer-lens``).
+
+        It holds what was recorded and no more. Its position axis is the recorded positions, one where there is a
+        single one, its key axis the columns: ``[N, P, …]``, and ``[N, H, P, Q]`` of scores and pattern. Keys that are
+        not visible have the lowest number as score.
+
+        Args:
+            bridge: The bridge that the cache is said to be of, which its tools need; aliases such as
+                ``hook_attn_out`` are there only with it, for what they stand for depends on the architecture.
+        """
+        from .activation_cache import to_activation_cache
+
+        return to_activation_cache(self, bridge)
+
+    @classmethod
+    def from_activation_cache(
+        cls, cache: Any, *, mask: Any = None, positions: CachePositions = "all"
+    ) -> Capture:
+        """Make a capture of what TransformerLens's ``run_with_cache`` recorded.
+
+        Args:
+            cache: An ActivationCache, or a mapping of names to tensors, of whole prompts.
+            mask: Which tokens are real, ``[N, S]``, in one run each; all by default.
+            positions: Which tokens' rows are kept: ``all``, ``last_prompt_token``, or indices into each prompt.
+                Columns are all tokens, a begin of sequence included.
+
+        Raises:
+            UserError: If it holds nothing that a capture holds, or other numbers under these names.
+        """
+        from .activation_cache import fields_of_cache
+
+        return cls(**fields_of_cache(cache, mask, positions))
 
     def select(self, indices: Tensor) -> Capture:
         """Return the capture of some of the prompts."""

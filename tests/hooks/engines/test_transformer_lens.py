@@ -30,21 +30,17 @@ FAMILIES = [
     "mistral",
     "qwen2_sliding",
     "qwen3",
-    "gemma",
     "gemma2",
     "gemma3_text",
     "phi",
     "phi3",
     "olmo2",
     "stablelm_qk_norm",
-    "starcoder2",
     "cohere_qk_norm",
     "granite",
     "gpt_oss",
     "smollm3",
-    "mixtral",
     "olmo3",
-    "cohere2",
     "exaone4",
 ]
 # Their own attention runs inside TransformerLens's wrapper, and what is read of it besides is right.
@@ -58,7 +54,6 @@ WITHOUT_MIDDLE = [
     "phi",
     "stablelm_qk_norm",
     "cohere_qk_norm",
-    "cohere2",
     "gptj",
 ]
 SUMMED: tuple[Site, ...] = ("head_output",)
