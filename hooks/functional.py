@@ -106,18 +106,18 @@ class _ReadAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Tell the running module's listeners, do what was asked for, and tell those who want the result."""
-        kwargs = kwargs or {}
+        named: dict[str, Any] = kwargs or {}
         after: list[AfterCall] = []
         if self.now.listeners:
             # What a listener computes itself must not reach another one on the same module.
             with torch._C.DisableTorchFunction():
                 if func in _SOFTMAXES:
-                    args, kwargs, after = self._before_softmax(args, kwargs)
+                    args, named, after = self._before_softmax(args, named)
                 elif func is _PRODUCT:
-                    args, kwargs, after = self._before_product(args, kwargs)
+                    args, named, after = self._before_product(args, named)
                 elif func in _MATRIX_PRODUCTS and any(each.operand for each in self.now.listeners):
-                    args, kwargs = self._before_matrix_product(func, args, kwargs)
-        result = func(*args, **kwargs)
+                    args, named = self._before_matrix_product(func, args, named)
+        result = func(*args, **named)
         if after:
             with torch._C.DisableTorchFunction():
                 for replaced in after:
