@@ -172,6 +172,7 @@ __all__ = [
     "GradientsConfig",
     "LanguageModel",
     "Measured",
+    "NNsightEngine",
     "NextToken",
     "OrderConfig",
     "OutputsConfig",
