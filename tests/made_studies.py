@@ -188,10 +188,10 @@ def reproduction(experiment: Experiment) -> Any:
 
 
 def reproductions() -> dict[str, Any]:
-    """Return an experiment of each figure of its own, and every table that is drawn as bars."""
+    """Return the first experiment of each figure of its own, and every table that is drawn as bars."""
     chosen = {
         experiment.key if experiment.figure == "bars" else experiment.figure: experiment
-        for experiment in EXPERIMENTS
+        for experiment in reversed(EXPERIMENTS)
         if experiment.figure in FIGURES
     }
     return {name: reproduction(experiment) for name, experiment in chosen.items()}
