@@ -1,4 +1,4 @@
-"""`iclprobe show` and `iclprobe validate`: runs that are there, and configurations before they run."""
+"""`iclprobe show`, `report` and `validate`: runs that are there, and configurations before they run."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def show(runs: tuple[str, ...], as_json: bool) -> None:
         from ..reports.sheet_text import sheet_text
 
         write_line(sheet_text(beside_sheet(_short_names(studies)), width=10_000))
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option(
+    "--out", metavar="FILE", help="Where one run's page is written. [default: page.html in the run]"
+)
+def report(runs: tuple[str, ...], out: str | None) -> None:
+    """Write the page of each run directory anew: one file that opens from disk; no model is needed."""
+    from ..reports.page.page import PAGE, write_page
+    from ..study.loading import load_study
+    from ..text_files import in_home
+
+    if out is not None and len(runs) > 1:
+        raise UserError("--out is where one page is written: leave it out, or give one run directory")
+    studies = {run: load_study(run) for run in runs}
+    for run, study in studies.items():
+        path = in_home(run) / PAGE if out is None else in_home(out)
+        write_line(str(write_page(path, study)))
 
 
 @click.command()

@@ -97,8 +97,8 @@ def plan_keeping(
         rows,
         maps,
         f"rows of attention of {rows} queries and maps of {maps} are kept to be looked at: {wanted[0]} and "
-        f"{wanted[1]} would take {(rows_bytes(wanted[0]) + maps_bytes(wanted[1])) / 1e6:,.0f} MB of {asked.keep_megabytes:,g} "
-        "(keep_megabytes)",
+        f"{wanted[1]} would take {(rows_bytes(wanted[0]) + maps_bytes(wanted[1])) / 1e6:,.0f} MB of "
+        f"{asked.keep_megabytes:,g} (keep_megabytes)",
     )
 
 

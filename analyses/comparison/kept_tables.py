@@ -16,8 +16,8 @@ KEPT = Table(
             "arrays",
             "text",
             "the group of arrays: `scores` [n, L, H, Q] and `visible` [n, L, 1, Q] of the row that is compared, over "
-            "the query's own tokens; `map-QUERY` [L, H, P, T], the pattern of every token of the query over the whole "
-            "prompt; `layers`",
+            "the query's own tokens; `map-QUERY` [L, H, P, T], the pattern of every token of the query over the "
+            "whole prompt; `layers`",
         ),
         Column("rows", "integer", "queries whose row of scores is kept, the first of the draw"),
         Column("maps", "integer", "queries of which every token's row is kept, the first of the draw"),
