@@ -61,7 +61,7 @@ def validate(file: str, analysis: str | None) -> None:
     """Check a configuration without running it, and show it with every default."""
     from ..settings import make_config
     from ..study.analysis import find_analysis, there
-    from ..study.study_files import config_text
+    from ..study.config_text import config_text
     from ..yaml_text import read_yaml
 
     values = read_yaml(file, "configuration", "analysis: compare")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis import Analysis
 from .arrays import write_arrays
+from .config_text import config_text
 from .finding import FINDINGS, findings_frame
 from .parts import FOLDER as PARTS
 from .parts import StudyFolder, study_id
@@ -86,14 +87,6 @@ def _write_parts(folder: Path, study: Study) -> tuple[str, dict[str, str]]:
             (folder / PARTS / ids[name]).mkdir(parents=True)
             write_study(folder / PARTS / ids[name], part, page=False)
     return PARTS, ids
-
-
-def config_text(analysis: str, config: BaseModel) -> str:
-    """Return a configuration as the YAML that `iclprobe ANALYSIS --config` takes back."""
-    import yaml
-
-    values = {"analysis": analysis, **plain(config.model_dump())}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _asked(config: BaseModel) -> dict[str, str]:

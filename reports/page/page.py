@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...addresses import public
+from ...study.config_text import config_text
 from ...study.json_values import rows_of
 from ...study.plain_values import plain
 from ...unfinished import unfinished_place
@@ -62,8 +63,6 @@ def page_html(study: Study, pictures: Mapping[str, bytes] | None = None) -> str:
         study: The study.
         pictures: Its figures as SVG, by their kind, if they are drawn already.
     """
-    from ...study.study_files import config_text
-
     drawn, left_out = _packed_pictures(_drawn(study) if pictures is None else pictures)
     prompts, exploration = shown_prompts(study), explored(study)
     data = {
