@@ -24,11 +24,11 @@ from iclprobe.cli.field_options import FieldOption, hidden_fields, options_of
 from iclprobe.errors import UserError
 from iclprobe.settings import make_config
 from iclprobe.study.analysis import registered_analyses
+from iclprobe.study.config_text import config_text
 from iclprobe.study.finding import findings_frame
 from iclprobe.study.json_values import rows_of
 from iclprobe.study.loading import load_study
 from iclprobe.study.study import Study
-from iclprobe.study.config_text import config_text
 
 # importlib mode has no folder of its own on the path.
 sys.path.insert(0, str(Path(__file__).parent))

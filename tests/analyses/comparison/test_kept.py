@@ -155,10 +155,7 @@ def test_what_is_kept_stays_within_the_bytes_allowed(
     said: list[str] = []
     study = run(checkpoint, records, keep_megabytes=megabytes, say=said.append)
     size = sum(
-        values.nbytes
-        for group in study.arrays.values()
-        for name, values in group.items()
-        if name != "layers"
+        values.nbytes for group in study.arrays.values() for name, values in group.items() if name != "layers"
     )
     assert size <= megabytes * 1e6
     (told,) = [line for line in said if "kept to be looked at" in line]
