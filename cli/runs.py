@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from .output import print_study, write_line
 
 
@@ -51,7 +51,12 @@ def report(runs: tuple[str, ...], out: str | None) -> None:
     studies = {run: load_study(run) for run in runs}
     for run, study in studies.items():
         path = in_home(run) / PAGE if out is None else in_home(out)
-        write_line(str(write_page(path, study)))
+        try:
+            write_line(str(write_page(path, study)))
+        except OSError as error:
+            raise UserError(
+                f"{shown(path)} cannot be written ({reason_of(error)}): give another --out"
+            ) from error
 
 
 @click.command()
