@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...study.columns import Frame
     from ...study.study import Study
 
-MOST_BYTES = 6_000_000
+MOST_BYTES = 8_000_000
 """Of the arrays in a page; the rest lies in the run directory."""
 _OWN = ("query", "turn_tail")
 
@@ -39,11 +39,7 @@ def explored(study: Study) -> dict[str, Any] | None:
 
 def _of_comparisons(study: Study, kept: Frame) -> dict[str, Any]:
     names = list(dict.fromkeys(kept["arrays"]))
-    arrays: dict[str, dict[str, Any]] = {}
-    fewer = False
-    for name in names:
-        arrays[name], left = _within(_comparison_arrays(study, name), MOST_BYTES // len(names))
-        fewer = fewer or left
+    arrays, fewer = _within({name: _comparison_arrays(study, name) for name in names}, MOST_BYTES)
     groups = []
     for (recipe, shots, seed), rows in kept.groupby(["recipe", "shots", "seed"], sort=False):
         where = {"recipe": recipe, "shots": shots, "seed": seed}
@@ -100,25 +96,33 @@ def _comparison_arrays(study: Study, name: str) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _within(arrays: Mapping[str, np.ndarray], room: int) -> tuple[dict[str, Any], bool]:
-    """Return arrays, packed, rows first and then maps, as far as there is room; and whether any is left out."""
-    found: dict[str, Any] = {}
-    left = False
-    rows = arrays.get("rows")
-    if rows is not None:
-        whole = packed(rows)
-        fitting = min(len(rows), int(len(rows) * room / max(1, len(whole["data"]))))
-        found["rows"] = whole if fitting == len(rows) else packed(rows[:fitting])
-        left = fitting < len(rows)
-        room -= len(found["rows"]["data"])
-    for name in sorted(
-        (name for name in arrays if name != "rows"), key=lambda name: int(name.split("-")[-1])
-    ):
-        one = packed(arrays[name])
-        if len(one["data"]) > room:
+def _within(
+    groups: Mapping[str, Mapping[str, np.ndarray]], room: int
+) -> tuple[dict[str, dict[str, Any]], bool]:
+    """Return groups of arrays, packed, as far as there is room, and whether any is left out.
+
+    Rows come first, of as many queries in every group; then the maps of one query after another, in all groups.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in groups}
+    rows = {name: packed(arrays["rows"]) for name, arrays in groups.items() if "rows" in arrays}
+    size = sum(len(each["data"]) for each in rows.values())
+    fewer = size > room
+    for name, whole in rows.items():
+        few = groups[name]["rows"][: int(len(groups[name]["rows"]) * room / size)] if fewer else None
+        found[name]["rows"] = whole if few is None else packed(few)
+    room -= sum(len(each["rows"]["data"]) for each in found.values() if each)
+    mapped = sorted(
+        {int(each.split("-")[1]) for arrays in groups.values() for each in arrays if each != "rows"}
+    )
+    for query in mapped:
+        name = f"map-{query}"
+        maps = {group: packed(arrays[name]) for group, arrays in groups.items() if name in arrays}
+        room -= sum(len(each["data"]) for each in maps.values())
+        if room < 0:
             return found, True
-        found[name], room = one, room - len(one["data"])
-    return found, left
+        for group, each in maps.items():
+            found[group][name] = each
+    return found, fewer
 
 
 def _carried(arrays: Mapping[str, Any]) -> int:
@@ -173,18 +177,23 @@ def _queries(study: Study, where: Mapping[str, Any], tokens: Frame, count: int) 
     return found
 
 
+def _query_text(study: Study) -> str:
+    prompts = study.tables["prompts"]
+    own = prompts[(prompts["setting"] == "icl") & (prompts["part"] == "query")]
+    return "" if own.empty else str(own["text"].iloc[0])
+
+
 def _of_mapped_prompt(study: Study) -> dict[str, Any]:
     tokens = study.tables["map_tokens"]
     settings = {setting: setting for setting in (*SETTING_NAMES, "text") if f"map-{setting}" in study.arrays}
-    arrays, fewer = {}, False
+    whole = {}
     for setting in settings:
         maps, rows = study.arrays[f"map-{setting}"], study.arrays[f"last-{setting}"]
-        whole = {
+        whole[setting] = {
             "rows": np.where(rows["visible"], rows["values"], np.float32(np.nan))[None, :, :, 0],
             "map-0": np.where(maps["visible"], maps["values"], np.float32(np.nan)),
         }
-        arrays[setting], left = _within(whole, MOST_BYTES // len(settings))
-        fewer = fewer or left
+    arrays, fewer = _within(whole, MOST_BYTES)
     last, first = study.arrays[f"last-{next(iter(settings))}"], study.arrays[f"map-{next(iter(settings))}"]
     by_setting = {setting: _tokens(tokens[tokens["setting"] == setting]) for setting in settings}
     own = {
@@ -205,13 +214,13 @@ def _of_mapped_prompt(study: Study) -> dict[str, Any]:
         "before": {setting: found[: len(found) - len(own[setting])] for setting, found in by_setting.items()},
         "queries": [
             {
-                "number": 0,
-                "text": "".join(token[0] for token in shown),
+                "number": study.config.query or 0,
+                "text": _query_text(study) or "".join(token[0] for token in shown),
                 "gold": "",
                 "tokens": shown,
                 "labels": [],
+                "answers": {},
             }
-            | {"answers": {}}
         ],
     }
     where = ", ".join(map(str, group["map_layers"]))

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +26,7 @@ from .shown_prompts import kinds_of, shown_prompts
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from ...study.finding import Finding
     from ...study.study import Study
 
 PAGE = "page.html"
@@ -33,6 +34,7 @@ PAGE = "page.html"
 PICTURE_DOTS_PER_INCH = 300
 """Of what is pixels in a page's pictures: heatmaps, which are flat colours."""
 MOST_BYTES_OF_FIGURES = 4_000_000
+_MOST_FINDINGS = 24
 _SCRIPTS = ("elements", "numbers", "tables", "figures", "findings", "arrays", "charts", "explorer")
 _LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 
@@ -75,13 +77,19 @@ def page_html(study: Study, pictures: Mapping[str, bytes] | None = None) -> str:
     }
     scripts = (*(_text(f"vendor/{name}") for name in _LIBRARIES), _own_script())
     command = study.declaration.command
+    results = [finding for finding in study.findings if finding.kind == "result"]
+    shared_basis = _shared_basis(results)
     return _template().render(
         command=command,
         title=" · ".join([command, *_names(study)]),
         names=_names(study),
         sheet=study.sheet(),
-        findings=[finding for finding in study.findings if finding.kind == "result"],
-        shared_basis=_shared_basis(study),
+        findings=results,
+        most_findings=_MOST_FINDINGS if len(results) > 1.5 * _MOST_FINDINGS else len(results),
+        intervals=any(math.isfinite(finding.low) for finding in results),
+        nulls=any(math.isfinite(finding.null) for finding in results),
+        bases=not shared_basis and any(finding.basis for finding in results),
+        shared_basis=shared_basis,
         where=_where,
         number=_number,
         finite=math.isfinite,
@@ -137,9 +145,9 @@ def _findings(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _shared_basis(study: Study) -> str:
+def _shared_basis(results: Sequence[Finding]) -> str:
     """Return what every interval is over, if it is the same of all."""
-    bases = {finding.basis for finding in study.findings if finding.kind == "result" and finding.basis}
+    bases = {finding.basis for finding in results if finding.basis}
     return bases.pop() if len(bases) == 1 else ""
 
 

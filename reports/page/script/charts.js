@@ -37,7 +37,7 @@ function intervalChart(findings, unit, width) {
   const fitting = Math.floor(width / 6.6);
   const short = (text) => (text.length > fitting ? `${text.slice(0, fitting - 1)}…` : text);
   return Plot.plot({
-    ...CHART, width, height: 50 + 36 * findings.length, marginLeft: 6, marginRight: 16, marginTop: 36, marginBottom: 14,
+    ...CHART, width, height: 54 + 36 * findings.length, marginLeft: 6, marginRight: 16, marginTop: 26, insetTop: 12, marginBottom: 16,
     x: { label: null, axis: "top", domain: d3.extent([...spread, ...(unit === "%" ? [0, 100] : unit === "cosine" ? [0] : [])]), nice: true, grid: true, ticks: 5 },
     y: { axis: null, domain: findings.map((_, place) => place), padding: 0 },
     marks: [
@@ -54,13 +54,15 @@ function intervalChart(findings, unit, width) {
 function rowChart(tokens, values, options, width) {
   const data = tokens.map((each, place) => ({ place, text: each[0], value: values[place] })).filter((each) => !Number.isNaN(each.value));
   const [low, high] = options.domain;
+  const size = tokens.length <= 40 ? 19 : tokens.length <= 120 ? 14 : 8;
+  const named = thinned(tokens.map((_, place) => place), size * tokens.length, 12);
   return Plot.plot({
-    ...CHART, width, height: 30 + 19 * tokens.length, marginLeft: Math.min(118, width * 0.4), marginRight: 12, marginTop: 4, marginBottom: 24,
+    ...CHART, style: { ...CHART.style, fontSize: size < 19 ? "11px" : "12px" }, width, height: 30 + size * tokens.length, marginLeft: Math.min(118, width * 0.4), marginRight: 12, marginTop: 4, marginBottom: 24,
     x: { domain: [low, high], label: null, ticks: 4, grid: true },
-    y: { domain: tokens.map((_, place) => place), tickFormat: (place) => label(tokens[place][0]), tickSize: 0, label: null },
+    y: { domain: tokens.map((_, place) => place), ticks: named, tickFormat: (place) => label(tokens[place][0], Math.max(6, Math.floor(Math.min(118, width * 0.4) / 7.5))), tickSize: 0, label: null },
     marks: [
       Plot.barX(tokens.map((_, place) => place).filter((place) => place === options.current), { y: (place) => place, x1: low, x2: high, fill: "var(--current)", insetTop: -1, insetBottom: -1 }),
-      Plot.barX(data, { y: "place", x: "value", fill: options.colour, insetTop: 2, insetBottom: 2,
+      Plot.barX(data, { y: "place", x: "value", fill: options.colour, insetTop: size / 10, insetBottom: size / 10,
         tip: { format: { x: (value) => shown(value), y: (place) => label(tokens[place][0], 40), fill: false } } }),
       Plot.ruleX([0], { strokeOpacity: 0.5 }),
     ],
@@ -82,11 +84,11 @@ function mapChart(map, options, width) {
     ...CHART, width, height: height + (named ? 86 : 34), marginLeft: side, marginRight: 6, marginTop: 4, marginBottom: named ? 82 : 30,
     x: { domain: [0, columns.length], label: null },
     y: { domain: [0, rows.length], reverse: true, label: null },
-    color: { type: "linear", domain: options.domain, range: options.range, interpolate: "rgb", clamp: true },
+    color: { type: options.root ? "sqrt" : "linear", domain: options.domain, range: options.range, interpolate: "rgb", clamp: true },
     marks: [
       Plot.frame({ fill: "var(--raised)", stroke: null }),
       Plot.raster(values, { width: columns.length, height: rows.length, x1: 0, x2: columns.length, y1: 0, y2: rows.length, imageRendering: "pixelated", fill: (value) => value }),
-      Plot.axisY(places(rows.length, every(rows.length, height, 12)), { tickFormat: (place) => label(rows[Math.floor(place)][0], 14), tickSize: 0, label: null }),
+      Plot.axisY(places(rows.length, every(rows.length, height, 13)), { tickFormat: (place) => label(rows[Math.floor(place)][0], Math.max(6, Math.floor(side / 7.5))), tickSize: 0, label: null }),
       named
         ? Plot.axisX(places(columns.length, 1), { tickFormat: (place) => label(columns[Math.floor(place)][0], 12), tickRotate: -90, textAnchor: "end", tickSize: 0, label: null, dx: 4, dy: 4 })
         : Plot.axisX(starts.map((each) => each.place), { tickFormat: (_, place) => starts[place].name, label: null, textAnchor: "start" }),

@@ -1,5 +1,7 @@
 // The explorer: one query in one layer and head, in every setting, beside each other.
 const DIFFERENCES = [["icl", "ft"], ["icl", "zsl"], ["ft", "zsl"]];
+// Below this mass shares of half-precision numbers are rounding.
+const LEAST_MASS = 1e-4;
 const KEYS = [["←", "→", "head"], ["↑", "↓", "layer"], ["P", "N", "query"], ["K", "J", "token"], ["H", "L", "column of the maps"]];
 
 function startExplorer(stage) {
@@ -20,7 +22,7 @@ function startExplorer(stage) {
   };
 
   // A row or rows over the query's own tokens, as shares that sum to one.
-  function shares(values, kind) {
+  function shares(values, kind, least = 0) {
     const finite = values.filter((value) => !Number.isNaN(value));
     if (kind === "scores") {
       const top = Math.max(...finite);
@@ -29,7 +31,7 @@ function startExplorer(stage) {
       return powers.map((value) => value / sum);
     }
     const sum = finite.reduce((total, value) => total + value, 0);
-    return values.map((value) => (sum > 0 ? value / sum : NaN));
+    return values.map((value) => (sum > least ? value / sum : NaN));
   }
 
   async function rowOf(name, layer, head) {
@@ -43,8 +45,8 @@ function startExplorer(stage) {
   const measured = (values) => (values && state.measure === "shares" ? shares(values, group().row_kind) : values);
 
   // Of patterns the shares are compared, since demonstrations take some of the attention; scores as they are.
-  function difference(one, other, kind) {
-    const [left, right] = kind === "pattern" ? [shares(one, kind), shares(other, kind)] : [one, other];
+  function difference(one, other, kind, least) {
+    const [left, right] = kind === "pattern" ? [shares(one, kind, least), shares(other, kind, least)] : [one, other];
     return left.map((value, place) => value - right[place]);
   }
 
@@ -93,7 +95,7 @@ function startExplorer(stage) {
     const values = new Float32Array(one.values.length);
     one.rows.forEach((_, row) => {
       const [left, right] = [one, other].map((map) => Array.from(map.values.subarray(row * size, (row + 1) * size)));
-      values.set(difference(left, right, group().map_kind), row * size);
+      values.set(difference(left, right, group().map_kind, LEAST_MASS), row * size);
     });
     return { ...one, values };
   }
@@ -115,10 +117,19 @@ function startExplorer(stage) {
   const keys = make("p", { class: "note keys" }, "With the keyboard, here: ", ...KEYS.flatMap(([one, other, what]) => [make("kbd", {}, one), " ", make("kbd", {}, other), ` ${what}; `]), "values show where the pointer is.");
   stage.append(make("div", { class: "controls" }, ...Object.values(controls).map((each) => each.whole)), view, keys);
 
+  // What queries begin with alike, such as an instruction, does not tell them apart.
+  function alike() {
+    const texts = group().queries.map((each) => each.text);
+    let count = 0;
+    while (texts.length > 1 && count < texts[0].length && texts.every((text) => text[count] === texts[0][count])) count++;
+    return count > 16 ? texts[0].lastIndexOf(" ", count) + 1 : 0;
+  }
+
   function fill() {
+    const start = alike();
     const options = {
       group: explorer.groups.map((each, place) => [place, each.name]),
-      query: group().queries.map((each, place) => [place, `${each.number}: ${each.text.replace(/\s+/g, " ").slice(0, 90)}`]),
+      query: group().queries.map((each, place) => [place, `${each.number}: ${start ? "… " : ""}${each.text.slice(start).replace(/\s+/g, " ").slice(0, 90)}`]),
       layer: group().layers.map((layer, place) => [place, layer]),
       head: group().heads.map((head, place) => [place, head]),
       measure: measures(),
@@ -196,11 +207,11 @@ function startExplorer(stage) {
     }
     if (now !== drawing) return;
     const both = pair();
-    const panels = settings().filter((key) => rows[key]).map((key) => ({ key, title: name(key), colour: setting[key].colour, values: measured(rows[key]) }));
+    const panels = settings().filter((key) => rows[key]).map((key) => ({ key, called: setting[key].name, title: name(key), colour: setting[key].colour, values: measured(rows[key]) }));
     const minus = both ? `${setting[both[0]].name} − ${setting[both[1]].name}` : "";
     if (both && rows[both[0]] && rows[both[1]]) {
       const values = state.measure === "pattern" ? difference(rows[both[0]], rows[both[1]], "pattern") : difference(measured(rows[both[0]]), measured(rows[both[1]]), "as they are");
-      panels.push({ key: "difference", title: make("span", {}, minus, state.measure === "pattern" ? make("small", {}, "of shares of the query's own tokens") : null), colour: "var(--difference)", values });
+      panels.push({ key: "difference", called: minus, title: make("span", {}, minus, state.measure === "pattern" ? make("small", {}, " of shares of the query's own tokens") : null), colour: "var(--difference)", values });
     }
     const readout = make("p", { class: "readout", role: "status", "aria-live": "polite" });
 
@@ -210,7 +221,7 @@ function startExplorer(stage) {
       const parts = [];
       if (column === null) {
         parts.push("token ", make("strong", {}, quoted(row)), `, ${row + 1} of ${tokens.length}: `);
-        parts.push(panels.map((panel) => `${panel.title.textContent} ${shown(panel.values[row])}`).join(", "));
+        parts.push(panels.map((panel) => `${panel.called} ${shown(panel.values[row])}`).join(", "));
       } else {
         const value = (map, offset) => map.values[(row + offset.row) * map.columns.length + column + offset.column];
         parts.push(make("strong", {}, quoted(row)), " looks at ", make("strong", {}, quoted(column)), ": ");
@@ -228,7 +239,7 @@ function startExplorer(stage) {
       const all = panels.filter((each) => each.key !== "difference").flatMap((each) => each.values);
       const domain = limits ? [-limits, limits] : [Math.min(0, d3.min(all) ?? 0), Math.max(0, d3.max(all) ?? 1)];
       const text = measures().find(([key]) => key === state.measure)[1].split(",")[0];
-      const drawn = chart(`${panel.title.textContent}: ${text} of each token; the table below has the values`, (width) => rowChart(tokens, panel.values, { domain, colour: panel.colour, current: state.row }, width));
+      const drawn = chart(`${panel.called}: ${text} of each token; the table below has the values`, (width) => rowChart(tokens, panel.values, { domain, colour: panel.colour, current: state.row }, width));
       return make("figure", { "data-row": panel.key }, make("figcaption", {}, panel.title), drawn);
     });
     const values = panels.length ? make("div", { class: "values", tabindex: 0, role: "region", "aria-label": "Values of the rows" }, make("table", {},
@@ -236,12 +247,15 @@ function startExplorer(stage) {
       make("tbody", {}, ...tokens.map((each, place) => make("tr", { "aria-current": place === state.row ? "true" : null },
         make("th", { scope: "row" }, said(token(each[0]))), ...panels.map((panel) => make("td", { "data-of": panel.key }, shown(panel.values[place])))))))) : null;
 
-    const mapFigure = (key, title, map, domain, range) => {
-      const drawn = chart(`${title.textContent}: attention of every token, as a map`, (width) => {
+    const mapFigure = (key, title, map, domain, range, told) => {
+      const root = group().map_kind === "pattern" && domain.length === 2;
+      const colours = `${shown(domain[0], 2)} to ${shown(domain.at(-1), 2)}${root ? ", colour by the square root" : ""}`;
+      title.append(make("small", {}, [told, colours].filter(Boolean).join("; ")));
+      const drawn = chart(`${title.firstChild.textContent}: attention of every token, as a map`, (width) => {
         const at = map.offset;
         const cursor = { row: state.row + at.row, column: state.column + at.column };
         const inside = cursor.column >= 0 && cursor.column < map.columns.length;
-        const made = mapChart(map, { domain, range, cursor: inside ? cursor : null }, width);
+        const made = mapChart(map, { domain, range, root, cursor: inside ? cursor : null }, width);
         const place = (event) => {
           const box = made.getBoundingClientRect(), ratio = made.width.baseVal.value / box.width;
           const column = Math.floor(made.scale("x").invert((event.clientX - box.left) * ratio));
@@ -261,10 +275,10 @@ function startExplorer(stage) {
     const mapPanels = kept.map((key) => mapFigure(key, name(key), maps[key], scoresDomain(maps[key]), [paper, colour(`--${key === "text" ? "icl" : key}`)]));
     if (drawnDifference) {
       const most = d3.max(drawnDifference.values, (value) => Math.abs(value) || 0) || 1;
-      const title = make("span", {}, minus, group().map_kind === "pattern" ? make("small", {}, "of shares of the query's own tokens") : null);
-      mapPanels.push(mapFigure("difference", title, drawnDifference, [-most, 0, most], [colour(`--${both[1]}`), paper, colour(`--${both[0]}`)]));
+      const told = group().map_kind === "pattern" ? "of shares of the query's own tokens, where both give them over 0.01%" : "";
+      mapPanels.push(mapFigure("difference", make("span", {}, minus), drawnDifference, [-most, 0, most], [colour(`--${both[1]}`), paper, colour(`--${both[0]}`)], told));
     }
-    const wholeFigures = Object.entries(wholes).filter(([, map]) => map).map(([key, map]) => mapFigure(`whole-${key}`, make("span", {}, name(key), " over the whole prompt", make("small", {}, "numbers below: where each demonstration begins")), map, group().map_kind === "pattern" ? [0, d3.max(map.values) || 1] : d3.extent(map.values), [paper, colour(`--${key === "text" ? "icl" : key}`)]));
+    const wholeFigures = Object.entries(wholes).filter(([, map]) => map).map(([key, map]) => mapFigure(`whole-${key}`, make("span", {}, name(key), " over the whole prompt"), map, group().map_kind === "pattern" ? [0, d3.max(map.values) || 1] : d3.extent(map.values), [paper, colour(`--${key === "text" ? "icl" : key}`)], map.starts.length > 1 ? "numbers: where each demonstration begins" : ""));
 
     const layer = group().layers[state.layer], head = group().heads[state.head];
     const overview = apart ? make("div", {}, make("p", { class: "panel-title" }, both ? `How far ${setting[both[0]].name} and ${setting[both[1]].name} are apart, by layer and head` : "Largest attention, by layer and head"),
@@ -273,10 +287,10 @@ function startExplorer(stage) {
     const asked = query();
     const active = document.activeElement === view;
     view.replaceChildren(
-      make("p", { class: "query-text", dir: "auto" }, make("strong", {}, asked.answers && Object.keys(asked.answers).length ? `Query ${asked.number}` : "Text"), " ", said(asked.text), asked.gold ? make("small", {}, " right label: ", said(asked.gold)) : null),
+      make("p", { class: "query-text", dir: "auto" }, make("strong", {}, group().settings.text ? "Text" : `Query ${asked.number}`), " ", said(asked.text), asked.gold ? make("small", {}, " right label: ", said(asked.gold)) : null),
       make("div", { class: "overview-and-answers" }, answersTable(), overview),
       make("h3", {}, `Layer ${layer}, head ${head}: the last token's row, ${measures().find(([key]) => key === state.measure)[1]}`),
-      readout, panels.length ? make("div", { class: "panels" }, ...rowPanels) : make("p", { class: "note" }, "No row of this query is kept here."),
+      readout, panels.length ? make("div", { class: "panels rows", tabindex: 0, role: "region", "aria-label": "Rows of the settings" }, ...rowPanels) : make("p", { class: "note" }, "No row of this query is kept here."),
       values ?? "",
       make("h3", {}, `Layer ${layer}, head ${head}: every token's attention${group().map_kind === "pattern" ? "" : " scores"}`),
       mapPanels.length ? make("div", { class: "panels maps" }, ...mapPanels) : make("p", { class: "note" }, mapsNote()),
@@ -318,13 +332,19 @@ function startExplorer(stage) {
   window.addEventListener("hashchange", () => { if (follow()) draw(); });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   const asked = follow();
-  if (!asked) {
-    state.layer = group().layers.length - 1;
-    state.row = query().tokens.length - 1;
+  // Where nothing is asked for, the head whose settings are furthest apart is a good beginning.
+  async function begin() {
     settle();
     fill();
+    state.row = query().tokens.length - 1;
+    const rows = await Promise.all(settings().map((key) => rowOf(key, 0, 0)));
+    const found = rows.every((row) => row) ? (await heads()).flatMap((each, layer) => each.map((value, head) => ({ layer, head, value }))) : [];
+    const mapped = found.filter((each) => group().map_layers.includes(group().layers[each.layer]));
+    const furthest = d3.greatest(mapped, (each) => each.value);
+    if (furthest) Object.assign(state, { layer: furthest.layer, head: furthest.head });
   }
-  draw().then(() => { if (asked) document.getElementById("explorer").scrollIntoView(); });
+
+  (asked ? Promise.resolve() : begin()).then(draw).then(() => { if (asked) document.getElementById("explorer").scrollIntoView(); });
 }
 
 if (page.explorer) startExplorer(document.getElementById("stage"));

@@ -248,6 +248,8 @@ def test_the_libraries_are_those_of_the_registry() -> None:
     folder = Path(explored.__file__).parent / "vendor"
     told = json.loads((folder / "versions.json").read_text())
     assert set(told) == {path.name for path in folder.glob("*.js")}
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text()
     for name, entry in told.items():
+        assert f"{entry['package']}@{entry['version']}" in makefile
         assert f"v{entry['version']} " in (folder / name).read_text(encoding="utf-8")[:80]
         assert "Permission to use" in (folder / entry["license"]).read_text()
