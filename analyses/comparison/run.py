@@ -85,9 +85,7 @@ def run_comparisons(
         for index in chosen:
             with _told_apart(configs, index, seed):
                 draws[index].append(
-                    _draw(
-                        configs[index], subject, cell, pretrained, captures[index], elsewhere, kept, index
-                    )
+                    _draw(configs[index], subject, cell, pretrained, captures[index], elsewhere, kept, index)
                 )
         del pretrained  # Or the next context would be recorded while this one is still in memory.
     return ComparisonRun(
