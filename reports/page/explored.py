@@ -148,33 +148,28 @@ def _queries(study: Study, where: Mapping[str, Any], tokens: Frame, count: int) 
     asked, answers, labels = (
         _where(study.tables[name], where) for name in ("queries", "answers", "label_logprobs")
     )
-    found = []
-    for query, own in tokens.dropna(subset=["query"]).groupby("query", sort=True):
-        if len(found) == count:
-            break
-        row = asked[asked["query"] == query].iloc[0]
-        said = answers[answers["query"] == query].set_index("setting")
-        likely = labels[labels["query"] == query]
-        found.append(
-            {
-                "number": int(query),
-                "text": row["text"],
-                "gold": row["gold"],
-                "tokens": _tokens(own),
-                "labels": list(dict.fromkeys(likely["label"])),
-                "answers": {
-                    setting: {
-                        "prediction": said.loc[setting, "prediction"],
-                        "correct": bool(said.loc[setting, "correct"]),
-                        "logprobs": [
-                            float(value) for value in likely[likely["setting"] == setting]["logprob"]
-                        ],
-                    }
-                    for setting in said.index
-                },
-            }
-        )
-    return found
+    said: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in answers[answers["query"] < count].to_dict("records"):
+        said.setdefault(int(row["query"]), {})[row["setting"]] = {
+            "prediction": row["prediction"],
+            "correct": bool(row["correct"]),
+            "logprobs": [],
+        }
+    names = list(dict.fromkeys(labels["label"]))
+    for row in labels[labels["query"] < count].to_dict("records"):
+        said[int(row["query"])][row["setting"]]["logprobs"].append(float(row["logprob"]))
+    own = {int(query): _tokens(rows) for query, rows in tokens.dropna(subset=["query"]).groupby("query")}
+    return [
+        {
+            "number": int(row["query"]),
+            "text": row["text"],
+            "gold": row["gold"],
+            "tokens": own[int(row["query"])],
+            "labels": names,
+            "answers": said[int(row["query"])],
+        }
+        for row in asked[asked["query"] < count].to_dict("records")
+    ]
 
 
 def _query_text(study: Study) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import pickle
@@ -119,6 +120,22 @@ def test_what_is_beside_the_tables_tells_what_they_hold(name: str, run: Callable
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_run_has_its_page(name: str, run: Callable) -> None:
+    study, folder = run(name)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert [table["name"] for table in data["tables"]] == [
+        table for table, frame in study.tables.items() if table != "facts" and len(frame)
+    ]
+    assert set(data["figures"]) == {path.stem for path in folder.glob("*.png")}
+    text = html.unescape(page)
+    for finding in study.findings:
+        assert finding.sentence in text or finding.name in text
+    assert (data["explorer"] is not None) == (name in ("compare", "attention"))
+    assert config_text(name, study.config) in text and "@inproceedings{shen2024" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_study_pickles_and_is_short_where_a_notebook_shows_it(name: str, run: Callable) -> None:
     study, _ = run(name)
     copy = pickle.loads(pickle.dumps(study))
@@ -213,7 +230,9 @@ def test_help_tells_every_field_and_its_default(name: str, capsys: pytest.Captur
         assert all(option in said for option in field.names)
     for hidden in hidden_fields(analysis.config):
         assert hidden in said
-    for option in ("--config", "--json", "--out", "--overwrite", "--quiet", "--verbose", "--help"):
+    for option in (
+        *("--config", "--json", "--out", "--overwrite", "--no-page", "--quiet", "--verbose", "--help"),
+    ):
         assert option in said
 
 
