@@ -129,8 +129,10 @@ def test_every_run_has_its_page(name: str, run: Callable) -> None:
     ]
     assert set(data["figures"]) == {path.stem for path in folder.glob("*.png")}
     text = html.unescape(page)
+    sheet = study.sheet()
+    assert all(said in text for said in (*sheet.alarms, *sheet.warnings, *sheet.notes))
     for finding in study.findings:
-        assert finding.sentence in text or finding.name in text
+        assert finding.kind != "result" or finding.sentence in text or finding.name in text
     assert (data["explorer"] is not None) == (name in ("compare", "attention"))
     assert config_text(name, study.config) in text and "@inproceedings{shen2024" in text
 

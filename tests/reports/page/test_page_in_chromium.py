@@ -171,7 +171,8 @@ def test_maps_show_what_is_on_disk_where_the_pointer_is(browser: Any, compared: 
 def test_the_keyboard_steps_and_the_address_brings_the_state_back(
     browser: Any, compared: tuple[Study, Path]
 ) -> None:
-    with opened(browser, compared[1]) as made:
+    begin = "#explorer?comparison=0&query=0&layer=5&head=0&shown=scores&row=0&column=0"
+    with opened(browser, compared[1], begin) as made:
         tab = made.tab
         tab.focus("#stage-view")
         before = tab.get_attribute("#stage-view", "data-shown")
@@ -181,7 +182,7 @@ def test_the_keyboard_steps_and_the_address_brings_the_state_back(
                 "(old) => document.getElementById('stage-view').dataset.shown !== old", arg=before
             )
             before = tab.get_attribute("#stage-view", "data-shown")
-        assert "query=2" in before and "layer=4" in before and "head=1" in before
+        assert before == "#explorer?comparison=0&query=2&layer=4&head=1&shown=scores&row=1&column=0"
         assert tab.evaluate("location.hash") == before
         assert tab.evaluate("document.activeElement.id") == "stage-view"
         values = tab.inner_text("#stage .values")
