@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo gallery try-all test test-fast real-models lint format bench mutate pocket wheel clean
+.PHONY: install demo gallery try-all test test-fast real-models browser page-libraries lint format bench mutate pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -51,6 +51,21 @@ test-fast: $(VENV)/.dev
 # Two real pretrained models (Llama and Gemma 3 type, 0.8 GB) for the tests marked `real`, into an ignored folder.
 real-models: $(VENV)/.dev
 	$(BIN)/python ../shared/tools/real_models.py .real-models
+
+# What looks at pages in the browser's tests, from the npm registry into an ignored folder.
+AXE := 4.14.1
+browser: .browser/axe.min.js
+.browser/axe.min.js:
+	mkdir -p .browser && cd .browser && npm pack --silent axe-core@$(AXE)
+	tar -xzf .browser/axe-core-$(AXE).tgz -C .browser --strip-components=1 package/axe.min.js
+
+# The libraries that pages carry, again from the npm registry; versions.json beside them says which they are.
+VENDOR := $(CURDIR)/reports/page/vendor
+page-libraries:
+	place=$$(mktemp -d) && cd $$place && npm pack --silent d3@7.9.2 @observablehq/plot@0.6.17 && \
+	tar -xzf d3-7.9.2.tgz --one-top-level=d3 && tar -xzf observablehq-plot-0.6.17.tgz --one-top-level=plot && \
+	cp d3/package/dist/d3.min.js plot/package/dist/plot.umd.min.js $(VENDOR)/ && \
+	cp d3/package/LICENSE $(VENDOR)/d3.LICENSE && cp plot/package/LICENSE $(VENDOR)/plot.LICENSE && rm -rf $$place
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ def run_analysis(
     *,
     out: str | Path | None = None,
     overwrite: bool = False,
+    page: bool = True,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Study:
@@ -34,6 +35,7 @@ def run_analysis(
         config: Everything about it; or give its fields as keywords.
         out: Write a run directory there.
         overwrite: Replace a finished run directory.
+        page: Whether the run directory gets its page, too.
         say: Told what is about to happen.
         options: Fields of its configuration; a model or a task may be one in memory,
             of which the study keeps the name.
@@ -68,7 +70,7 @@ def run_analysis(
             measured.parts,
         )
         if folder is not None:
-            write_study(folder, study)
+            write_study(folder, study, page=page)
     return study
 
 

@@ -25,6 +25,7 @@ _ASKED_ALIKE = (
     ),
     click.Option(["--out"], type=str, metavar="FOLDER", help="The run directory. [default: runs/…]"),
     click.Option(["--overwrite"], is_flag=True, help="Replace a finished run directory."),
+    click.Option(["--no-page"], is_flag=True, help="Write no page into the run directory."),
     click.Option(["--quiet", "-q"], is_flag=True, help="Say nothing but the result."),
     click.Option(
         ["--verbose", "-v"],
@@ -99,7 +100,12 @@ class AnalysisCommand(click.Command):
             out = str(Path("runs") / free_run_name(*config.run_name))
         with quiet_progress(quiet):
             study = run_analysis(
-                self.analysis, config, out=out, overwrite=typed["overwrite"], say=None if quiet else say
+                self.analysis,
+                config,
+                out=out,
+                overwrite=typed["overwrite"],
+                page=not typed["no_page"],
+                say=None if quiet else say,
             )
         if typed["as_json"]:
             write_line(json.dumps(study.to_json(), indent=2, ensure_ascii=False, allow_nan=False))

@@ -14,6 +14,7 @@ _OTHERS = {
     "check": "look",
     "families": "look",
     "prompt": "prompt",
+    "report": "runs",
     "reproduce": "reproduce",
     "show": "runs",
     "tasks": "look",

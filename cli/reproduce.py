@@ -44,7 +44,7 @@ class _Reproduce(AnalysisCommand):
         folder = Path(typed["out"] or Path("runs") / f"{paper or 'papers'}-{scale}")
         tell = (lambda line: None) if typed["quiet"] else say
         overrides = read_overrides(typed["overrides"])
-        _run_many(paper, scale, overrides, folder, typed["overwrite"], workers, tell)
+        _run_many(paper, scale, overrides, folder, typed["overwrite"], not typed["no_page"], workers, tell)
 
 
 reproduce = _Reproduce(
@@ -79,6 +79,7 @@ def _run_many(
     overrides: dict[str, Any],
     folder: Path,
     overwrite: bool,
+    page: bool,
     workers: int | None,
     tell: Any,
 ) -> None:
@@ -92,6 +93,7 @@ def _run_many(
         with_claims=paper is None,
         overrides=overrides,
         overwrite=overwrite,
+        page=page,
         workers=workers,
         say=tell,
     )

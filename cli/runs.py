@@ -1,4 +1,4 @@
-"""`iclprobe show` and `iclprobe validate`: runs that are there, and configurations before they run."""
+"""`iclprobe show`, `report` and `validate`: runs that are there, and configurations before they run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from .output import print_study, write_line
 
 
@@ -36,13 +36,37 @@ def show(runs: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option(
+    "--out", metavar="FILE", help="Where one run's page is written. [default: page.html in the run]"
+)
+def report(runs: tuple[str, ...], out: str | None) -> None:
+    """Write the page of each run directory anew: one file that opens from disk; no model is needed."""
+    from ..reports.page.page import PAGE, write_page
+    from ..study.loading import load_study
+    from ..text_files import in_home
+
+    if out is not None and len(runs) > 1:
+        raise UserError("--out is where one page is written: leave it out, or give one run directory")
+    studies = {run: load_study(run) for run in runs}
+    for run, study in studies.items():
+        path = in_home(run) / PAGE if out is None else in_home(out)
+        try:
+            write_line(str(write_page(path, study)))
+        except OSError as error:
+            raise UserError(
+                f"{shown(path)} cannot be written ({reason_of(error)}): give another --out"
+            ) from error
+
+
+@click.command()
 @click.argument("file", metavar="FILE")
 @click.option("--analysis", metavar="NAME", help="Of which analysis, where the file does not say it.")
 def validate(file: str, analysis: str | None) -> None:
     """Check a configuration without running it, and show it with every default."""
     from ..settings import make_config
     from ..study.analysis import find_analysis, there
-    from ..study.study_files import config_text
+    from ..study.config_text import config_text
     from ..yaml_text import read_yaml
 
     values = read_yaml(file, "configuration", "analysis: compare")

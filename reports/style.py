@@ -211,18 +211,34 @@ def picture_bytes(figure: Figure, kind: str) -> bytes:
         figure: The figure.
         kind: ``png``, ``svg`` or ``pdf``. Colours of a heatmap are pixels in all three, lines and letters are not.
     """
+    return pictures_bytes(figure, (kind,))[kind]
+
+
+def pictures_bytes(
+    figure: Figure, kinds: Iterable[str], dots_per_inch: int = _VECTOR_DOTS_PER_INCH
+) -> dict[str, bytes]:
+    """Return a figure as pictures of several kinds, laid out once for all of them.
+
+    Args:
+        figure: The figure.
+        kinds: As of `picture_bytes`.
+        dots_per_inch: Of the pixels in an SVG or PDF.
+    """
     from matplotlib import rc_context
 
-    buffer = BytesIO()
+    found: dict[str, bytes] = {}
     with rc_context(dict(_FILE_SETTINGS)), _settled(figure):  # type: ignore[arg-type]
-        figure.savefig(
-            buffer,
-            format=kind,
-            dpi=figure.dpi if kind == "png" else _VECTOR_DOTS_PER_INCH,
-            facecolor="white",
-            metadata=dict(_METADATA[kind]),
-        )
-    return buffer.getvalue()
+        for kind in kinds:
+            buffer = BytesIO()
+            figure.savefig(
+                buffer,
+                format=kind,
+                dpi=figure.dpi if kind == "png" else dots_per_inch,
+                facecolor="white",
+                metadata=dict(_METADATA[kind]),
+            )
+            found[kind] = buffer.getvalue()
+    return found
 
 
 @contextmanager

@@ -62,8 +62,11 @@ def write_arrays(folder: Path, arrays: Arrays) -> None:
         folder: The run directory.
         arrays: The groups.
     """
+    import numpy as np
     from safetensors.numpy import save_file
 
     for name in arrays:
         (folder / FOLDER).mkdir(exist_ok=True)
-        save_file(dict(arrays[name]), folder / FOLDER / f"{name}.safetensors")
+        # safetensors writes memory as it lies, and a transposed view lies otherwise than it is read.
+        rows = {each: np.ascontiguousarray(values) for each, values in arrays[name].items()}
+        save_file(rows, folder / FOLDER / f"{name}.safetensors")

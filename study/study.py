@@ -112,12 +112,13 @@ class Study:
         figures = self.declaration.figures
         return figures if isinstance(figures, Mapping) else there(figures)(self)
 
-    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+    def save(self, path: str | Path, *, overwrite: bool = False, page: bool = True) -> Path:
         """Write a run directory, whole or not at all, which `load_study` reads.
 
         Args:
             path: The run directory to be.
             overwrite: Replace a finished run directory.
+            page: Whether it gets its page, ``page.html``, too.
 
         Raises:
             UserError: If it may not be replaced or cannot be written.
@@ -126,8 +127,14 @@ class Study:
         from .study_files import write_study
 
         with run_directory(path, overwrite=overwrite) as folder:
-            write_study(folder, self)
+            write_study(folder, self, page=page)
         return Path(path)
+
+    def page(self) -> str:
+        """Return all of it as one HTML file that fetches nothing, see `iclprobe.reports.page`."""
+        from ..reports.page.page import page_html
+
+        return page_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it but arrays as strict JSON holds it: NaN is null, an infinite number a text."""

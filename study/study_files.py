@@ -2,7 +2,7 @@
 
 ``manifest.json`` marks it as complete and holds the format's version, ``config.yaml`` what was asked, ``tables/``
 every table as Parquet with ``columns.json``, ``NAME.csv`` the same for people, ``table.txt`` and ``KIND.png`` what is
-seen of it, ``arrays/`` what is heavy.
+seen of it, ``page.html`` all of that in one file, ``arrays/`` what is heavy.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .analysis import Analysis
 from .arrays import write_arrays
+from .config_text import config_text
 from .finding import FINDINGS, findings_frame
 from .parts import FOLDER as PARTS
 from .parts import StudyFolder, study_id
@@ -30,14 +31,16 @@ FORMAT = 1
 """The version of what is written here; a reader refuses any other."""
 
 
-def write_study(folder: Path, study: Study) -> None:
+def write_study(folder: Path, study: Study, *, page: bool = True) -> None:
     """Write every file of a run directory; the manifest, which marks it complete, comes last.
 
     Args:
         folder: The run directory, see `run_directory`; arrays may lie there already.
         study: The study.
+        page: Whether it gets its page, too; studies that it is made of get none.
     """
-    from ..reports.style import save_figure
+    from ..reports.page.page import PICTURE_DOTS_PER_INCH, write_page
+    from ..reports.style import pictures_bytes
 
     (folder / "config.yaml").write_text(config_text(study.analysis, study.config), encoding="utf-8")
     for name, frame in study.tables.items():
@@ -48,8 +51,13 @@ def write_study(folder: Path, study: Study) -> None:
     write_arrays(folder, study.arrays)
     place, ids = _write_parts(folder, study)
     (folder / "table.txt").write_text(study.table() + "\n", encoding="utf-8")
+    vectors: dict[str, bytes] = {}
     for kind, figure in study.figures().items():
-        save_figure(figure, folder / f"{kind}.png")
+        pictures = pictures_bytes(figure, ("png", "svg") if page else ("png",), PICTURE_DOTS_PER_INCH)
+        (folder / f"{kind}.png").write_bytes(pictures["png"])
+        vectors |= {kind: pictures["svg"]} if page else {}
+    if page:
+        write_page(folder, study, vectors)
     write_manifest(
         folder,
         {
@@ -77,16 +85,8 @@ def _write_parts(folder: Path, study: Study) -> tuple[str, dict[str, str]]:
         )
         if not (folder / PARTS / ids[name]).exists():
             (folder / PARTS / ids[name]).mkdir(parents=True)
-            write_study(folder / PARTS / ids[name], part)
+            write_study(folder / PARTS / ids[name], part, page=False)
     return PARTS, ids
-
-
-def config_text(analysis: str, config: BaseModel) -> str:
-    """Return a configuration as the YAML that `iclprobe ANALYSIS --config` takes back."""
-    import yaml
-
-    values = {"analysis": analysis, **plain(config.model_dump())}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _asked(config: BaseModel) -> dict[str, str]:

@@ -15,13 +15,21 @@ WORDS = " ".join(("the", "is", "Sentence:", "Label:", "good", "bad", "very", *NO
 TEMPLATE = "Sentence: {text} Label:"
 
 
-def write_checkpoint(folder: Path, *, seed: int = 0, layers: int = 3, chat: bool = False) -> Path:
+def write_checkpoint(
+    folder: Path,
+    *,
+    seed: int = 0,
+    layers: int = 3,
+    chat: bool = False,
+    words: str = WORDS,
+    begin_token: str = "<s>",
+) -> Path:
     """Write a random Llama with its word tokenizer, whose scores are spread enough to matter."""
     if chat:
-        tokenizer = chat_tokenizer(WORDS, front=("<s>",), bos_token="<s>")
+        tokenizer = chat_tokenizer(words, front=(begin_token,), bos_token=begin_token)
     else:
-        tokenizer = word_tokenizer(WORDS, front=("<s>",), bos_token="<s>", eos_token="</s>")
-    names = ("<s>", str(tokenizer.eos_token))
+        tokenizer = word_tokenizer(words, front=(begin_token,), bos_token=begin_token, eos_token="</s>")
+    names = (begin_token, str(tokenizer.eos_token))
     begin, end = (tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names)
     config = LlamaConfig(
         hidden_size=32,

@@ -32,6 +32,10 @@ class CompareConfig(MeasuringConfig):
         steps: Steps of the one repository that finetuned names, with a revision for each.
         revision_template: How a step's revision is called. [default: step{step}]
         save_captures: Keep the recorded arrays in the run directory.
+        keep_rows: Of so many queries of the first draw, the attention scores that are compared are kept to be looked
+            at, in all layers, heads and settings; 0 for none.
+        keep_maps: Of so many of them, the attention of every token of the query is kept as well.
+        keep_megabytes: What is kept to be looked at takes no more than this: of fewer queries, where it would.
     """
 
     analysis: ClassVar[str] = "compare"
@@ -54,6 +58,9 @@ class CompareConfig(MeasuringConfig):
     steps: Steps = None
     revision_template: RevisionTemplate = None
     save_captures: bool = False
+    keep_rows: int = Field(default=50, ge=0, le=1_000_000)
+    keep_maps: int = Field(default=3, ge=0, le=1_000_000)
+    keep_megabytes: float = Field(default=50, ge=0, le=1e9)
 
     @model_validator(mode="before")
     @classmethod

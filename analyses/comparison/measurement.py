@@ -16,6 +16,8 @@ from .draw import Draw
 from .facts import facts_of, facts_of_several
 from .findings import comparison_findings, draw_warnings
 from .finetuned_models import is_series
+from .kept import Kept
+from .kept_tables import KEPT_TABLES
 from .measures import Intervals
 from .rows import comparison_rows, joined_rows
 from .run import run_comparisons
@@ -37,15 +39,16 @@ def measure_compare(config: CompareConfig, context: Context) -> Measured:
         UserError: If something asked for cannot be done.
     """
     cells = cells_of(config)
-    run = run_comparisons(list(cells.values()), context, _folders(config, context.folder, cells))
+    run = run_comparisons(config, list(cells.values()), context, _folders(config, context.folder, cells))
     compared = list(zip(cells, run.configs, run.draws, strict=True))
-    return measured_of(config, compared, {"self_check": dict(run.self_check)})
+    return measured_of(config, compared, {"self_check": dict(run.self_check)}, run.kept)
 
 
 def measured_of(
     config: CompareConfig,
     compared: Sequence[tuple[tuple[str, int], CellConfig, Sequence[Draw]]],
     provenance: Mapping[str, Any],
+    kept: Kept | None = None,
 ) -> Measured:
     """Return what draws leave: tables, facts and findings.
 
@@ -54,15 +57,19 @@ def measured_of(
         compared: The name of what is finetuned and the number of shots of each comparison, its configuration and
             its draws.
         provenance: What else is told of where they came from.
+        kept: The attention that is kept to be looked at.
     """
     intervals = Intervals(config.resamples, config.level)
     parts, findings, captures = [], list[Finding](), dict[str, Any]()
-    for (recipe, shots), cell, draws in compared:
+    to_look_at: dict[str, list[dict[str, Any]]] = {table.name: [] for table in KEPT_TABLES}
+    for place, ((recipe, shots), cell, draws) in enumerate(compared):
         key = {"recipe": recipe, "shots": shots}
         rows = comparison_rows(draws, key, config.agreement, intervals, facts_of(cell, draws))
         parts.append(rows)
         findings += comparison_findings(rows, key, intervals, only=len(compared) == 1)
         findings += draw_warnings(draws, key)
+        for name, found in ({} if kept is None else kept.table_rows(place, shots)).items():
+            to_look_at[name] += [{**key, **row} for row in found]
         captures[f"{recipe}, {shots} shots"] = {str(draw.seed): dict(draw.manifest) for draw in draws}
     tables = joined_rows(parts)
     models = {recipe: cell.finetuned for (recipe, _), cell, _ in compared if cell.finetuned is not None}
@@ -87,8 +94,14 @@ def measured_of(
     )
     return Measured(
         named,
-        {**tables, "series": series, "facts": [{"name": name, "text": text} for name, text in facts]},
+        {
+            **tables,
+            "series": series,
+            **to_look_at,
+            "facts": [{"name": name, "text": text} for name, text in facts],
+        },
         (*series_findings(series, intervals), *findings),
+        {} if kept is None else kept.arrays,
         provenance={
             **provenance,
             "captures": captures,

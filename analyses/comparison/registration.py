@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 from ...study.analysis import Analysis, register
 from ...study.columns import Column
 from .config import CompareConfig
+from .kept_tables import KEPT_TABLES
 from .series_table import SERIES
-from .tables import tables_with
+from .tables import COMPARISON_TABLES, tables_with
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -25,6 +26,7 @@ COMPARE = register(
             *tables_with(
                 Column("recipe", "text", "the recipe's name, or what somebody else finetuned"),
                 Column("shots", "integer", "demonstrations asked for"),
+                tables=(*COMPARISON_TABLES, *KEPT_TABLES),
             ),
             SERIES,
         ),

@@ -15,10 +15,12 @@ from ..configuration import CellConfig
 from ..context import Context
 from ..subject import Subject
 from .cell_comparison import compare_cell, whole
+from .config import CompareConfig
 from .draw import Draw
 from .estimate import estimate_comparisons
 from .finetuned import comparison_recipe, finetune_cell
 from .finetuned_elsewhere import FinetunedElsewhere
+from .kept import Kept, plan_keeping
 from .pretrained import Pretrained, ZeroShot, record_pretrained
 from .settings import capture_setting, stream_finetuned
 
@@ -31,21 +33,24 @@ class ComparisonRun:
         configs: What was asked, with the names of what was loaded.
         draws: For each of them, one result a seed.
         self_check: What was found of the model before.
+        kept: The attention that is kept to be looked at.
     """
 
     configs: tuple[CellConfig, ...]
     draws: tuple[tuple[Draw, ...], ...]
     self_check: Mapping[str, Any]
+    kept: Kept
 
 
 def run_comparisons(
-    configs: Sequence[CellConfig], context: Context, folders: Sequence[Path | None]
+    asked: CompareConfig, configs: Sequence[CellConfig], context: Context, folders: Sequence[Path | None]
 ) -> ComparisonRun:
     """Run comparisons that differ in shots and in what is finetuned, and in nothing else.
 
     What cannot be compared is refused before any setting runs, as far as prompts and files tell.
 
     Args:
+        asked: What all of them are asked for by.
         configs: The comparisons.
         context: The model and the task.
         folders: Where each keeps its captures.
@@ -64,6 +69,9 @@ def run_comparisons(
     if not checked.held:
         context.say("warning: the self-check failed; see iclprobe check")
     context.say(_estimate(configs, subject, cells))
+    kept = Kept(plan_keeping(asked, subject.model, cells, configs), asked.seeds[0])
+    if kept.keeping.said:
+        context.say(kept.keeping.said)
     draws: list[list[Draw]] = [[] for _ in configs]
     zero_shot: ZeroShot | None = None
     for (shots, seed), cell in cells.items():
@@ -73,16 +81,18 @@ def run_comparisons(
             configs[chosen[0]], subject.model, cell, earlier=zero_shot, folder=captures[chosen[0]]
         )
         zero_shot = pretrained.zero_shot
+        kept.add_pretrained(subject.model, shots, cell, pretrained, chosen, subject.task.label_names)
         for index in chosen:
             with _told_apart(configs, index, seed):
                 draws[index].append(
-                    _draw(configs[index], subject, cell, pretrained, captures[index], elsewhere)
+                    _draw(configs[index], subject, cell, pretrained, captures[index], elsewhere, kept, index)
                 )
         del pretrained  # Or the next context would be recorded while this one is still in memory.
     return ComparisonRun(
         tuple(configs),
         tuple(map(tuple, draws)),
         checked.to_dict(),
+        kept,
     )
 
 
@@ -113,6 +123,8 @@ def _draw(
     pretrained: Pretrained,
     captures: Path | None,
     elsewhere: FinetunedElsewhere,
+    kept: Kept,
+    place: int,
 ) -> Draw:
     size = pretrained.zero_shot.batch_size
     if config.finetuned is None:
@@ -127,7 +139,10 @@ def _draw(
         else:
             pretrained.save(captures)
             batches = whole(capture_setting(batched, subject.model, prompts, "ft", captures))
-        return compare_cell(config, subject, cell, pretrained, finetuned, batches)
+        watched = kept.watch(cell, batches)
+        draw = compare_cell(config, subject, cell, pretrained, finetuned, watched)
+        kept.add_finetuned(subject.model, config.shots, cell, watched, place, finetuned.source)
+        return draw
 
 
 @contextmanager

@@ -283,10 +283,11 @@ COMPARISON_TABLES = (
 )
 
 
-def tables_with(*key: Column) -> tuple[Table, ...]:
+def tables_with(*key: Column, tables: tuple[Table, ...] = COMPARISON_TABLES) -> tuple[Table, ...]:
     """Return every table with the columns before it that tell comparisons apart, such as the recipe.
 
     Args:
         key: The columns.
+        tables: The tables.
     """
-    return tuple(Table(table.name, table.meaning, (*key, *table.columns)) for table in COMPARISON_TABLES)
+    return tuple(Table(table.name, table.meaning, (*key, *table.columns)) for table in tables)

@@ -100,6 +100,7 @@ def reproduce_all(
     with_claims: bool = True,
     overrides: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    page: bool = True,
     workers: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Index:
@@ -115,6 +116,7 @@ def reproduce_all(
         with_claims: Whether to judge the papers' claims by the studies as well.
         overrides: Settings in place of the declared ones, for every experiment.
         overwrite: Run complete folders again.
+        page: Whether each folder gets its page, too.
         workers: Processes; None is one a core at pocket scale, and one in all at the paper's.
         say: Told what is about to happen and what is done.
 
@@ -129,7 +131,7 @@ def reproduce_all(
         raise UserError(f"{shown(target)} is a file: choose another --out")
     count = workers if workers is not None else (available_cores() if scale == "pocket" else 1)
     start = time.perf_counter()
-    run = _Run(target, scale, dict(overrides or {}), overwrite, say)
+    run = _Run(target, scale, dict(overrides or {}), overwrite, page, say)
     wanted = {experiment.key: experiment for experiment in experiments}
     needed = {key: requests_of(experiment, scale, overrides) for key, experiment in wanted.items()}
     todo = {
@@ -174,11 +176,12 @@ class _Run:
         scale: Scale,
         overrides: dict[str, Any],
         overwrite: bool,
+        page: bool,
         say: Callable[[str], None],
     ) -> None:
         self.target, self.overrides = target, overrides
         self.scale: Scale = scale
-        self.overwrite, self.say = overwrite, say
+        self.overwrite, self.page, self.say = overwrite, page, say
         self.library = StudyLibrary(target / PARTS)
         self.failures: dict[str, str] = {}
         self.rows: dict[str, IndexRow] = {}
@@ -229,6 +232,7 @@ class _Run:
                 library=self.library,
                 out=self.target / experiment.key,
                 overwrite=self.overwrite,
+                page=self.page,
             )
         except UserError as error:
             self.rows[experiment.key] = _row(experiment, "failed", "", str(error))
@@ -256,6 +260,7 @@ class _Run:
             overrides=plain_overrides(self.overrides),
             out=self.target / CLAIMS,
             overwrite=self.overwrite,
+            page=self.page,
         )
         self.say(f"wrote {self.target / CLAIMS}")
         return IndexRow("both", CLAIMS, _CLAIMS_TITLE, CLAIMS, "written", CLAIMS)

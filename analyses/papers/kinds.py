@@ -23,7 +23,9 @@ def configuration(kind: Kind, settings: Mapping[str, Any]) -> Settings:
     Raises:
         UserError: If a key is unknown or a value impossible.
     """
-    return make_config(find_analysis(kind).config, settings, f"the {kind} experiment")
+    # Nobody looks at the queries of a part of an experiment, of which there are dozens.
+    alone = {"keep_rows": 0, "keep_maps": 0} if kind == "compare" else {}
+    return make_config(find_analysis(kind).config, {**alone, **settings}, f"the {kind} experiment")
 
 
 def study_key(kind: Kind, settings: Mapping[str, Any]) -> str:
@@ -49,7 +51,7 @@ def run_study(kind: Kind, settings: Mapping[str, Any], out: Path | None = None) 
     """
     from ..runner import run_analysis
 
-    return run_analysis(find_analysis(kind), configuration(kind, settings), out=out)
+    return run_analysis(find_analysis(kind), configuration(kind, settings), out=out, page=False)
 
 
 def readable(study: Study) -> Any:

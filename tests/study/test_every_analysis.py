@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib
 import json
 import pickle
@@ -24,11 +25,11 @@ from iclprobe.cli.field_options import FieldOption, hidden_fields, options_of
 from iclprobe.errors import UserError
 from iclprobe.settings import make_config
 from iclprobe.study.analysis import registered_analyses
+from iclprobe.study.config_text import config_text
 from iclprobe.study.finding import findings_frame
 from iclprobe.study.json_values import rows_of
 from iclprobe.study.loading import load_study
 from iclprobe.study.study import Study
-from iclprobe.study.study_files import config_text
 
 # importlib mode has no folder of its own on the path.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -116,6 +117,24 @@ def test_what_is_beside_the_tables_tells_what_they_hold(name: str, run: Callable
     assert manifest["format"] == 1 and manifest["analysis"] == name and manifest["complete"] is True
     assert {"versions", "device", "date_utc"} <= set(manifest["provenance"])
     assert not (folder / "results.json").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_run_has_its_page(name: str, run: Callable) -> None:
+    study, folder = run(name)
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    data = json.loads(page.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    assert [table["name"] for table in data["tables"]] == [
+        table for table, frame in study.tables.items() if table != "facts" and len(frame)
+    ]
+    assert set(data["figures"]) == {path.stem for path in folder.glob("*.png")}
+    text = html.unescape(page)
+    sheet = study.sheet()
+    assert all(said in text for said in (*sheet.alarms, *sheet.warnings, *sheet.notes))
+    for finding in study.findings:
+        assert finding.kind != "result" or finding.sentence in text or finding.name in text
+    assert (data["explorer"] is not None) == (name in ("compare", "attention"))
+    assert config_text(name, study.config) in text and "@inproceedings{shen2024" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -213,7 +232,9 @@ def test_help_tells_every_field_and_its_default(name: str, capsys: pytest.Captur
         assert all(option in said for option in field.names)
     for hidden in hidden_fields(analysis.config):
         assert hidden in said
-    for option in ("--config", "--json", "--out", "--overwrite", "--quiet", "--verbose", "--help"):
+    for option in (
+        *("--config", "--json", "--out", "--overwrite", "--no-page", "--quiet", "--verbose", "--help"),
+    ):
         assert option in said
 
 

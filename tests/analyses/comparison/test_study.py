@@ -45,7 +45,7 @@ def run(checkpoint: Path, records: Path, **options: Any) -> Comparison:
 def drawn(checkpoint: Path, records: Path, folder: Path | None = None, **options: Any) -> Draw:
     """The first draw itself, before it becomes rows of tables."""
     config = iclprobe.CompareConfig(**settings(checkpoint, records, **options))
-    return run_comparisons(list(cells_of(config).values()), Context(), [folder]).draws[0][0]
+    return run_comparisons(config, list(cells_of(config).values()), Context(), [folder]).draws[0][0]
 
 
 def values_of(study: Comparison, name: str) -> torch.Tensor:

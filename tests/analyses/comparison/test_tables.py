@@ -20,8 +20,8 @@ from iclprobe.hooks.plan import CapturePlan
 from iclprobe.models.recipe import Recipe, load_recipe
 from iclprobe.probes import mean_and_std
 from iclprobe.settings import make_config
+from iclprobe.study.config_text import config_text
 from iclprobe.study.loading import load_study
-from iclprobe.study.study_files import config_text
 
 INTERVALS = Intervals(50, 0.95)
 SETTINGS = ("zsl", "icl", "ft")
