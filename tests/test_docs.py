@@ -1,0 +1,172 @@
+"""Every code block of the quickstart and the tutorials runs; those of other pages name what there is."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from shared_material import real_model, shared
+
+import iclprobe
+from iclprobe.cli.commands import iclprobe as command_line
+
+ROOT = Path(iclprobe.__file__).parent
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
+_BLOCK = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Return the language, the file's name and the text of every block of code."""
+    return [
+        (found[1] or "", found[2] or "", found[3])
+        for found in _BLOCK.finditer(page.read_text(encoding="utf-8"))
+    ]
+
+
+def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]) -> dict[str, Any]:
+    """Run all blocks of a page in order, in one session that begins in an empty folder; return what it made.
+
+    Args:
+        page: The page, below docs/.
+        folder: Where it runs.
+        monkeypatch: Goes there and back.
+        changes: What stands in the page, and what stands in its place here.
+    """
+    import matplotlib
+
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # `iclprobe` and `python` are those that run this test.
+    shims = folder / ".shims"
+    shims.mkdir()
+    for name, command in (("iclprobe", "-m iclprobe"), ("python", "")):
+        shim = shims / name
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
+        shim.chmod(0o755)
+    surroundings = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT.parent)}
+    session: dict[str, Any] = {"__name__": "__page__"}
+    unused = dict(changes)
+    with matplotlib.rc_context({"backend": "agg"}):
+        for number, (language, title, text) in enumerate(blocks(DOCS / page)):
+            for written, here in changes.items():
+                if written in text:
+                    unused.pop(written, None)
+                    text = text.replace(written, here)
+            if title:
+                (folder / title).write_text(text, encoding="utf-8")
+            elif language == "python":
+                exec(compile(text, f"{page}, block {number}", "exec"), session)
+            elif language == "sh":
+                done = subprocess.run(
+                    ["sh", "-e", "-c", text], env=surroundings, capture_output=True, text=True, timeout=300
+                )
+                assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    assert not unused, f"{page} no longer says {list(unused)}"
+    return session
+
+
+def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = run_page("quickstart.md", tmp_path, monkeypatch, {})
+    assert session["comparison"]["SimAOU"] == pytest.approx(0.27, abs=0.1)
+    assert {"layer_profile.png", "heads.png", "map.png"} <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_tutorial_on_checkpoints_runs_and_says_when_the_model_learns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = run_page("tutorials/checkpoints.md", tmp_path, monkeypatch, {})
+    means = session["accuracy"].groupby("checkpoint")["icl"].mean()
+    assert means["724"] < 0.5 < means["1024"], "the page names these two steps"
+    early = iclprobe.load_study(tmp_path / "runs" / "step128").findings
+    assert any(finding.kind == "alarm" and "not better than zero-shot" in finding.name for finding in early)
+    icl = session["icl"].set_index("control")["mean"]
+    assert icl["permuted_labels"] < icl["none"] - 20
+
+
+@pytest.mark.slow
+def test_the_tutorial_on_an_analysis_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iclprobe.study import analysis
+
+    monkeypatch.setattr(analysis, "_REGISTERED", dict(analysis._REGISTERED))
+    session = run_page("tutorials/layer-wise.md", tmp_path, monkeypatch, {})
+    by_hand = session["moved"](session["zero_shot"].residual, session["in_context"].residual)
+    rows = session["study"].to_pandas()
+    assert rows[rows["seed"] == 0]["moved"].to_numpy() == pytest.approx(by_hand.flatten().numpy(), rel=1e-5)
+    assert (tmp_path / "moved.png").is_file() and (tmp_path / "runs" / "moved-4" / "table.txt").is_file()
+    sys.modules.pop("moved", None)
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_tutorial_on_a_real_model_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A folder of the hub id's name stands for the hub: the page's text runs as it is.
+    (tmp_path / "HuggingFaceTB").mkdir()
+    (tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct").symlink_to(real_model("smollm2-135m-instruct"))
+    changes = {"DATA = None": f"DATA = {str(shared('data/sst2'))!r}"}
+    session = run_page("tutorials/real-model.md", tmp_path, monkeypatch, changes)
+    best = session["heads"].iloc[0]
+    assert best["labels"] > 10 * best["labels_even"], "a head that looks at labels comes first"
+    assert {"heads.png", "map.png", "layer_profile.png", "simam.png"} <= {file.name for file in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_on_a_page_names_what_there_is(page: Path) -> None:
+    for language, _, text in blocks(page):
+        if language == "python":
+            _check_python(text)
+        elif language == "sh":
+            for line in text.replace("\\\n", " ").splitlines():
+                _check_command(line)
+
+
+def _check_python(text: str) -> None:
+    """Parse a block, and find every name that it takes from the package."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "iclprobe":
+            assert hasattr(iclprobe, node.attr), f"there is no iclprobe.{node.attr}"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "iclprobe":
+            for name in node.names:
+                assert hasattr(import_module(str(node.module)), name.name), ast.unparse(node)
+        elif isinstance(node, ast.Call) and _config_of(node.func) is not None:
+            fields = _config_of(node.func)
+            for keyword in node.keywords:
+                assert fields is None or keyword.arg is None or keyword.arg in fields, ast.unparse(node)
+
+
+def _config_of(function: ast.expr) -> set[str] | None:
+    """Return what an analysis takes by name, where a call is of one."""
+    from iclprobe.study.analysis import registered_analyses
+
+    known = registered_analyses()
+    if not (isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)):
+        return None
+    if function.value.id != "iclprobe" or function.attr not in known:
+        return None
+    fields = set(known[function.attr].config.model_fields)
+    return fields | {"config", "out", "overwrite", "say", "recipe", "paper", "name", "scale"}
+
+
+def _check_command(line: str) -> None:
+    """Find the command and every option of a line that calls ``iclprobe``."""
+    words = shlex.split(line, comments=True)
+    if not words or words[0] != "iclprobe":
+        return
+    context = click.Context(command_line, info_name="iclprobe")
+    command = command_line.get_command(context, words[1]) if len(words) > 1 else command_line
+    assert command is not None, f"there is no command {words[1]!r}: {line}"
+    known = {name for each in command.get_params(context) for name in (*each.opts, *each.secondary_opts)}
+    for word in words[2:]:
+        if word.startswith("-") and not re.fullmatch(r"-\d.*", word):
+            assert word.split("=")[0] in known | {"--help", "-h"}, f"{word} is no option of iclprobe {words[1]}"
