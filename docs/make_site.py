@@ -37,7 +37,9 @@ def lay_out(target: Path) -> None:
         _write(target / path, text)
     shutil.copytree(gallery, target / "gallery")
     shutil.copytree(ROOT / "docs" / "style", target / "style")
-    missing = [f"{page.relative_to(target)}: {path}" for page, path in _pictures(target) if not path.is_file()]
+    missing = [
+        f"{page.relative_to(target)}: {path}" for page, path in _pictures(target) if not path.is_file()
+    ]
     if missing:
         raise FileNotFoundError(f"pages show pictures that are not there: {', '.join(missing)}")
 
@@ -54,7 +56,13 @@ def site_text(text: str, *, beside: bool = False) -> str:
     text = text.replace("../reports/gallery/", "gallery/")
     if beside:
         text = text.replace("](docs/", "](").replace("](README.md", "](index.md")
-    return _FORMULA.sub(lambda found: f'<div class="formula">{convert(found[1], "block")}</div>', text)
+    return _FORMULA.sub(lambda found: _formula(found[1]), text)
+
+
+def _formula(latex: str) -> str:
+    """Return a formula as MathML; its parts stand beside each other where there is room."""
+    parts = (convert(part, display="block") for part in latex.split("\\qquad"))
+    return f'<div class="formula">{"".join(parts)}</div>'
 
 
 def _write(place: Path, text: str) -> None:
@@ -73,4 +81,5 @@ def _pictures(target: Path) -> list[tuple[Path, Path]]:
 if __name__ == "__main__":
     lay_out(PAGES)
     build = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "-f", str(ROOT / "mkdocs.yml")]
-    sys.exit(subprocess.run(build, cwd=ROOT).returncode)
+    # Beside the package, or the reference would name sources by the link in .venv that they are read through.
+    sys.exit(subprocess.run(build, cwd=PAGES).returncode)

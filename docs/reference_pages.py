@@ -128,13 +128,18 @@ def _configurations() -> Iterator[str]:
 
     yield "# Configurations"
     yield ""
-    yield "A field has one name in Python, in YAML and on the command line. Each section lists what a configuration adds"
-    yield "to the one that it extends. Where a cell for the option is empty, YAML and Python alone can say it."
+    yield "A field has one name in Python, in YAML and on the command line. Each section lists what a configuration"
+    yield "adds to the one that it extends. Where a cell for the option is empty, YAML and Python alone can say it."
     known: list[type[BaseModel]] = []
     configs = [analysis.config for analysis in registered_analyses().values()]
     for config in (*configs, PromptConfig, CapturePlan, Recipe):
         for kind in reversed(config.__mro__):
-            if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.model_fields and kind not in known:
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, BaseModel)
+                and kind.model_fields
+                and kind not in known
+            ):
                 known.append(kind)
                 yield from _configuration(kind)
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -17,10 +18,13 @@ import pytest
 from shared_material import real_model, shared
 
 import iclprobe
+from iclprobe import probes
 from iclprobe.cli.commands import iclprobe as command_line
+from iclprobe.study.analysis import registered_analyses
 
 ROOT = Path(iclprobe.__file__).parent
 DOCS = ROOT / "docs"
+sys.path.append(str(DOCS))
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 _BLOCK = re.compile(r"^```(\w+)?(?: title=\"([^\"]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -33,14 +37,22 @@ def blocks(page: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]) -> dict[str, Any]:
+def run_page(
+    page: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, str] | None = None,
+    *,
+    commands: bool = True,
+) -> dict[str, Any]:
     """Run all blocks of a page in order, in one session that begins in an empty folder; return what it made.
 
     Args:
-        page: The page, below docs/.
+        page: The page, below the repository's root.
         folder: Where it runs.
         monkeypatch: Goes there and back.
         changes: What stands in the page, and what stands in its place here.
+        commands: Whether commands run, too.
     """
     import matplotlib
 
@@ -54,30 +66,31 @@ def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, changes: 
         shim = shims / name
         shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" {command} "$@"\n')
         shim.chmod(0o755)
-    surroundings = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT.parent)}
-    session: dict[str, Any] = {"__name__": "__page__"}
-    unused = dict(changes)
+    surroundings = {**os.environ, "PATH": f"{shims}{os.pathsep}{os.environ['PATH']}"}
+    # A module that can be found, as classes look for their own.
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    changes = changes or {}
+    written = (ROOT / page).read_text(encoding="utf-8")
+    assert all(old in written for old in changes), f"{page} no longer says {list(changes)}"
     with matplotlib.rc_context({"backend": "agg"}):
-        for number, (language, title, text) in enumerate(blocks(DOCS / page)):
-            for written, here in changes.items():
-                if written in text:
-                    unused.pop(written, None)
-                    text = text.replace(written, here)
+        for number, (language, title, text) in enumerate(blocks(ROOT / page)):
+            for old, new in changes.items():
+                text = text.replace(old, new)
             if title:
                 (folder / title).write_text(text, encoding="utf-8")
             elif language == "python":
-                exec(compile(text, f"{page}, block {number}", "exec"), session)
-            elif language == "sh":
+                exec(compile(text, f"{page}, block {number}", "exec", dont_inherit=True), vars(module))
+            elif language == "sh" and commands:
                 done = subprocess.run(
                     ["sh", "-e", "-c", text], env=surroundings, capture_output=True, text=True, timeout=300
                 )
                 assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-    assert not unused, f"{page} no longer says {list(unused)}"
-    return session
+    return vars(module)
 
 
 def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = run_page("quickstart.md", tmp_path, monkeypatch, {})
+    session = run_page("docs/quickstart.md", tmp_path, monkeypatch)
     assert session["comparison"]["SimAOU"] == pytest.approx(0.27, abs=0.1)
     assert {"layer_profile.png", "heads.png", "map.png"} <= {file.name for file in tmp_path.iterdir()}
 
@@ -86,7 +99,7 @@ def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_tutorial_on_checkpoints_runs_and_says_when_the_model_learns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session = run_page("tutorials/checkpoints.md", tmp_path, monkeypatch, {})
+    session = run_page("docs/tutorials/checkpoints.md", tmp_path, monkeypatch)
     means = session["accuracy"].groupby("checkpoint")["icl"].mean()
     assert means["724"] < 0.5 < means["1024"], "the page names these two steps"
     early = iclprobe.load_study(tmp_path / "runs" / "step128").findings
@@ -96,11 +109,13 @@ def test_the_tutorial_on_checkpoints_runs_and_says_when_the_model_learns(
 
 
 @pytest.mark.slow
-def test_the_tutorial_on_an_analysis_of_ones_own_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_on_an_analysis_of_ones_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from iclprobe.study import analysis
 
-    monkeypatch.setattr(analysis, "_REGISTERED", dict(analysis._REGISTERED))
-    session = run_page("tutorials/layer-wise.md", tmp_path, monkeypatch, {})
+    monkeypatch.setattr(analysis, "_REGISTERED", dict(registered_analyses()))
+    session = run_page("docs/tutorials/layer-wise.md", tmp_path, monkeypatch)
     by_hand = session["moved"](session["zero_shot"].residual, session["in_context"].residual)
     rows = session["study"].to_pandas()
     assert rows[rows["seed"] == 0]["moved"].to_numpy() == pytest.approx(by_hand.flatten().numpy(), rel=1e-5)
@@ -115,10 +130,30 @@ def test_the_tutorial_on_a_real_model_runs(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "HuggingFaceTB").mkdir()
     (tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct").symlink_to(real_model("smollm2-135m-instruct"))
     changes = {"DATA = None": f"DATA = {str(shared('data/sst2'))!r}"}
-    session = run_page("tutorials/real-model.md", tmp_path, monkeypatch, changes)
+    session = run_page("docs/tutorials/real-model.md", tmp_path, monkeypatch, changes)
     best = session["heads"].iloc[0]
     assert best["labels"] > 10 * best["labels_even"], "a head that looks at labels comes first"
-    assert {"heads.png", "map.png", "layer_profile.png", "simam.png"} <= {file.name for file in tmp_path.iterdir()}
+    assert {"heads.png", "map.png", "layer_profile.png", "simam.png"} <= {
+        file.name for file in tmp_path.iterdir()
+    }
+
+
+# Pages whose Python runs as it stands; their commands, and other pages, name models and files of the reader's.
+HOW_TO = ("recipe", "layer-wise-script", "recorded-elsewhere", "probe")
+RUN = ("README.md", *(f"docs/how-to/{name}.md" for name in HOW_TO))
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_python_on_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_page(page, tmp_path, monkeypatch, commands=False)
+
+
+@pytest.mark.slow
+def test_the_page_on_attention_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = run_page(
+        "docs/how-to/attention.md", tmp_path, monkeypatch, {"limit=100": "limit=20"}, commands=False
+    )
+    assert session["captured"].pattern.ndim == 5
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -131,10 +166,58 @@ def test_code_on_a_page_names_what_there_is(page: Path) -> None:
                 _check_command(line)
 
 
+def test_every_page_stands_in_the_menu_and_every_public_name_in_the_reference(tmp_path: Path) -> None:
+    from make_site import lay_out
+    from yaml import safe_load
+
+    lay_out(tmp_path / "pages")
+    menu = str(safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    pages = {str(page.relative_to(tmp_path / "pages")): page for page in (tmp_path / "pages").rglob("*.md")}
+    assert [page for page in pages if f"'{page}'" not in menu] == []
+    functions = "".join(
+        pages[page].read_text(encoding="utf-8") for page in pages if page.startswith("reference/")
+    )
+    for name in iclprobe.__all__:
+        told = f"\n## {name}\n" if name.endswith("Config") else f"::: iclprobe.{name}\n"
+        assert told in functions, name
+    for name in probes.__all__:
+        assert f"::: iclprobe.probes.{name}\n" in functions, name
+    for analysis in registered_analyses().values():
+        assert all(f"{{ #{analysis.name}-{table.name} }}" in functions for table in analysis.tables)
+        columns = {column.name for table in analysis.tables for column in table.columns}
+        assert all(f"| `{column}` |" in functions for column in columns)
+        assert all(f"| `{field}` |" in functions for field in analysis.config.model_fields)
+
+
+def test_a_page_with_a_picture_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import make_site
+
+    monkeypatch.setattr(
+        make_site, "reference_pages", lambda: {"reference/made.md": "![lost](../gallery/lost.png)"}
+    )
+    with pytest.raises(FileNotFoundError, match=r"reference/made\.md"):
+        make_site.lay_out(tmp_path / "pages")
+
+
+def test_a_formula_becomes_mathml_and_a_link_leads_into_the_site() -> None:
+    from make_site import site_text
+
+    made = site_text("```math\na \\qquad b\n```\n[c](../CONTRIBUTING.md) ![d](../../reports/gallery/e.png)")
+    assert made.count("<math ") == 2 and "```" not in made
+    assert made.endswith("[c](CONTRIBUTING.md) ![d](../gallery/e.png)")
+    assert site_text("[a](docs/captures.md)", beside=True) == "[a](captures.md)"
+
+
 def _check_python(text: str) -> None:
     """Parse a block, and find every name that it takes from the package."""
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "iclprobe":
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "iclprobe"
+        ):
             assert hasattr(iclprobe, node.attr), f"there is no iclprobe.{node.attr}"
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "iclprobe":
             for name in node.names:
@@ -147,8 +230,6 @@ def _check_python(text: str) -> None:
 
 def _config_of(function: ast.expr) -> set[str] | None:
     """Return what an analysis takes by name, where a call is of one."""
-    from iclprobe.study.analysis import registered_analyses
-
     known = registered_analyses()
     if not (isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)):
         return None
@@ -169,4 +250,6 @@ def _check_command(line: str) -> None:
     known = {name for each in command.get_params(context) for name in (*each.opts, *each.secondary_opts)}
     for word in words[2:]:
         if word.startswith("-") and not re.fullmatch(r"-\d.*", word):
-            assert word.split("=")[0] in known | {"--help", "-h"}, f"{word} is no option of iclprobe {words[1]}"
+            assert word.split("=")[0] in known | {"--help", "-h"}, (
+                f"{word} is no option of iclprobe {words[1]}"
+            )
