@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -187,6 +189,24 @@ def test_every_page_stands_in_the_menu_and_every_public_name_in_the_reference(tm
         columns = {column.name for table in analysis.tables for column in table.columns}
         assert all(f"| `{column}` |" in functions for column in columns)
         assert all(f"| `{field}` |" in functions for field in analysis.config.model_fields)
+
+
+PUBLIC = {
+    **{f"iclprobe.{name}": getattr(iclprobe, name) for name in iclprobe.__all__},
+    **{f"iclprobe.probes.{name}": getattr(probes, name) for name in probes.__all__},
+}
+
+
+@pytest.mark.parametrize("name", [name for name, found in PUBLIC.items() if inspect.isfunction(found)])
+def test_a_public_function_that_refuses_something_says_so(name: str) -> None:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(PUBLIC[name])))
+    raises = any(isinstance(node, ast.Raise) for node in ast.walk(tree))
+    checks = any(
+        isinstance(node, ast.Call) and ast.unparse(node.func).lstrip("_").startswith("require")
+        for node in ast.walk(tree)
+    )
+    told = inspect.getdoc(PUBLIC[name]) or ""
+    assert not (raises or checks) or "Raises:" in told or "errors are those" in told
 
 
 def test_a_page_with_a_picture_that_is_not_there_is_refused(
