@@ -15,6 +15,7 @@ from pydantic import BaseModel
 import iclprobe
 from iclprobe import probes
 from iclprobe.analyses.prompt_config import PromptConfig
+from iclprobe.cli.analysis_command import AnalysisCommand
 from iclprobe.cli.commands import iclprobe as command_line
 from iclprobe.cli.field_options import hidden_fields, options_of
 from iclprobe.models.families import _FAMILIES
@@ -101,7 +102,8 @@ def families_page() -> str:
 def commands_page() -> str:
     """Return the page of the commands: those of analyses in a table, the others with their help."""
     context = click.Context(command_line, info_name="iclprobe")
-    analyses = {each.command: each for each in registered_analyses().values()}
+    commands = {name: command_line.get_command(context, name) for name in command_line.list_commands(context)}
+    analyses = {name: each.analysis for name, each in commands.items() if isinstance(each, AnalysisCommand)}
     lines = [
         "# Commands",
         "",
@@ -110,8 +112,7 @@ def commands_page() -> str:
         "",
         *_grid(("command", "what it does"), ((f"`iclprobe {n}`", a.summary) for n, a in analyses.items())),
     ]
-    for name in command_line.list_commands(context):
-        command = command_line.get_command(context, name)
+    for name, command in commands.items():
         if name in analyses or command is None:
             continue
         inner = click.Context(command, info_name=name, parent=context, terminal_width=88)
@@ -220,7 +221,7 @@ def _family_cells(family: Family) -> tuple[str, ...]:
     layout = family.layout if isinstance(family.layout, str) else "by configuration"
     kinds = [layout, *(["transposed"] if family.transposed else []), *(["hybrid"] if family.hybrid else [])]
     route = "the registry" if family.route == "registry" else "the softmax"
-    projections = ", ".join(f"`{name}`" for name in family.projections)
+    projections = ", ".join(f"`{name.replace('|', '` or `')}`" for name in family.projections)
     return (
         f"`{family.name}`",
         f"`{family.layers[0]}`",

@@ -133,6 +133,10 @@ def test_the_tutorial_on_a_real_model_runs(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "HuggingFaceTB" / "SmolLM2-135M-Instruct").symlink_to(real_model("smollm2-135m-instruct"))
     changes = {"DATA = None": f"DATA = {str(shared('data/sst2'))!r}"}
     session = run_page("docs/tutorials/real-model.md", tmp_path, monkeypatch, changes)
+    found = session["found"]["value"]
+    assert [found[f"accuracy, {setting}"] for setting in ("zero-shot", "ICL")] == [50, 75], "the page says so"
+    names = ("SimAOU", "SimAOU, null shared_baseline", "SimAOU partial")
+    assert [found[name] for name in names] == pytest.approx([0.21, 0.23, 0.08], abs=0.02)
     best = session["heads"].iloc[0]
     assert best["labels"] > 10 * best["labels_even"], "a head that looks at labels comes first"
     assert {"heads.png", "map.png", "layer_profile.png", "simam.png"} <= {
