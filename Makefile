@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo gallery try-all test test-fast real-models browser page-libraries lint format bench mutate pocket wheel clean
+.PHONY: install demo gallery docs try-all test test-fast real-models browser page-libraries lint format bench mutate pocket \
+	wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -40,6 +41,10 @@ gallery: $(VENV)/.core
 		name=$$(basename $$text .txt); cp runs/gallery/papers/$$name/table.txt $$text; \
 		for picture in figure claims; do [ ! -f runs/gallery/papers/$$name/$$picture.png ] || \
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
+
+# The site, strictly and without a network, into build/site.
+docs: $(VENV)/.dev
+	HF_HUB_OFFLINE=1 $(BIN)/python docs/make_site.py
 
 # The everyday run leaves out the long tests; `make test` is everything.
 test: $(VENV)/.dev

@@ -71,10 +71,10 @@ def _label_words(value: Any) -> Any:
 
 
 class SubjectConfig(Settings):
-    """What an experiment is run on: a model, a task and its demonstrations. Every experiment adds its own to it.
+    """What an analysis is run on: a model, a task and its demonstrations. Every analysis adds its own to it.
 
     Attributes:
-        analysis: The name of the experiment, which begins the name of its run directory.
+        analysis: The name of the analysis, which begins the name of its run directory.
         model: Hub id, local directory, or an embedded model.
         revision: Branch, tag or commit; for ``pocket`` a training step.
         adapter: A PEFT adapter merged into the model before anything else.

@@ -179,7 +179,7 @@ def show_prompt(
     task: str | Task | None = None,
     **options: Any,
 ) -> PromptView:
-    """Build the prompts of one query as every experiment builds them; of a model by name no weights are loaded.
+    """Build the prompts of one query as every analysis builds them; of a model by name no weights are loaded.
 
     Args:
         config: Everything about the prompts; or give its fields as keywords.

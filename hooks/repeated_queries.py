@@ -49,7 +49,10 @@ class RepeatedQueries:
             prompts: Zero-shot prompts.
             first_trained_layer: The lowest layer, counted from 0, that changes between two times of asking.
             batch_size: Prompts at once, or ``auto`` to size batches to memory.
-            scoring: How label words of several tokens are scored.
+            scoring: How label words of several tokens are scored: ``mean`` per token, ``sum`` or ``first``.
+
+        Raises:
+            UserError: If a prompt does not fit the context window, or has a token that the model does not know.
         """
         self._run = prepare_run(model, prompts, share_prefix=False, scoring=scoring)
         self._batches = [prompt_batch(self._run, indices) for indices in batches_of(self._run, batch_size)]
@@ -63,7 +66,14 @@ class RepeatedQueries:
         self._hidden: dict[int, Tensor] = {}
 
     def ask(self) -> Iterator[tuple[Tensor, NextToken]]:
-        """Yield what the model, as it now is, says next, with the indices of the prompts of each batch ``[B]``."""
+        """Ask all queries of the model as it now is.
+
+        Yields:
+            The indices of the prompts of each batch, ``[B]``, and what the model says next to them.
+
+        Raises:
+            UserError: If another thread uses the model.
+        """
         module = self._run.model.module
         with exclusive(module, "asking queries"), evaluation_mode(module), torch.no_grad():
             for place, batch in enumerate(self._batches):

@@ -84,6 +84,10 @@ class SelfCheck:
         """Whether every property holds."""
         return all(check.held for check in self.checks)
 
+    def __str__(self) -> str:
+        """Return one line a property."""
+        return "\n".join(self.lines())
+
     def lines(self) -> list[str]:
         """Return one line a property, to be printed."""
         width = max(len(check.name) for check in self.checks)

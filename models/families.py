@@ -230,7 +230,13 @@ _FAMILIES = {name: replace(shape, name=name) for names, shape in _SHAPES.items()
 
 
 def register_family(family: Family) -> None:
-    """Add a row to the table, or replace the row of that name."""
+    """Add a row to the table, or replace the row of that name, for models that are loaded from now on.
+
+    Nothing is checked here: `self_check` holds a model of that type to the row.
+
+    Args:
+        family: The row; its name is the configuration's ``model_type``.
+    """
     _FAMILIES[family.name] = family
 
 

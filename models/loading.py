@@ -38,7 +38,7 @@ _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """A causal language model as transformers runs it, never a reimplementation.
+    """A causal language model as transformers runs it, never a reimplementation; `load_model` makes one.
 
     Attributes:
         module: The Hugging Face module.

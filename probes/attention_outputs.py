@@ -78,7 +78,11 @@ class SimAOU:
 
     @staticmethod
     def concatenate(parts: Sequence[SimAOU]) -> SimAOU:
-        """Join results of successive batches along the example axis."""
+        """Join results of successive batches along the example axis.
+
+        Raises:
+            ValueError: There is none.
+        """
         if not parts:
             raise ValueError("SimAOU.concatenate needs at least one part, got none")
         return SimAOU(

@@ -83,7 +83,11 @@ class SimAM:
 
     @staticmethod
     def concatenate(parts: Sequence[SimAM]) -> SimAM:
-        """Join results of successive batches (same variant) along the example axis."""
+        """Join results of successive batches (same variant) along the example axis.
+
+        Raises:
+            ValueError: There is none, or they are of different variants.
+        """
         if len({part.variant for part in parts}) != 1:
             raise ValueError(f"expected parts of one variant, got {[part.variant for part in parts]}")
         return SimAM(parts[0].variant, torch.cat([part.values for part in parts]))
@@ -102,7 +106,7 @@ def sim_am(
     """Compare attention scores over the tokens of the query, with zero-shot (before) or finetuned (after).
 
     Variants:
-        * `raw`: cosine of the scores as they are (both papers).
+        * `raw`: cosine of the scores as they are (Dai et al. 2023; Bar Natan et al., section 3.2).
         * `delta`: cosine of `m_icl - m_zsl` with `m_ft - m_zsl` (the later code of Bar Natan et al.).
         * `centered`: each row's mean over the compared columns is subtracted first (a correlation).
         * `softmax`: cosine of the softmax over the compared columns.

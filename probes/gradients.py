@@ -36,10 +36,11 @@ class LayerParameters:
 
 @dataclass(frozen=True, eq=False)
 class GradientNorms:
-    """L2 norms of gradients, by step and layer.
+    """L2 norms of gradients, by step and layer (Bar Natan et al., Figure 3; definitions R11).
 
     Attributes:
-        norms: `[S, L]` float64, S steps and L layers; NaN for a layer none of whose parameters count.
+        norms: `[S, L]` float64, S steps and L layers, of a loss in nats; NaN for a layer none of whose parameters
+            count.
         layers: The layers, counted from 0.
         parameters: ``trained`` or ``layer_all`` of each layer.
         reduction: Of the loss whose gradients these are, ``token_mean`` or ``token_sum``.

@@ -71,7 +71,11 @@ class NullSimilarity:
 
     @staticmethod
     def concatenate(parts: Sequence[NullSimilarity]) -> NullSimilarity:
-        """Join the nulls of successive batches (same kind, same number of draws) along the example axis."""
+        """Join the nulls of successive batches (same kind, same number of draws) along the example axis.
+
+        Raises:
+            ValueError: There is none, or they are of different kinds.
+        """
         if len({part.kind for part in parts}) != 1:
             raise ValueError(f"expected parts of one kind of null, got {[part.kind for part in parts]}")
         return NullSimilarity(parts[0].kind, torch.cat([part.draws for part in parts], dim=1))

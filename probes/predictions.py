@@ -59,7 +59,16 @@ class Ratio:
         return 100.0 * self.numerator / self.denominator if self.denominator else float("nan")
 
     def interval(self, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
-        """Bootstrap the percentage over queries, numerator and denominator together."""
+        """Bootstrap the percentage over queries, numerator and denominator together.
+
+        Args:
+            seed: Of the resamples.
+            resamples: How many.
+            level: Coverage.
+
+        Returns:
+            The interval in percent; see `bootstrap_ratio`.
+        """
         return bootstrap_ratio(
             100 * self.numerators, self.denominators, seed=seed, resamples=resamples, level=level
         )
@@ -133,8 +142,11 @@ def accuracy(correct: Tensor) -> Ratio:
     """Return how many predictions are right.
 
     Args:
-        correct: `[N]` bool, see `correct_over_labels` (Dai et al.) and `correct_over_vocabulary` (Shen et
-            al.).
+        correct: `[N]` bool, see `correct_over_labels` (Dai et al. 2023) and `correct_over_vocabulary` (Shen et
+            al. 2024, section 5.1).
+
+    Raises:
+        ValueError: It is not one bool for each query.
     """
     _require_queries(torch.bool, correct=correct)
     return Ratio(correct.long(), torch.ones_like(correct, dtype=torch.long))
@@ -147,7 +159,10 @@ def calibrated_prediction(label_logprobs: Tensor) -> Tensor:
     likelier than the others is no longer preferred. An impossible option stays out of its mean and is never taken.
 
     Args:
-        label_logprobs: `[N, C]` log-probability of each label option.
+        label_logprobs: `[N, C]` log-probability of each label option, nats.
+
+    Raises:
+        ValueError: The shape or the dtype is another.
     """
     if label_logprobs.ndim != 2 or not label_logprobs.is_floating_point():
         raise ValueError(
@@ -166,8 +181,11 @@ def calibrated_accuracy(label_logprobs: Tensor, gold: Tensor) -> Ratio:
     means themselves, of the order of their standard error over N queries, is not in the interval.
 
     Args:
-        label_logprobs: `[N, C]` log-probability of each label option.
+        label_logprobs: `[N, C]` log-probability of each label option, nats.
         gold: `[N]` gold label options.
+
+    Raises:
+        ValueError: The shapes do not fit.
     """
     prediction = calibrated_prediction(label_logprobs)
     _require_queries(prediction=prediction, gold=gold)
@@ -176,18 +194,29 @@ def calibrated_accuracy(label_logprobs: Tensor, gold: Tensor) -> Ratio:
 
 
 def correct_over_labels(prediction: Tensor, gold: Tensor) -> Tensor:
-    """Return `[N]` bool: the predicted label option `[N]` is the gold one `[N]`."""
+    """Return `[N]` bool: the predicted label option is the gold one (Dai et al. 2023).
+
+    Args:
+        prediction: `[N]` predicted label options.
+        gold: `[N]` gold label options.
+
+    Raises:
+        ValueError: The shapes or dtypes differ.
+    """
     _require_queries(prediction=prediction, gold=gold)
     return prediction == gold
 
 
 def correct_over_vocabulary(label_is_argmax: Tensor, gold: Tensor) -> Tensor:
-    """Return `[N]` bool: every token of the gold label is the most likely one of the whole vocabulary.
+    """Return `[N]` bool: every token of the gold label is the most likely one of the whole vocabulary (Shen et al.).
 
     Args:
         label_is_argmax: `[N, C]` bool, for each label option, whether all its tokens are the argmax given the
             tokens before them.
         gold: `[N]` integers in `0..C-1`.
+
+    Raises:
+        ValueError: The shapes do not fit, or a gold label is no option.
     """
     if label_is_argmax.ndim != 2 or label_is_argmax.dtype != torch.bool:
         raise ValueError(
@@ -207,9 +236,15 @@ def rec2ftp(zsl_correct: Tensor, icl_correct: Tensor, ft_correct: Tensor) -> Rat
     |{zero-shot wrong, finetuned right, ICL right}| / |{zero-shot wrong, finetuned right}| (Dai et al. 2023).
 
     Args:
-        zsl_correct: `[N]` bool.
-        icl_correct: `[N]` bool.
-        ft_correct: `[N]` bool.
+        zsl_correct: `[N]` bool, whether zero-shot is right.
+        icl_correct: `[N]` bool, behind demonstrations.
+        ft_correct: `[N]` bool, finetuned.
+
+    Returns:
+        The ratio; its percentage is NaN where finetuning put nothing right.
+
+    Raises:
+        ValueError: They are not one bool for each query.
     """
     _require_queries(torch.bool, zsl_correct=zsl_correct, icl_correct=icl_correct, ft_correct=ft_correct)
     fixed = ~zsl_correct & ft_correct
@@ -217,7 +252,15 @@ def rec2ftp(zsl_correct: Tensor, icl_correct: Tensor, ft_correct: Tensor) -> Rat
 
 
 def changed_predictions(pred_zsl: Tensor, prediction: Tensor) -> Ratio:
-    """Return how many predictions `[N]` differ from the zero-shot ones `[N]`."""
+    """Return how many predictions differ from the zero-shot ones.
+
+    Args:
+        pred_zsl: `[N]` predicted label options, zero-shot.
+        prediction: `[N]` the same in another setting.
+
+    Raises:
+        ValueError: The shapes or dtypes differ.
+    """
     _require_queries(pred_zsl=pred_zsl, prediction=prediction)
     return accuracy(prediction != pred_zsl)
 
@@ -236,7 +279,10 @@ def jaccard(
         pred_icl: `[N]` the same behind demonstrations.
         pred_ft: `[N]` the same, finetuned.
         gold: `[N]` gold label options.
-        agreement: What counts as a shared change, see the module's documentation.
+        agreement: ``same_label``, both moved to the same new label; ``changed``, both moved.
+
+    Raises:
+        ValueError: The shapes or dtypes differ, or the agreement is unknown.
     """
     by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
 
@@ -266,7 +312,10 @@ def prediction_changes(
         pred_icl: `[N]` the same behind demonstrations.
         pred_ft: `[N]` the same, finetuned.
         gold: `[N]` gold label options.
-        agreement: What counts as a shared change, see the module's documentation.
+        agreement: ``same_label``, both moved to the same new label; ``changed``, both moved.
+
+    Raises:
+        ValueError: The shapes or dtypes differ, or the agreement is unknown.
     """
     by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
     icl_right, ft_right = pred_icl == gold, pred_ft == gold

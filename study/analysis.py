@@ -59,7 +59,11 @@ class Analysis:
     check: Callable[[Any], None] | Place | None = None
 
     def table(self, name: str) -> Table:
-        """Return one declared table; `FACTS` and `FINDINGS` every analysis has."""
+        """Return one declared table; `FACTS` and `FINDINGS` every analysis has.
+
+        Raises:
+            ValueError: If none of that name is declared.
+        """
         found = next((table for table in (*self.tables, FACTS, FINDINGS) if table.name == name), None)
         if found is None:
             raise ValueError(f"analysis {self.name!r} declares no table {name!r}")

@@ -32,7 +32,8 @@ def load_study(path: str | Path) -> Study:
         path: The run directory.
 
     Raises:
-        UserError: If it is none, is damaged, or was written in another format.
+        UserError: If it is none, is damaged, was written in another format, or is of an analysis that is not
+            registered: one of your own is, once its module is imported.
     """
     folder = in_home(path)
     manifest = read_manifest(folder)

@@ -31,6 +31,9 @@ def draw_demonstrations(
 
     Returns:
         The records in the order in which they are to be shown and trained on.
+
+    Raises:
+        UserError: If `shots` is below 1, or there are not so many training records.
     """
     if shots < 1:
         raise UserError(

@@ -56,7 +56,11 @@ class TaskEntry:
         return tuple(template.name for template in self.templates)
 
     def template(self, variant: str | None = None) -> Template:
-        """The template called `variant`, or the default one."""
+        """The template called `variant`, or the default one.
+
+        Raises:
+            UserError: If there is none of that name.
+        """
         for template in self.templates:
             if variant in (None, template.name):
                 return template

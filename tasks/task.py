@@ -94,7 +94,11 @@ class Template:
         return template_fields(self.query)
 
     def check_fields(self, record: Record) -> None:
-        """Refuse a record that lacks a field of the query."""
+        """Refuse a record that lacks a field of the query.
+
+        Raises:
+            UserError: It names the field and those there are.
+        """
         missing = [name for name in self.fields if name not in record.fields]
         if missing:
             raise UserError(
@@ -108,7 +112,11 @@ class Template:
         return self.query.format(**{name: record.fields[name] for name in self.fields})
 
     def label_text(self, label: int) -> str:
-        """What follows the query for `label`: the prefix and the word."""
+        """What follows the query for `label`: the prefix and the word.
+
+        Raises:
+            UserError: If there is no such label.
+        """
         if not 0 <= label < len(self.label_words):
             raise UserError(
                 f"There is no label word for the label {label}: the template has {len(self.label_words)} "

@@ -120,6 +120,9 @@ def reproduce_all(
         workers: Processes; None is one a core at pocket scale, and one in all at the paper's.
         say: Told what is about to happen and what is done.
 
+    Returns:
+        The index: what became of each experiment. Its text is in ``index.txt``.
+
     Raises:
         UserError: If the directory cannot be used.
     """
