@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -143,6 +143,6 @@ def _panel(axes: Axes, over_draws: Frame, name: str, nulls: Sequence[str]) -> No
     axes.set(ylabel=column(name, recipes[0])["unit"].iloc[0])
 
 
-def _line(axes: Axes, places: np.ndarray, column: Frame, colour: str, **looks: object) -> None:
+def _line(axes: Axes, places: np.ndarray, column: Frame, colour: str, **looks: Any) -> None:
     mean, std = (column[each].to_numpy(dtype=float) for each in ("mean", "std"))
     draw_points(axes, places, mean, std, colour, **looks)

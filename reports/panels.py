@@ -129,8 +129,7 @@ def finish(
     below = noted + listed + (_GAP if labels else 0)
     whole = height + above + below
     figure.set_size_inches(width / 72, whole / 72)
-    engine = figure.get_layout_engine()
-    assert engine is not None
+    engine: Any = figure.get_layout_engine()
     engine.set(rect=(0, below / whole, 1, height / whole))
     if heading:
         figure.suptitle(

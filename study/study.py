@@ -80,7 +80,7 @@ class Study:
         return sheet_text(self.sheet(), width=width)
 
     @overload
-    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...
+    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...  # pyright: ignore[reportOverlappingOverload]
 
     @overload
     def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure: ...

@@ -62,19 +62,21 @@ def data_of(axes: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Rectangle
 
-    def told(transform: Any, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def told(transform: Any, places: Any) -> tuple[np.ndarray, np.ndarray]:
         along = transform.contains_branch_seperately(axes.transData)
         places = np.ma.filled(np.ma.asarray(places, dtype=float), np.nan).reshape(-1, 2)
         x, y = (places[:, side] if there else np.zeros(0) for side, there in enumerate(along))
         return x[np.isfinite(x)], y[np.isfinite(y)]
 
+    artist: Any
     for artist in axes.get_children():
         if isinstance(artist, Line2D) and artist.get_clip_on():
             yield told(artist.get_transform(), artist.get_xydata())
         elif isinstance(artist, Collection):
             paths = [path.vertices for path in artist.get_paths()]
-            if len(artist.get_offsets()) and artist.get_offset_transform().contains_branch(axes.transData):
-                yield artist.get_offsets()[:, 0], artist.get_offsets()[:, 1]
+            offsets = np.asarray(artist.get_offsets())
+            if len(offsets) and artist.get_offset_transform().contains_branch(axes.transData):
+                yield offsets[:, 0], offsets[:, 1]
             elif paths:
                 yield told(artist.get_transform(), np.concatenate(paths))
         elif isinstance(artist, Rectangle) and artist is not axes.patch:
@@ -106,7 +108,7 @@ def counted_ends(axes: Any, side: int) -> tuple[float, float]:
         return min(extent) + 0.5, max(extent) - 0.5
     meshes = [artist for artist in axes.collections if isinstance(artist, QuadMesh)]
     if meshes:
-        edges = meshes[0].get_coordinates()[..., side]
+        edges = np.asarray(meshes[0].get_coordinates())[..., side]
         inside = 0.5 if "layer" in (axes.get_xlabel(), axes.get_ylabel())[side] else 0.0
         return float(edges.min()) + inside, float(edges.max()) - inside
     if not axes.get_lines():

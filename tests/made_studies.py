@@ -184,7 +184,7 @@ def reproduction(experiment: Experiment) -> Any:
         "numbers": pandas.DataFrame(rows, columns=["row", "column", "value", "std", "draws"]),
         "parts": shown,
     }
-    return study_of("reproduce", tables, options, parts=dict.fromkeys(labels, part))
+    return study_of("reproduce", tables, options, parts={label: part for label in labels})
 
 
 def reproductions() -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Comparison(Study):
         return float(means[key])
 
     @overload
-    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...
+    def plot(self, kind: Literal["?"], *, width: float | None = None) -> FigureKinds: ...  # pyright: ignore[reportOverlappingOverload]
 
     @overload
     def plot(self, kind: str | None = None, *, width: float | None = None) -> Figure: ...
