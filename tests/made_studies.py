@@ -22,6 +22,7 @@ from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
 from iclprobe.reports.papers_figures import FIGURES
 from iclprobe.study.names import DELTA, PARTIAL
+from iclprobe.study.study import Study
 
 
 @cache
@@ -177,14 +178,14 @@ def reproduction(experiment: Experiment) -> Any:
         "order": lambda: order_study(("one",)),
         "outputs": lambda: outputs_study(("one",), (4, 8, *experiment.shots)),
     }
-    part = made[experiment.kind]()
+    part: Study = made[experiment.kind]()
     shown = [{"part": label, "study": label, "shown_as": f"{label}\n(pocket-topic-code)"} for label in labels]
     options = {"paper": experiment.paper, "name": experiment.name, "experiment": experiment}
     tables = {
         "numbers": pandas.DataFrame(rows, columns=["row", "column", "value", "std", "draws"]),
         "parts": shown,
     }
-    return study_of("reproduce", tables, options, parts={label: part for label in labels})
+    return study_of("reproduce", tables, options, parts=dict.fromkeys(labels, part))
 
 
 def reproductions() -> dict[str, Any]:
