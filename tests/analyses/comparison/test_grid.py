@@ -64,7 +64,9 @@ def test_pretrained_settings_run_once_for_all_recipes(model: LanguageModel, reco
 
     handle = model.module.base_model.register_forward_pre_hook(count, with_kwargs=True)
     try:
-        iclprobe.compare(model=model, shots=shots, recipes=RECIPES, seeds=seeds, **settings(records))
+        iclprobe.compare(
+            model=model, shots=shots, recipes=RECIPES, seeds=seeds, keep_maps=0, **settings(records)
+        )
     finally:
         handle.remove()
     task = iclprobe.load_task("tone", template=TEMPLATE, label_words=("bad", "good"), data=str(records))
