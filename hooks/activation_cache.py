@@ -76,7 +76,9 @@ def fields_of_cache(cache: Any, mask: Any = None, positions: CachePositions = "a
     if not getattr(cache, "has_batch_dim", True):
         entries = {name: tensor[None] for name, tensor in entries.items()}
     layers = sorted({int(name.split(".")[1]) for name in entries if name.startswith("blocks.")})
-    found = {site: _of_layers(entries, bridge, site, layers) for site in SITES}
+    found: dict[Site, list[Tensor] | None] = {
+        site: _of_layers(entries, bridge, site, layers) for site in SITES
+    }
     arrays: dict[Site, list[Tensor]] = {
         site: tensors for site, tensors in found.items() if tensors is not None
     }
