@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
+    from .hooks.engines.agreement import EnginesAgreement, engines_agree
     from .hooks.engines.nnsight import NNsightEngine
     from .hooks.family_outcomes import FamilyOutcome, family_outcomes
     from .hooks.next_token import NextToken, stream_next_token
@@ -83,6 +84,7 @@ _PLACES = {
     "ControlsConfig": "analyses.controls.config",
     "Delta": "models.delta",
     "DriftConfig": "analyses.drift.config",
+    "EnginesAgreement": "hooks.engines.agreement",
     "Family": "models.families",
     "FamilyOutcome": "hooks.family_outcomes",
     "Finetuning": "models.finetuning",
@@ -118,6 +120,7 @@ _PLACES = {
     "controls": "analyses.controls.registration",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.drift.registration",
+    "engines_agree": "hooks.engines.agreement",
     "family_outcomes": "hooks.family_outcomes",
     "finetune": "models.finetuning",
     "gradients": "analyses.gradients.registration",
@@ -165,6 +168,7 @@ __all__ = [
     "ControlsConfig",
     "Delta",
     "DriftConfig",
+    "EnginesAgreement",
     "Family",
     "FamilyOutcome",
     "Finding",
@@ -205,6 +209,7 @@ __all__ = [
     "controls",
     "draw_demonstrations",
     "drift",
+    "engines_agree",
     "family_outcomes",
     "finetune",
     "gradients",

@@ -76,8 +76,12 @@ def fields_of_cache(cache: Any, mask: Any = None, positions: CachePositions = "a
     if not getattr(cache, "has_batch_dim", True):
         entries = {name: tensor[None] for name, tensor in entries.items()}
     layers = sorted({int(name.split(".")[1]) for name in entries if name.startswith("blocks.")})
-    found = {site: _of_layers(entries, bridge, site, layers) for site in SITES}
-    arrays = {site: tensors for site, tensors in found.items() if tensors is not None}
+    found: dict[Site, list[Tensor] | None] = {
+        site: _of_layers(entries, bridge, site, layers) for site in SITES
+    }
+    arrays: dict[Site, list[Tensor]] = {
+        site: tensors for site, tensors in found.items() if tensors is not None
+    }
     if not arrays:
         raise UserError(
             f"this cache holds none of the hooks that captures are made of ({', '.join(list(NAMES.values())[:4])}, "

@@ -111,6 +111,7 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "PromptView": lambda: iclprobe.show_prompt(model=model, task=task, shots=2),
         "Record": lambda: task.train[0],
         "Reproduction": lambda: iclprobe.reproduce(figure, overrides=here),
+        "EnginesAgreement": lambda: iclprobe.engines_agree(model, ["native"]),
         "SelfCheck": lambda: iclprobe.self_check(model),
         "Task": lambda: task,
         "TaskEntry": lambda: task_entry("sst2"),

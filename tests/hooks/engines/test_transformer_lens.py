@@ -155,7 +155,8 @@ def test_label_words_of_several_tokens_are_scored_through_the_bridge() -> None:
 
 
 def test_bfloat16_agrees_within_its_rounding() -> None:
-    module = tiny_families.fresh("llama").to(torch.bfloat16)
+    module: Any = tiny_families.fresh("llama")
+    module.to(torch.bfloat16)
     plan = CapturePlan(positions="all", columns="all")
     want = capture(load_model(module), prompts("llama"), plan)
     got = capture(load_model(module), prompts("llama"), plan, engine="transformer-lens")

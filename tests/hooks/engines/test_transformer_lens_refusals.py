@@ -71,7 +71,7 @@ def test_a_bridge_with_folded_weights_is_refused(processing: str) -> None:
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     module = tiny_families.fresh("gpt2")
-    bridge = build_bridge_from_module(module, "GPT2LMHeadModel", hf_config=module.config)
+    bridge: Any = build_bridge_from_module(module, "GPT2LMHeadModel", hf_config=module.config)
     if processing == "norms alone":
         bridge.process_weights(center_writing_weights=False, center_unembed=False, fold_value_biases=False)
     else:
@@ -88,7 +88,7 @@ def test_another_model_than_the_bridges_is_found_by_its_logits() -> None:
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     module = tiny_families.fresh("llama")
-    bridge = build_bridge_from_module(module, "LlamaForCausalLM", hf_config=module.config)
+    bridge: Any = build_bridge_from_module(module, "LlamaForCausalLM", hf_config=module.config)
     other = load_model(tiny_families.build("llama", seed=1))
     with pytest.raises(UserError, match="gives other logits than"):
         capture(other, [[5, 6, 7]], engine=TransformerLensEngine(bridge))
@@ -98,7 +98,7 @@ def test_a_hook_of_the_users_that_changes_the_bridge_is_found_by_its_logits() ->
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     module = tiny_families.fresh("llama")
-    bridge = build_bridge_from_module(module, "LlamaForCausalLM", hf_config=module.config)
+    bridge: Any = build_bridge_from_module(module, "LlamaForCausalLM", hf_config=module.config)
     bridge.add_perma_hook("blocks.1.attn.hook_pattern", lambda tensor, hook: torch.zeros_like(tensor))
     with pytest.raises(UserError, match="gives other logits than"):
-        capture(bridge, [[5, 6, 7]], CapturePlan(sites="residual"), engine="transformer-lens")
+        capture(bridge, [[5, 6, 7]], CapturePlan(sites=("residual",)), engine="transformer-lens")
