@@ -91,6 +91,7 @@ def run_page(
     return vars(module)
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = run_page("docs/quickstart.md", tmp_path, monkeypatch)
     assert session["comparison"]["SimAOU"] == pytest.approx(0.27, abs=0.1)
