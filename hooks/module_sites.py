@@ -87,7 +87,7 @@ def _keeping(rows: ForwardRows, site: Site, part: LayerParts) -> Callable[[Any],
             raise rows.of_other_shape(part, site, f"of {tensor.shape[1]} tokens")
         if site == "attention_output" and part.output_bias is not None:
             tensor = tensor + part.output_bias
-        taken = take_rows(tensor, wanted.rows)
+        taken = take_rows(tensor, wanted.on(tensor.device))
         if site == "head_output":
             taken = head_outputs(taken, output_weight(part), model.geometry_of(part.index).heads)
         rows.keep(site, part, taken)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..errors import UserError, shown
@@ -36,6 +38,18 @@ def choose_device(device: str | torch.device) -> torch.device:
             ) from error
         return chosen
     raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda or cuda:0")
+
+
+def running_device(module: Any) -> torch.device:
+    """Return where a module with a weight runs: where its weight is, or is brought to if it is offloaded."""
+    if not module.weight.is_meta:
+        return module.weight.device
+    # accelerate's hook, alone or one of several.
+    hook = getattr(module, "_hf_hook", None)
+    for each in (hook, *getattr(hook, "hooks", ())):
+        if getattr(each, "execution_device", None) is not None:
+            return torch.device(each.execution_device)
+    return module.weight.device
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:

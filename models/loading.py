@@ -16,7 +16,7 @@ from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
 from .checkpoint_config import family_geometry
 from .config_entries import refuse_impossible
-from .devices import choose_device, choose_dtype
+from .devices import choose_device, choose_dtype, running_device
 from .families import Family, listed_family
 from .gguf_file import is_gguf, read_gguf
 from .gguf_model import gguf_options
@@ -72,8 +72,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the device of the input embeddings."""
-        return self.module.get_input_embeddings().weight.device  # type: ignore[union-attr]
+        """Where inputs go: the device of the input embeddings, or where they run if they are offloaded."""
+        return running_device(self.module.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
