@@ -10,7 +10,7 @@ from ..errors import UserError, shown
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device of a name; ``auto`` is the GPU where there is one.
+    """Return the device of a name; ``auto`` is the GPU where there is one, and mps or xpu only when asked for.
 
     Raises:
         UserError: If there is no such device here.
@@ -20,7 +20,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"no device {shown(device)}: use auto, cpu, cuda or cuda:0") from error
+        raise UserError(f"no device {shown(device)}: use auto, cpu, cuda, cuda:0, mps or xpu") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {str(device)!r} was asked for, but torch sees no GPU here: use --device cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
@@ -34,10 +34,10 @@ def choose_device(device: str | torch.device) -> torch.device:
         except Exception as error:
             # What a device needs, its own package or its driver, each fails in its own way.
             raise UserError(
-                f"device {str(device)!r} cannot be used here: use auto, cpu, cuda or cuda:0"
+                f"device {str(device)!r} cannot be used here: use auto, cpu, cuda, cuda:0, mps or xpu"
             ) from error
         return chosen
-    raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda or cuda:0")
+    raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda, cuda:0, mps or xpu")
 
 
 def running_device(module: Any) -> torch.device:

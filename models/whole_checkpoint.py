@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..errors import shown as quoted
 from ..text_files import is_folder
-from .checkpoint_config import PLAIN_DTYPES, config_of
+from .checkpoint_config import config_of
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
 from .config_entries import refuse_foreign_width
 from .gguf_file import is_gguf, read_gguf
 from .gguf_model import load_gguf, refuse_other_model
+from .plain_weights import PLAIN_DTYPES, is_plain
 from .tensor_source import TensorSource, told
 from .undefined_entries import undefined_entries
 from .wrapper_prefixes import key_mapping, unwrapped_names
@@ -204,7 +205,7 @@ def _refuse_undefined(place: str, module: Any) -> None:
     """Refuse weights with entries that are NaN or infinite, of which every number would be one."""
     found: dict[str, tuple[int, int]] = {}
     for name, tensor in module.named_parameters():
-        if tensor.dtype in PLAIN_DTYPES and not tensor.is_meta and tensor.numel():
+        if is_plain(tensor) and tensor.numel():
             undefined = undefined_entries(tensor.detach())
             if undefined:
                 found[name] = (undefined, tensor.numel())

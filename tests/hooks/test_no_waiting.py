@@ -1,6 +1,6 @@
 """What runs inside the model's layer loop never waits for the device: numbers are looked at when the forward is over.
 
-No GPU is needed to see it: what would wait are operations that need a tensor's numbers on the host, or its copy there.
+No GPU is needed to see it: what would wait needs a tensor's numbers on the host, or copies it there.
 """
 
 from __future__ import annotations
