@@ -47,8 +47,9 @@ def running_device(module: Any) -> torch.device:
     # accelerate's hook, alone or one of several.
     hook = getattr(module, "_hf_hook", None)
     for each in (hook, *getattr(hook, "hooks", ())):
-        if getattr(each, "execution_device", None) is not None:
-            return torch.device(each.execution_device)
+        place = getattr(each, "execution_device", None)
+        if place is not None:
+            return torch.device(place)
     return module.weight.device
 
 
