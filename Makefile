@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo gallery docs try-all test test-fast real-models browser page-libraries lint format bench mutate pocket \
-	wheel clean
+.PHONY: install demo gallery docs try-all test test-fast test-gpu real-models browser page-libraries lint format bench \
+	mutate pocket wheel clean
 
 # torch comes first: on Linux any other package would pull in the CUDA build.
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -52,6 +52,10 @@ test: $(VENV)/.dev
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+# What only a GPU can show; without one every test is skipped with the reason.
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/gpu -v
 
 # Two real pretrained models (Llama and Gemma 3 type, 0.8 GB) for the tests marked `real`, into an ignored folder.
 real-models: $(VENV)/.dev

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, shown
+from ..models.gguf_file import is_gguf, read_gguf
+from ..models.loading import LanguageModel
 from ..study.arrays import Arrays
 from ..study.finding import Finding
 from ..study.study import Study
@@ -55,6 +57,7 @@ class Context:
     folder: Path | None = None
     say: Callable[[str], None] = _say_nothing
     _origins: list[dict[str, Any]] = field(default_factory=list)
+    _dequantised: dict[str, str] = field(default_factory=dict)
 
     def subject(self, config: SubjectConfig) -> Subject:
         """Load the model and the task of a configuration, or take those in memory.
@@ -64,6 +67,7 @@ class Context:
         """
         subject = load_subject(config, self.given.get("model"), self.given.get("task"))
         self._origins.append(provenance(subject.model, subject.task, config))
+        self.note_weights(subject.model)
         return subject
 
     def subjects(self, config: Any) -> Iterator[tuple[Any, Subject]]:
@@ -83,6 +87,28 @@ class Context:
         for name in config.model_names:
             named = config.model_copy(update={"model": name})
             yield named, self.subject(named)
+
+    def note_weights(self, model: str | Path | LanguageModel | Any) -> None:
+        """Note that the numbers are of a model's weights, which may have been dequantised."""
+        if isinstance(model, LanguageModel):
+            name, found = model.name, model.dequantised
+        elif isinstance(model, str | Path) and is_gguf(model):
+            name, found = str(model), read_gguf(Path(model)).dequantised
+        else:
+            return
+        if found is not None:
+            self._dequantised[name] = found
+
+    def findings(self) -> Iterator[Finding]:
+        """Return what limits every number of this run."""
+        for name, kinds in self._dequantised.items():
+            sentence = f"the weights of {shown(name)} are dequantised (its tensors are {kinds})"
+            yield Finding(
+                "dequantised",
+                f"{sentence}: their rounding is in all numbers",
+                "warning",
+                where={"model": name},
+            )
 
     def origin(self) -> dict[str, Any]:
         """Return where the numbers came from so far: of the first model, and of all by name."""

@@ -46,6 +46,7 @@ def provenance(
             "name": model.name,
             "revision": model.revision,
             "adapter": model.adapter,
+            "dequantised": model.dequantised,
             "family": model.family.label,
             "dtype": str(model.dtype).removeprefix("torch."),
             "attention_implementation": model.attention_implementation,

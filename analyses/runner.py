@@ -60,7 +60,7 @@ def run_analysis(
             analysis,
             without_secrets(measured.config),
             measured.tables,
-            measured.findings,
+            (*measured.findings, *context.findings()),
             {
                 **surroundings(_device(resolved), time.perf_counter() - start),
                 **_origin(context, start),

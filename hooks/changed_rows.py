@@ -10,18 +10,15 @@ from torch import Tensor
 
 from ..models.layer_parts import LayerParts
 from ..models.live_adapter import plain_module
+from ..models.plain_weights import is_plain
 from ..models.projections import Projection
 from ..seeds import derive_seed
-
-_CHANGEABLE = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def plain_weight(part: LayerParts, projection: Projection) -> Tensor | None:
     """Return the weight that holds a projection, or None where it is quantised or offloaded."""
     weight = plain_module(part.projections[projection])._parameters.get("weight")
-    if weight is None or weight.is_meta or weight.dim() != 2 or weight.dtype not in _CHANGEABLE:
-        return None
-    return weight
+    return weight if weight is not None and weight.dim() == 2 and is_plain(weight) else None
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..errors import UserError
 from ..models.layer_parts import LayerParts
 from .plan import Site
 from .resolved_plan import ResolvedPlan
@@ -20,6 +21,8 @@ class ForwardRows(RunningForward):
     def __init__(self, resolved: ResolvedPlan) -> None:
         super().__init__(resolved, "recorded")
         self._kept: dict[tuple[str, int], Tensor] = {}
+        self._required: list[tuple[Tensor, UserError]] = []
+        self._copying: set[torch.device] = set()
 
     def keep(self, site: Site, part: LayerParts, tensor: Tensor) -> None:
         """Keep what a site gave in a layer, ``[B, P, …]``.
@@ -28,8 +31,7 @@ class ForwardRows(RunningForward):
             UserError: If it gave something before, or this is of another shape than the family's row says.
         """
         self.refuse_other_shape(site, part, tuple(tensor.shape[2:]))
-        # One vector for each head is much more than anything else that waits for the end of the forward.
-        self._put(site, part, tensor.cpu() if site == "head_output" else tensor)
+        self._put(site, part, tensor)
 
     def has(self, site: Site, part: LayerParts) -> bool:
         """Return whether a site gave something in a layer."""
@@ -41,14 +43,37 @@ class ForwardRows(RunningForward):
 
     def _put(self, name: str, part: LayerParts, tensor: Tensor) -> None:
         self.passes(name, part)
-        self._kept[name, part.index] = tensor
+        self._kept[name, part.index] = self._on_the_way(tensor)
+
+    def require(self, holds: Tensor, error: UserError) -> None:
+        """Raise an error at the end of the forward unless something holds, which its device knows by then."""
+        self._required.append((self._on_the_way(holds), error))
+
+    def _on_the_way(self, tensor: Tensor) -> Tensor:
+        """Begin to bring a tensor to the CPU, without waiting for it: it is there when the forward is over."""
+        if tensor.device.type != "cuda":
+            return tensor
+        # Into pinned memory, or the copy would wait for the device.
+        arriving = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        self._copying.add(tensor.device)
+        return arriving.copy_(tensor, non_blocking=True)
+
+    def _arrive(self) -> None:
+        """Wait for what is on its way: once a device."""
+        for device in self._copying:
+            torch.cuda.current_stream(device).synchronize()
+        self._copying.clear()
 
     def whole(self) -> Recording:
         """Return the recording of the forward.
 
         Raises:
-            UserError: If a site gave nothing in a layer.
+            UserError: If a site gave nothing in a layer, or something required does not hold.
         """
+        self._arrive()
+        for holds, error in self._required:
+            if not holds:
+                raise error
         names: list[str] = list(self.resolved.plan.sites)
         if self.asks_for("scores", "pattern"):
             names.append("visible")
@@ -62,4 +87,6 @@ class ForwardRows(RunningForward):
     def forget(self) -> None:
         """Forget what was kept."""
         super().forget()
+        self._arrive()
         self._kept.clear()
+        self._required.clear()

@@ -9,9 +9,8 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.layer_parts import LayerParts
 from ..models.live_adapter import acting_tensors, plain_module
+from ..models.plain_weights import is_plain
 from ..models.projections import HeadGeometry
-
-_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def head_outputs(given: Tensor, weight: Tensor, heads: int) -> Tensor:
@@ -43,13 +42,7 @@ def output_weight(part: LayerParts) -> Tensor:
     weight = plain._parameters.get("weight")
     # Falcon's own class multiplies and adds in the same order as nn.Linear; others may round their inputs.
     linear = type(plain) in (torch.nn.Linear, Conv1D) or type(plain).__name__ == "FalconLinear"
-    if (
-        not linear
-        or weight is None
-        or type(weight) not in (torch.nn.Parameter, Tensor)
-        or weight.is_meta
-        or weight.dtype not in _FLOATS
-    ):
+    if not linear or weight is None or not is_plain(weight):
         raise UserError(
             f"the output projection of layer {part.index} ({type(plain).__name__}) is no plain linear map whose "
             "weight can be read (quantised or offloaded weights cannot): leave head_output out of the plan's sites"

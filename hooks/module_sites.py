@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
+from ..errors import UserError
 from ..models.layer_parts import LayerParts
 from .forward_rows import ForwardRows
 from .head_output import head_outputs, output_weight
@@ -86,8 +87,13 @@ def _keeping(rows: ForwardRows, site: Site, part: LayerParts) -> Callable[[Any],
         if tensor.shape[1] != wanted.tokens:
             raise rows.of_other_shape(part, site, f"of {tensor.shape[1]} tokens")
         if site == "attention_output" and part.output_bias is not None:
+            if part.output_bias.is_meta:
+                raise UserError(
+                    f"the bias of attention's output in layer {part.index} is offloaded: load the model on devices "
+                    "that hold it whole, or leave attention_output out of the plan's sites"
+                )
             tensor = tensor + part.output_bias
-        taken = take_rows(tensor, wanted.rows)
+        taken = take_rows(tensor, wanted.on(tensor.device))
         if site == "head_output":
             taken = head_outputs(taken, output_weight(part), model.geometry_of(part.index).heads)
         rows.keep(site, part, taken)

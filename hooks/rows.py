@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from einops import einsum, rearrange
@@ -26,6 +26,7 @@ class Wanted:
     past: int
     tokens: int
     first_column: int
+    _placed: dict[torch.device, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def total(self) -> int:
@@ -38,8 +39,10 @@ class Wanted:
         return self.total - self.first_column
 
     def on(self, device: torch.device) -> Tensor:
-        """Return the rows on a device."""
-        return self.rows.to(device)
+        """Return the rows on a device, copied there once, without waiting: every layer asks for them."""
+        if device not in self._placed:
+            self._placed[device] = self.rows.to(device, non_blocking=True)
+        return self._placed[device]
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from ..errors import UserError, reason_of, shown
 from ..json_text import parse_json
 from ..text_files import exists, in_home, read_text
 from .adapter_types import why_not_weights
-from .checkpoint_config import PLAIN_DTYPES
 from .checkpoint_folder import LocalFolder
 from .plain_files import refuse_other_than_files
+from .plain_weights import PLAIN_DTYPES
 from .tensor_source import LONGEST_NAME, TensorSource
 from .undefined_entries import undefined_entries
 

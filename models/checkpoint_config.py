@@ -6,18 +6,16 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..errors import UserError, reason_of
 from .config_entries import refuse_impossible
 from .families import Family, resolve_family
+from .plain_weights import PLAIN_DTYPES
 from .projections import HeadGeometry, head_geometry
 from .tensor_source import TensorSource
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-PLAIN_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _WITHOUT_ATTENTION = ("linear_attention", "mamba", "recurrent", "conv", "moe", "mlp")
 _NO_GEOMETRY = (AttributeError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError)
 

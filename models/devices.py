@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..errors import UserError, shown
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Return the device of a name; ``auto`` is the GPU where there is one.
+    """Return the device of a name; ``auto`` is the GPU where there is one, and mps or xpu only when asked for.
 
     Raises:
         UserError: If there is no such device here.
@@ -18,7 +20,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise UserError(f"no device {shown(device)}: use auto, cpu, cuda or cuda:0") from error
+        raise UserError(f"no device {shown(device)}: use auto, cpu, cuda, cuda:0, mps or xpu") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device {str(device)!r} was asked for, but torch sees no GPU here: use --device cpu")
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
@@ -32,10 +34,23 @@ def choose_device(device: str | torch.device) -> torch.device:
         except Exception as error:
             # What a device needs, its own package or its driver, each fails in its own way.
             raise UserError(
-                f"device {str(device)!r} cannot be used here: use auto, cpu, cuda or cuda:0"
+                f"device {str(device)!r} cannot be used here: use auto, cpu, cuda, cuda:0, mps or xpu"
             ) from error
         return chosen
-    raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda or cuda:0")
+    raise UserError("device 'meta' holds no numbers: use auto, cpu, cuda, cuda:0, mps or xpu")
+
+
+def running_device(module: Any) -> torch.device:
+    """Return where a module with a weight runs: where its weight is, or is brought to if it is offloaded."""
+    if not module.weight.is_meta:
+        return module.weight.device
+    # accelerate's hook, alone or one of several.
+    hook = getattr(module, "_hf_hook", None)
+    for each in (hook, *getattr(hook, "hooks", ())):
+        place = getattr(each, "execution_device", None)
+        if place is not None:
+            return torch.device(place)
+    return module.weight.device
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device) -> str | torch.dtype:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from .live_module import is_compiled
+from .plain_weights import stored_as
 
 _HALF = (torch.float16, torch.bfloat16)
 
@@ -23,12 +24,12 @@ class ActingTensor:
 
     Attributes:
         shape: Its shape.
-        dtype: Its dtype.
+        dtype: Its dtype, or the name of its class where it is quantised, see `stored_as`.
         read: Makes it, or returns the model's own tensor where no adapter changes it.
     """
 
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    dtype: torch.dtype | str
     read: Callable[[], Tensor]
 
 
@@ -131,7 +132,7 @@ def _stored_tensors(part: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
 def _acting_tensor(prefix: str, name: str, tensor: Tensor, layer: Any) -> ActingTensor:
     # A merged adapter is in the weight already, and one that is merged and switched off is to be taken out of it.
     if layer is None or not tensor.is_floating_point() or layer.merged != layer.disable_adapters:
-        return ActingTensor(tuple(tensor.shape), tensor.dtype, lambda: tensor)
+        return ActingTensor(tuple(tensor.shape), stored_as(tensor), lambda: tensor)
     dtype = torch.float32 if tensor.dtype in _HALF else tensor.dtype
     return ActingTensor(tuple(tensor.shape), dtype, lambda: _merged(layer, prefix, name).to(dtype))
 

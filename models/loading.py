@@ -16,8 +16,10 @@ from .adapter_folder import CONFIG as ADAPTER_CONFIG
 from .adapter_folder import is_adapter
 from .checkpoint_config import family_geometry
 from .config_entries import refuse_impossible
-from .devices import choose_device, choose_dtype
+from .devices import choose_device, choose_dtype, running_device
 from .families import Family, listed_family
+from .gguf_file import is_gguf, read_gguf
+from .gguf_model import gguf_options
 from .layer_parts import LayerParts, decoder_layers, layer_parts
 from .live_adapter import active_adapters
 from .live_module import running_module
@@ -47,6 +49,7 @@ class LanguageModel:
         name: What it was loaded from.
         revision: The revision asked for, if any.
         adapter: The PEFT adapter merged into it, or the names of those that live in it unmerged, if any.
+        dequantised: How many tensors of which types the GGUF file holds that its weights were dequantised from.
     """
 
     module: PreTrainedModel
@@ -55,6 +58,7 @@ class LanguageModel:
     name: str
     revision: str | None = None
     adapter: str | None = None
+    dequantised: str | None = None
 
     @cached_property
     def layers(self) -> tuple[torch.nn.Module, ...]:
@@ -68,8 +72,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where inputs go: the device of the input embeddings."""
-        return self.module.get_input_embeddings().weight.device  # type: ignore[union-attr]
+        """Where inputs go: the device of the input embeddings, or where they run if they are offloaded."""
+        return running_device(self.module.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,9 +153,10 @@ def load_model(
     self-check then holds on this very model; a warning says so, and so does the family (``derived``).
 
     Args:
-        name_or_path_or_module: A hub id, a local directory, ``pocket`` (or another embedded model), or a module
-            already in memory, which is used as it is: compiled, wrapped for several devices, or with PEFT adapters
-            in it, which then act unmerged. What is compiled runs as it was written wherever something is recorded.
+        name_or_path_or_module: A hub id, a local directory, a GGUF file, whose weights are dequantised (needs
+            the extra ``gguf``), ``pocket`` (or another embedded model), or a module already in memory, which is used
+            as it is: compiled, wrapped for several devices, or with PEFT adapters in it, which then act unmerged.
+            What is compiled runs as it was written wherever something is recorded.
         tokenizer: A tokenizer, or where to load it from; by default the model's place. Without one only token ids go.
         revision: Branch, tag or commit on the hub; for ``pocket`` a training step.
         dtype: ``auto`` is the checkpoint's own on a GPU and float32 on a CPU.
@@ -204,6 +209,7 @@ def load_model(
         name,
         revision,
         str(adapter) if adapter else None,
+        read_gguf(Path(place)).dequantised if is_gguf(place) else None,
     )
 
 
@@ -330,6 +336,9 @@ def load_config(place: str, revision: str | None, trust_remote_code: bool) -> An
     """
     from transformers import AutoConfig, PretrainedConfig
 
+    if is_gguf(place):
+        with told_in_one_sentence("model", place), gguf_options(read_gguf(Path(place))) as (empty, given):
+            return AutoConfig.from_pretrained(empty, **given)
     with told_in_one_sentence("model", place, revision), refusing_code("model", place):
         refuse_impossible(place, PretrainedConfig.get_config_dict(place, revision=revision)[0])
         return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=trust_remote_code)

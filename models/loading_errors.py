@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..errors import UserError, lacks_memory, reason_of
 from .checkpoint_folder import INDEX_ENDING, LocalFolder, open_folder, parse_json, read_config
+from .gguf_file import is_gguf
 from .safetensors_file import LFS_START, lfs_pointer
 from .whole_checkpoint import local_folder, refuse_gaps
 
@@ -93,6 +94,8 @@ def _sentence(
         step = "take a smaller dtype or model, or another device"
     elif isinstance(error, ImportError):
         step = "install what is missing"
+    elif is_gguf(place):
+        step = "fetch it again, or give the model's safetensors"
     elif folder is None:
         step = "give a local directory or a hub id"
     elif what == "tokenizer":

@@ -16,6 +16,7 @@ from .layer_parts import absolute_layer, layers_with_attention
 from .live_adapter import plain_module, plain_names
 from .loading import LanguageModel
 from .name_pattern import found_in
+from .plain_weights import PLAIN_DTYPES, stored_as
 from .projections import Projection, projection_rows, stored_rows
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _SELECTION = re.compile(r"(?P<kind>attn|lora)_(?P<letters>q?k?v?)(?:@(?P<layer>[+-]?\d+|deep|middle))?")
 _PROJECTIONS: dict[str, Projection] = {"q": "query", "k": "key", "v": "value"}
-_TRAINABLE = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -260,8 +260,8 @@ def _check_trainable(model: LanguageModel, slices: Sequence[TrainedSlice]) -> No
                 f"{piece.name} of {shown(model.name)} is offloaded and cannot be trained: load the model on "
                 "devices that hold it whole"
             )
-        if parameter.dtype not in _TRAINABLE:
-            raise _quantised(model, f"{piece.name} is {parameter.dtype}")
+        if stored_as(parameter) not in PLAIN_DTYPES:
+            raise _quantised(model, f"{piece.name} is {stored_as(parameter)}")
 
 
 def _quantised(model: LanguageModel, reason: str) -> UserError:

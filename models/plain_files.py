@@ -9,7 +9,10 @@ from ..errors import UserError, shown
 from ..text_files import exists, is_folder
 
 # What libraries open by its name, in a model's folder or an adapter's.
-_ENDINGS = (".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".model", ".txt", ".jinja", ".tiktoken")
+_ENDINGS = (
+    *(".json", ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf"),
+    *(".model", ".txt", ".jinja", ".tiktoken"),
+)
 _UNFINISHED = (".incomplete", ".part", ".partial", ".crdownload", ".aria2", ".download")
 
 

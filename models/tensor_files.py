@@ -26,9 +26,10 @@ from .checkpoint_folder import (
     read_config,
 )
 from .exclusive_use import exclusive
+from .gguf_file import is_gguf
 from .live_adapter import acting_tensors
 from .live_module import running_module
-from .loading import LanguageModel
+from .loading import LanguageModel, load_model
 from .model_place import place_of
 from .plain_files import refuse_other_than_files
 from .tensor_source import StoredTensor, TensorSource
@@ -45,7 +46,8 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
     """Open the tensors of a checkpoint without building a model or fetching more than is read.
 
     Args:
-        place: A live model, whose tensors are not copied unless an adapter acts on them; a directory with
+        place: A live model, whose tensors are not copied unless an adapter acts on them; a GGUF file, which is
+            dequantised whole, as the model that transformers makes of it; a directory with
             ``model.safetensors``, shards and their index, or pickles; one ``.safetensors``, ``.bin`` or ``.pt``
             file, or an index; ``pocket``; a hub id; or the address of a safetensors file. A ``config.json`` beside
             a file counts as its own. What the hub's local cache holds whole is read there, anything else of the
@@ -66,6 +68,9 @@ def open_tensors(place: Place, *, revision: str | None = None, endpoint: str | N
         return _open_address(name)
     found, hub_revision = place_of(name, revision)
     path = in_home(found)
+    if is_gguf(path):
+        _refuse_revision(name, hub_revision)
+        return _open_module(load_model(path).module)
     if exists(path):
         refuse_other_than_files(path)
         _refuse_revision(name, hub_revision)
@@ -129,6 +134,8 @@ def _open_address(url: str) -> TensorSource:
 
     # A signed address holds for one file only: nothing can be asked for beside it.
     path, mark, query = url.partition("?")
+    if is_gguf(path):
+        raise UserError(f"a GGUF file is not read from afar: download {url!r} and give its path")
     base, _, name = path.rpartition("/")
     if not name.endswith((".safetensors", INDEX_ENDING)):
         base, name = path.rstrip("/"), ""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..text_files import exists, is_folder
+from .gguf_file import is_gguf, read_gguf
+from .gguf_model import gguf_tokenizer
 from .loading_errors import told_in_one_sentence
 from .remote_code import needs_code, refusing_code
 
@@ -27,7 +29,7 @@ def load_tokenizer(
     """Load a tokenizer; None where there is none, for which transformers would make up an empty one.
 
     Args:
-        place: A hub id or a directory.
+        place: A hub id, a directory or a GGUF file.
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Whether to run code that comes with it.
 
@@ -36,6 +38,9 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    if is_gguf(place):
+        with told_in_one_sentence("tokenizer", place):
+            return gguf_tokenizer(read_gguf(Path(place)))
     with told_in_one_sentence("tokenizer", place, revision), refusing_code("tokenizer", place):
         own_code = _own_code(place, revision, trust_remote_code)
     if is_folder(place) and not own_code and not _holds_vocabulary(Path(place)):

@@ -14,6 +14,7 @@ from .exclusive_use import exclusive
 from .layer_parts import decoder_layers
 from .live_adapter import plain_names, silence_adapters
 from .loading import LanguageModel
+from .plain_weights import is_plain
 
 _RANGE_NAMES = ("initializer_range", "init_std")
 _DEFAULT_RANGE = 0.02
@@ -35,7 +36,7 @@ def untrained_copy(model: LanguageModel, seed: int) -> LanguageModel:
     """
     wanted = list(_drawn_anew(model))
     for _, name, parameter in wanted:
-        if parameter.is_meta or not parameter.is_floating_point():
+        if not is_plain(parameter):
             raise UserError(
                 f"{name} of {model.name!r} is offloaded or quantised, so there is no untrained copy of it: load "
                 "the model unquantised on devices that hold it whole, or leave this control out"

@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..errors import shown as quoted
 from ..text_files import is_folder
-from .checkpoint_config import PLAIN_DTYPES, config_of
+from .checkpoint_config import config_of
 from .checkpoint_folder import LocalFolder, cached_folder, open_folder
 from .config_entries import refuse_foreign_width
+from .gguf_file import is_gguf, read_gguf
+from .gguf_model import load_gguf, refuse_other_model
+from .plain_weights import PLAIN_DTYPES, is_plain
 from .tensor_source import TensorSource, told
 from .undefined_entries import undefined_entries
 from .wrapper_prefixes import key_mapping, unwrapped_names
@@ -51,7 +54,7 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
     pass; of what it holds too much, computed buffers and parts beside the language model.
 
     Args:
-        place: A directory or hub id.
+        place: A directory, hub id or GGUF file.
         config: Its configuration.
         options: What ``AutoModelForCausalLM.from_pretrained`` takes besides.
 
@@ -59,13 +62,15 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
         UserError: If tensors are missing, have no place, have another shape, are there twice, or are no numbers.
     """
     model_class = class_to_load(config)
+    gguf = read_gguf(Path(place)) if is_gguf(place) else None
 
     def load(**more: Any) -> tuple[Any, dict[str, Any]]:
         loaded: Any
         with _report_taken(place):
-            loaded = model_class.from_pretrained(
-                place, output_loading_info=True, ignore_mismatched_sizes=True, **options, **more
-            )
+            arguments = {"output_loading_info": True, "ignore_mismatched_sizes": True, **options, **more}
+            if gguf is not None:
+                return load_gguf(gguf, model_class, **arguments)
+            loaded = model_class.from_pretrained(place, **arguments)
         return loaded
 
     refuse_before_loading(place, options.get("revision"))
@@ -77,6 +82,8 @@ def load_whole(place: str, config: PretrainedConfig, **options: Any) -> Any:
         module, report = load(key_mapping=mapping)
         _forget(module, mapping)
     _refuse_disagreement(place, module, report)
+    if gguf is not None:
+        refuse_other_model(gguf, module)
     _refuse_undefined(place, module)
     if folder is not None and not _quantised(module):
         with open_folder(folder) as source:
@@ -158,7 +165,8 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
     shapes = sorted(
         (name, tuple(stored), tuple(wanted)) for name, stored, wanted in report["mismatched_keys"]
     )
-    kind = f"those of its config.json ({type(module).__name__})"
+    settings = "settings" if is_gguf(place) else "config.json"
+    kind = f"those of its {settings} ({type(module).__name__})"
     if missing >= own:
         called = _few(report["unexpected_keys"]) or "nothing"
         raise UserError(
@@ -180,7 +188,7 @@ def _refuse_disagreement(place: str, module: Any, report: Mapping[str, Any]) -> 
         if len(said) > _LONGEST_FAULTS:
             said = f"{faults[0]}, and more" if len(faults) > 1 else said
         raise UserError(
-            f"the weights of {quoted(place)} are not {kind}: {said}; correct config.json, or fetch them again"
+            f"the weights of {quoted(place)} are not {kind}: {said}; correct {settings}, or fetch them again"
         )
 
 
@@ -197,7 +205,7 @@ def _refuse_undefined(place: str, module: Any) -> None:
     """Refuse weights with entries that are NaN or infinite, of which every number would be one."""
     found: dict[str, tuple[int, int]] = {}
     for name, tensor in module.named_parameters():
-        if tensor.dtype in PLAIN_DTYPES and not tensor.is_meta and tensor.numel():
+        if is_plain(tensor) and tensor.numel():
             undefined = undefined_entries(tensor.detach())
             if undefined:
                 found[name] = (undefined, tensor.numel())

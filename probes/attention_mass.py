@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensors, hold_tensors
 from .vectors import as_float64
 
 
@@ -25,6 +26,7 @@ class AttentionShares:
 
     def __post_init__(self) -> None:
         """Check the shapes."""
+        hold_tensors(self, "shares", "uniform")
         fits = self.uniform.shape[2] in (1, self.shares.shape[2])
         if not fits or self.shares.shape[:2] + self.shares.shape[3:] != (
             self.uniform.shape[:2] + self.uniform.shape[3:]
@@ -34,7 +36,7 @@ class AttentionShares:
             )
 
 
-def attention_shares(pattern: Tensor, visible: Tensor, groups: Tensor) -> AttentionShares:
+def attention_shares(pattern: ArrayLike, visible: ArrayLike, groups: ArrayLike) -> AttentionShares:
     """Return how much of each row of a pattern lies on each group of tokens.
 
     Args:
@@ -45,6 +47,7 @@ def attention_shares(pattern: Tensor, visible: Tensor, groups: Tensor) -> Attent
     Raises:
         ValueError: If shapes do not fit, or a row sees no token.
     """
+    pattern, visible, groups = as_tensors(pattern, visible, groups)
     pattern, members = as_float64(pattern), groups.to(torch.float64)
     examples, layers, heads, width = pattern.shape
     if (

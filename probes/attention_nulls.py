@@ -23,6 +23,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .attention_outputs import attention_output_update, output_floors
 from .null_similarity import NullKind, NullSimilarity, undefined_null
 from .other_queries import permuted_pairs, shared_baseline
@@ -34,9 +35,9 @@ _OF_OTHER_QUERIES: tuple[NullKind, ...] = ("permuted_pairs", "shared_baseline")
 
 
 def sim_aou_null(
-    zero_shot: Tensor,
-    icl: Tensor,
-    finetuned: Tensor | None,
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike | None,
     kind: NullKind = "gaussian",
     *,
     seed: int | np.random.Generator,
@@ -72,6 +73,8 @@ def sim_aou_null(
         ValueError: The shapes differ, a value is not finite, `draws < 1`, the kind is unknown, or a null of
             other queries was given no finetuned output.
     """
+    zero_shot, icl = as_tensors(zero_shot, icl)
+    finetuned = as_tensor(finetuned)
     require_shape("N L d", zero_shot=zero_shot, icl=icl)
     if draws < 1:
         raise ValueError(f"a null needs at least one draw, got draws={draws}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .rounding import Floors
 from .vectors import (
     as_float64,
@@ -72,8 +73,9 @@ class SimAOU:
         """Mean over layers of the layer profile; NaN if no layer has a value."""
         return float(self.layer_profile.nanmean())
 
-    def select(self, examples: Tensor) -> SimAOU:
+    def select(self, examples: ArrayLike) -> SimAOU:
         """Return the result for these examples: a bool mask `[N]`, or indices in the order wanted."""
+        examples = as_tensor(examples)
         return SimAOU(self.values[examples], self.update_norms_icl[examples], self.update_norms_ft[examples])
 
     @staticmethod
@@ -93,7 +95,12 @@ class SimAOU:
 
 
 def sim_aou(
-    zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: bool = True, floors: Floors | None = None
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike,
+    *,
+    normalize: bool = True,
+    floors: Floors | None = None,
 ) -> SimAOU:
     """Compare the attention output updates of in-context learning and of finetuning.
 
@@ -113,6 +120,7 @@ def sim_aou(
     Raises:
         ValueError: The shapes differ, or a value is NaN or infinite.
     """
+    zero_shot, icl, finetuned = as_tensors(zero_shot, icl, finetuned)
     require_shape("N L d", zero_shot=zero_shot, icl=icl, finetuned=finetuned)
     examples, layers, width = zero_shot.shape
     values, norms_icl, norms_ft = [], [], []
@@ -129,7 +137,7 @@ def sim_aou(
     return SimAOU(*(concatenate_chunks(chunks, empty) for chunks in (values, norms_icl, norms_ft)))
 
 
-def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = True) -> Tensor:
+def attention_output_update(before: ArrayLike, after: ArrayLike, *, normalize: bool = True) -> Tensor:
     """Return how the attention output changed: `h~_after - h~_before`, in float64.
 
     Args:
@@ -143,6 +151,7 @@ def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = 
     Raises:
         ValueError: The shapes differ, or a value is NaN or infinite.
     """
+    before, after = as_tensors(before, after)
     require_shape("N L d", before=before, after=after)
     before, after = as_float64(before), as_float64(after)
     require_finite("the attention output before the update", before)
@@ -150,13 +159,14 @@ def attention_output_update(before: Tensor, after: Tensor, *, normalize: bool = 
     return unit(after) - unit(before) if normalize else after - before
 
 
-def output_floors(zero_shot: Tensor, *, normalize: bool) -> Floors:
+def output_floors(zero_shot: ArrayLike, *, normalize: bool) -> Floors:
     """Return the floors of updates of outputs that were computed in the dtype that they come in.
 
     Args:
         zero_shot: `[N, L, d]` attention output.
         normalize: As in `sim_aou`; without, the floors are those of each output's length, `[N, L]`.
     """
+    zero_shot = as_tensor(zero_shot)
     floors = Floors.of(zero_shot.dtype)
     if normalize:
         return floors

@@ -16,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .options import ScoreVariant
 from .rounding import Floor, Floors
 from .vectors import (
@@ -77,8 +78,9 @@ class SimAM:
         """Mean over layers of the layer profile; NaN if no layer has a value."""
         return float(self.layer_profile.nanmean())
 
-    def select(self, examples: Tensor) -> SimAM:
+    def select(self, examples: ArrayLike) -> SimAM:
         """Return the result for these examples: a bool mask `[N]`, or indices in the order wanted."""
+        examples = as_tensor(examples)
         return SimAM(self.variant, self.values[examples])
 
     @staticmethod
@@ -94,13 +96,13 @@ class SimAM:
 
 
 def sim_am(
-    zero_shot_or_finetuned: Tensor,
-    icl: Tensor,
-    columns: Tensor,
+    zero_shot_or_finetuned: ArrayLike,
+    icl: ArrayLike,
+    columns: ArrayLike,
     *,
     variant: ScoreVariant = "raw",
-    zero_shot: Tensor | None = None,
-    visible: Tensor | None = None,
+    zero_shot: ArrayLike | None = None,
+    visible: ArrayLike | None = None,
     floors: Floors | None = None,
 ) -> SimAM:
     """Compare attention scores over the tokens of the query, with zero-shot (before) or finetuned (after).
@@ -128,6 +130,8 @@ def sim_am(
         ValueError: Shapes do not fit, a compared score is not finite, the variant is unknown, or `delta` was
             given no zero-shot scores.
     """
+    zero_shot_or_finetuned, icl, columns = as_tensors(zero_shot_or_finetuned, icl, columns)
+    zero_shot, visible = as_tensor(zero_shot), as_tensor(visible)
     _require_variant(variant)
     settings = {"zero_shot_or_finetuned": zero_shot_or_finetuned, "icl": icl}
     if variant == "delta":
@@ -157,7 +161,7 @@ def sim_am(
 
 
 def score_floors(
-    zero_shot: Tensor, columns: Tensor, *, floors: Floors, visible: Tensor | None = None
+    zero_shot: ArrayLike, columns: ArrayLike, *, floors: Floors, visible: ArrayLike | None = None
 ) -> Floors:
     """Return up to which root mean square over columns a change of scores is only rounding, for each head.
 
@@ -177,6 +181,8 @@ def score_floors(
     Raises:
         ValueError: As in `sim_am`.
     """
+    zero_shot, columns = as_tensors(zero_shot, columns)
+    visible = as_tensor(visible)
     require_shape("N L H Q", zero_shot=zero_shot)
     examples, layers, heads, width = zero_shot.shape
     compared = compared_columns(columns, visible, (examples, layers, width))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor
 from .linear_attention import LinearSelfAttention
 
 ProjectionReading = Literal["code", "paper"]
@@ -19,7 +19,7 @@ def von_oswald_construction(
     *,
     step_size: float,
     demonstrations: int,
-    start: Tensor | None = None,
+    start: ArrayLike | None = None,
     projection: ProjectionReading = "code",
     dtype: torch.dtype = torch.float32,
 ) -> LinearSelfAttention:
@@ -40,6 +40,7 @@ def von_oswald_construction(
     Raises:
         ValueError: If there are no demonstrations, or a size is impossible.
     """
+    start = as_tensor(start)
     _require_sizes(n_x, n_y)
     if demonstrations < 1:
         raise ValueError(

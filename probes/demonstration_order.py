@@ -11,6 +11,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensors
 from .distributions import highest, require_logprobs
 from .options import SensitivityAggregate
 from .vectors import as_float64, example_slices
@@ -62,7 +63,7 @@ class OrderMoments:
             )
         return fewest
 
-    def update(self, indices: Tensor, logprobs: Tensor) -> None:
+    def update(self, indices: ArrayLike, logprobs: ArrayLike) -> None:
         """Add what some of the queries answered behind one more order.
 
         Args:
@@ -73,6 +74,7 @@ class OrderMoments:
             ValueError: A shape is another, an index is out of range or given twice, or a row is no
                 distribution. Nothing is added then.
         """
+        indices, logprobs = as_tensors(indices, logprobs)
         n, vocabulary = self.mean.shape
         indices = indices.detach().cpu()
         if indices.ndim != 1 or indices.dtype != torch.int64 or logprobs.shape != (len(indices), vocabulary):

@@ -13,6 +13,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, hold_tensors
 from .options import OverlapNorm
 from .vectors import as_float64
 
@@ -31,6 +32,7 @@ class TopTokens:
 
     def __post_init__(self) -> None:
         """Check shapes, dtypes and that no row holds a token twice, NaN, or a later token of more weight."""
+        hold_tensors(self, "ids", "logprobs")
         if self.ids.ndim != 2 or self.ids.shape != self.logprobs.shape or self.k < 1:
             raise ValueError(
                 "expected ids and logprobs of one shape [N, K] with K at least 1, got "
@@ -55,8 +57,9 @@ class TopTokens:
         """Return the number of distributions, N."""
         return self.ids.shape[0]
 
-    def select(self, indices: Tensor) -> TopTokens:
+    def select(self, indices: ArrayLike) -> TopTokens:
         """Return the distributions at `indices` `[M]`, in that order."""
+        indices = as_tensor(indices)
         return TopTokens(self.ids[indices], self.logprobs[indices])
 
     @classmethod
@@ -72,7 +75,7 @@ class TopTokens:
         return cls(torch.cat([part.ids for part in parts]), torch.cat([part.logprobs for part in parts]))
 
 
-def top_tokens(logprobs: Tensor, k: int = 10) -> TopTokens:
+def top_tokens(logprobs: ArrayLike, k: int = 10) -> TopTokens:
     """Return the K most probable tokens of each distribution, of equally probable ones those with lower ids.
 
     Args:
@@ -82,6 +85,7 @@ def top_tokens(logprobs: Tensor, k: int = 10) -> TopTokens:
     Raises:
         ValueError: The shape is another, a value is NaN or positive, or K does not lie in `1..V`.
     """
+    logprobs = as_tensor(logprobs)
     if logprobs.ndim != 2 or not logprobs.is_floating_point():
         raise ValueError(
             f"expected log-probabilities [N, V], got {tuple(logprobs.shape)} of {logprobs.dtype}"

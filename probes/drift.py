@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .rounding import stored_rounding
 from .scratch import scratch
 
@@ -37,7 +38,7 @@ class Drift:
     undefined: int
 
 
-def weight_drift(before: Tensor, after: Tensor) -> Drift:
+def weight_drift(before: ArrayLike, after: ArrayLike) -> Drift:
     """Measure the way from one state of a weight matrix to another.
 
     Args:
@@ -47,6 +48,7 @@ def weight_drift(before: Tensor, after: Tensor) -> Drift:
     Raises:
         ValueError: If the shapes differ.
     """
+    before, after = as_tensors(before, after)
     absolute = squares = size = 0.0
     entries = 0
     for first, second in _blocks(before, after):
@@ -66,7 +68,9 @@ def weight_drift(before: Tensor, after: Tensor) -> Drift:
     )
 
 
-def update_cosine(first: Tensor, second: Tensor, third: Tensor, *, floor: float | None = None) -> float:
+def update_cosine(
+    first: ArrayLike, second: ArrayLike, third: ArrayLike, *, floor: float | None = None
+) -> float:
     """Return the cosine between two successive updates of a weight matrix, W₂ − W₁ and W₃ − W₂.
 
     The two share W₂, but with opposite signs, so unlike two changes from one baseline they are not alike by that
@@ -91,6 +95,7 @@ def update_cosine(first: Tensor, second: Tensor, third: Tensor, *, floor: float 
     Raises:
         ValueError: If the shapes differ.
     """
+    first, second, third = as_tensors(first, second, third)
     if floor is None:
         floor = max(stored_rounding(weight.dtype) for weight in (first, second, third))
     dot = one = other = moved_earlier = moved_later = 0.0
@@ -119,7 +124,7 @@ def _products(first: Tensor, earlier: Tensor, later: Tensor) -> tuple[float, flo
     return float(earlier @ later), float(earlier @ earlier), float(later @ later), moved[0], moved[1]
 
 
-def pairwise_mean_absolute(entries: Tensor) -> Tensor:
+def pairwise_mean_absolute(entries: ArrayLike) -> Tensor:
     """Return the mean of |ΔW| between every two of several checkpoints.
 
     Args:
@@ -129,6 +134,7 @@ def pairwise_mean_absolute(entries: Tensor) -> Tensor:
         ``[C, C]`` float64, symmetric with a zero diagonal; NaN and infinite entries are left out of each pair's
         mean.
     """
+    entries = as_tensor(entries)
     total = torch.zeros(len(entries), len(entries), dtype=torch.float64, device=entries.device)
     defined = torch.zeros_like(total)
     for part in entries.split(_PAIRWISE_BLOCK, dim=1):

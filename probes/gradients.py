@@ -16,6 +16,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor
 from .options import GradientParameters, GradientReduction
 
 
@@ -137,7 +138,7 @@ class GradientNormRecorder:
         self._sums: dict[str, Tensor] = {}
         self._norms: list[list[float]] = []
 
-    def observe(self, step: int, gradients: Mapping[str, Tensor], tokens: int) -> None:
+    def observe(self, step: int, gradients: Mapping[str, ArrayLike], tokens: int) -> None:
         """Take in the gradients of one step; they are not kept.
 
         Args:
@@ -162,8 +163,9 @@ class GradientNormRecorder:
                 f"step {step} has no gradient of {missing[0]} and {len(missing) - 1} more: finetune with "
                 "watch='layers' to see the parameters that are not trained"
             )
+        found = {name: as_tensor(gradients[name]) for one in self._layers for name in self._counted(one)}
         scale = self._loss_scale * (tokens if self._reduction == "token_sum" else 1)
-        self._norms.append([self._layer_norm(one, step, gradients, scale) for one in self._layers])
+        self._norms.append([self._layer_norm(one, step, found, scale) for one in self._layers])
 
     def result(self) -> GradientNorms:
         """Return the norms of all steps so far.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .attention_outputs import attention_output_update
 from .attention_scores import compared_columns, masked_scores
 from .vectors import example_slices, require_shape
 
 
-def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normalize: bool = True) -> Tensor:
+def noise_floor(
+    first: ArrayLike, second: ArrayLike, *, quantile: float = 1.0, normalize: bool = True
+) -> Tensor:
     """Return how far two runs of the same setting lie apart, per layer.
 
     In half precision a forward with other batches gives other roundings. An update no longer than this says
@@ -28,6 +31,7 @@ def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normali
     Raises:
         ValueError: The shapes differ, there is no example, or `quantile` lies outside 0..1.
     """
+    first, second = as_tensors(first, second)
     require_shape("n L d", first=first, second=second)
     examples, layers, width = first.shape
     if examples == 0:
@@ -44,7 +48,7 @@ def noise_floor(first: Tensor, second: Tensor, *, quantile: float = 1.0, normali
 
 
 def score_noise_floor(
-    first: Tensor, second: Tensor, columns: Tensor, visible: Tensor | None = None
+    first: ArrayLike, second: ArrayLike, columns: ArrayLike, visible: ArrayLike | None = None
 ) -> Tensor:
     """Return how far the scores of two runs of the same setting lie apart, per layer and head.
 
@@ -60,6 +64,8 @@ def score_noise_floor(
     Raises:
         ValueError: The shapes do not fit, there is no example, or a compared score is not finite.
     """
+    first, second, columns = as_tensors(first, second, columns)
+    visible = as_tensor(visible)
     require_shape("n L H Q", first=first, second=second)
     examples, layers, heads, width = first.shape
     if examples == 0:
@@ -74,7 +80,7 @@ def score_noise_floor(
     return largest
 
 
-def below_noise(update_norms: Tensor, floor: Tensor) -> Tensor:
+def below_noise(update_norms: ArrayLike, floor: ArrayLike) -> Tensor:
     """Flag the updates that are no longer than the noise floor of their layer.
 
     Args:
@@ -87,6 +93,7 @@ def below_noise(update_norms: Tensor, floor: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes do not fit.
     """
+    update_norms, floor = as_tensors(update_norms, floor)
     if update_norms.ndim != 2 or floor.shape != update_norms.shape[1:]:
         raise ValueError(
             "expected update_norms [N, L] and floor [L], "

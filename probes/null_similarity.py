@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor
 from .statistics import mean_and_std
 
 NullKind = Literal[
@@ -65,8 +66,9 @@ class NullSimilarity:
         """Standard deviation over draws (ddof 1) of the mean over layers; NaN for a single draw."""
         return float(mean_and_std(self.draws.nanmean(1).nanmean(1)).std)
 
-    def select(self, examples: Tensor) -> NullSimilarity:
+    def select(self, examples: ArrayLike) -> NullSimilarity:
         """Return the null for these examples: a bool mask `[N]`, or indices in the order wanted."""
+        examples = as_tensor(examples)
         return NullSimilarity(self.kind, self.draws[:, examples])
 
     @staticmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .attention_outputs import attention_output_update, output_floors
 from .null_similarity import NullKind, NullSimilarity
 from .rounding import Floor, Floors
@@ -12,12 +13,12 @@ from .vectors import concatenate_chunks, cosine, example_slices, require_shape, 
 
 
 def permuted_pairs(
-    zero_shot: Tensor,
-    icl: Tensor,
-    finetuned: Tensor,
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike,
     *,
-    partner: Tensor,
-    examples: Tensor | None = None,
+    partner: ArrayLike,
+    examples: ArrayLike | None = None,
     normalize: bool = True,
     floors: Floors | None = None,
 ) -> NullSimilarity:
@@ -39,17 +40,19 @@ def permuted_pairs(
     Raises:
         ValueError: The shapes do not fit, `examples` points outside, or a partner row is no derangement.
     """
+    zero_shot, icl, finetuned, partner = as_tensors(zero_shot, icl, finetuned, partner)
+    examples = as_tensor(examples)
     batch = (partner, examples, normalize, floors)
     return _with_partners("permuted_pairs", zero_shot, icl, finetuned, *batch)
 
 
 def shared_baseline(
-    zero_shot: Tensor,
-    icl: Tensor,
-    finetuned: Tensor,
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike,
     *,
-    partner: Tensor,
-    examples: Tensor | None = None,
+    partner: ArrayLike,
+    examples: ArrayLike | None = None,
     normalize: bool = True,
     floors: Floors | None = None,
 ) -> NullSimilarity:
@@ -61,6 +64,8 @@ def shared_baseline(
 
     Arguments, result and errors are those of `permuted_pairs`.
     """
+    zero_shot, icl, finetuned, partner = as_tensors(zero_shot, icl, finetuned, partner)
+    examples = as_tensor(examples)
     batch = (partner, examples, normalize, floors)
     return _with_partners("shared_baseline", zero_shot, icl, finetuned, *batch)
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensors
 from .attention_outputs import SimAOU, output_floors
 from .null_similarity import NullSimilarity
 from .rounding import Floors
@@ -23,7 +24,12 @@ from .vectors import as_float64, cosine, require_finite, require_shape, unit, wi
 
 
 def partial_sim_aou(
-    zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: bool = True, floors: Floors | None = None
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike,
+    *,
+    normalize: bool = True,
+    floors: Floors | None = None,
 ) -> SimAOU:
     """Compare what in-context learning and finetuning change, beyond the zero-shot output and for this query.
 
@@ -43,6 +49,7 @@ def partial_sim_aou(
     Raises:
         ValueError: The shapes differ, or a value is NaN or infinite.
     """
+    zero_shot, icl, finetuned = as_tensors(zero_shot, icl, finetuned)
     values, norms_icl, norms_ft = [], [], []
     for residual_icl, residual_ft, lengths in _residuals(zero_shot, icl, finetuned, normalize, floors):
         norms_icl.append(torch.linalg.vector_norm(residual_icl, dim=-1))
@@ -54,7 +61,12 @@ def partial_sim_aou(
 
 
 def partial_permuted_pairs(
-    zero_shot: Tensor, icl: Tensor, finetuned: Tensor, *, normalize: bool = True, floors: Floors | None = None
+    zero_shot: ArrayLike,
+    icl: ArrayLike,
+    finetuned: ArrayLike,
+    *,
+    normalize: bool = True,
+    floors: Floors | None = None,
 ) -> NullSimilarity:
     """Compare the finetuned residual of each query with the in-context residuals of all others: it lies at 0.
 
@@ -65,6 +77,7 @@ def partial_permuted_pairs(
     Returns:
         The null with one draw; NaN where a residual, or that of every other query, is only rounding.
     """
+    zero_shot, icl, finetuned = as_tensors(zero_shot, icl, finetuned)
     layers = []
     for residual_icl, residual_ft, lengths in _residuals(zero_shot, icl, finetuned, normalize, floors):
         first = unit(without_rounding(residual_icl, lengths.icl))

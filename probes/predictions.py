@@ -18,6 +18,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .options import Agreement
 from .statistics import Interval, bootstrap_ratio
 
@@ -36,7 +37,7 @@ class Ratio:
 
     def __post_init__(self) -> None:
         """Check shapes and that no query adds more above than below."""
-        _require_queries(numerators=self.numerators, denominators=self.denominators)
+        _of_queries(numerators=self.numerators, denominators=self.denominators)
         if bool(((self.numerators < 0) | (self.numerators > self.denominators)).any()):
             raise ValueError(
                 "each numerator must lie between 0 and its denominator, got sums "
@@ -138,7 +139,7 @@ class PredictionChanges:
         return self.ft_correct + self.ft_incorrect
 
 
-def accuracy(correct: Tensor) -> Ratio:
+def accuracy(correct: ArrayLike) -> Ratio:
     """Return how many predictions are right.
 
     Args:
@@ -148,11 +149,11 @@ def accuracy(correct: Tensor) -> Ratio:
     Raises:
         ValueError: It is not one bool for each query.
     """
-    _require_queries(torch.bool, correct=correct)
+    (correct,) = _of_queries(torch.bool, correct=correct)
     return Ratio(correct.long(), torch.ones_like(correct, dtype=torch.long))
 
 
-def calibrated_prediction(label_logprobs: Tensor) -> Tensor:
+def calibrated_prediction(label_logprobs: ArrayLike) -> Tensor:
     """Return `[N]` the label option that is likeliest next to what it is in the other queries (batch calibration).
 
     Each option's log-probability less its mean over the queries, then argmax (definitions R21): a word that is always
@@ -164,6 +165,7 @@ def calibrated_prediction(label_logprobs: Tensor) -> Tensor:
     Raises:
         ValueError: The shape or the dtype is another.
     """
+    label_logprobs = as_tensor(label_logprobs)
     if label_logprobs.ndim != 2 or not label_logprobs.is_floating_point():
         raise ValueError(
             f"expected label_logprobs [N, C], got {tuple(label_logprobs.shape)} of {label_logprobs.dtype}"
@@ -174,7 +176,7 @@ def calibrated_prediction(label_logprobs: Tensor) -> Tensor:
     return (values - means).where(possible, -torch.inf).argmax(1)
 
 
-def calibrated_accuracy(label_logprobs: Tensor, gold: Tensor) -> Ratio:
+def calibrated_accuracy(label_logprobs: ArrayLike, gold: ArrayLike) -> Ratio:
     """Return how many `calibrated_prediction`s are right; 0 of 0 for a single query, whose mean is itself.
 
     A bootstrap of the ratio holds the calibration: it answers for other queries under these means. The noise of the
@@ -187,13 +189,12 @@ def calibrated_accuracy(label_logprobs: Tensor, gold: Tensor) -> Ratio:
     Raises:
         ValueError: The shapes do not fit.
     """
-    prediction = calibrated_prediction(label_logprobs)
-    _require_queries(prediction=prediction, gold=gold)
+    prediction, gold = _of_queries(prediction=calibrated_prediction(label_logprobs), gold=gold)
     counted = torch.full_like(gold, int(len(gold) > 1), dtype=torch.long)
     return Ratio((prediction == gold).long() * counted, counted)
 
 
-def correct_over_labels(prediction: Tensor, gold: Tensor) -> Tensor:
+def correct_over_labels(prediction: ArrayLike, gold: ArrayLike) -> Tensor:
     """Return `[N]` bool: the predicted label option is the gold one (Dai et al. 2023).
 
     Args:
@@ -203,11 +204,11 @@ def correct_over_labels(prediction: Tensor, gold: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes or dtypes differ.
     """
-    _require_queries(prediction=prediction, gold=gold)
+    prediction, gold = _of_queries(prediction=prediction, gold=gold)
     return prediction == gold
 
 
-def correct_over_vocabulary(label_is_argmax: Tensor, gold: Tensor) -> Tensor:
+def correct_over_vocabulary(label_is_argmax: ArrayLike, gold: ArrayLike) -> Tensor:
     """Return `[N]` bool: every token of the gold label is the most likely one of the whole vocabulary (Shen et al.).
 
     Args:
@@ -218,19 +219,20 @@ def correct_over_vocabulary(label_is_argmax: Tensor, gold: Tensor) -> Tensor:
     Raises:
         ValueError: The shapes do not fit, or a gold label is no option.
     """
+    label_is_argmax, gold = as_tensors(label_is_argmax, gold)
     if label_is_argmax.ndim != 2 or label_is_argmax.dtype != torch.bool:
         raise ValueError(
             f"expected label_is_argmax [N, C] of torch.bool, got {tuple(label_is_argmax.shape)} "
             f"of {label_is_argmax.dtype}"
         )
-    _require_queries(label_is_argmax=label_is_argmax[:, 0], gold=gold)
+    _of_queries(label_is_argmax=label_is_argmax[:, 0], gold=gold)
     options = label_is_argmax.shape[1]
     if len(gold) and not 0 <= int(gold.min()) <= int(gold.max()) < options:
         raise ValueError(f"gold must lie in 0..{options - 1}, got {gold.unique().tolist()}")
     return label_is_argmax.gather(1, gold.long()[:, None])[:, 0]
 
 
-def rec2ftp(zsl_correct: Tensor, icl_correct: Tensor, ft_correct: Tensor) -> Ratio:
+def rec2ftp(zsl_correct: ArrayLike, icl_correct: ArrayLike, ft_correct: ArrayLike) -> Ratio:
     """Return Rec2FTP: of the queries that finetuning put right, how many in-context learning puts right too.
 
     |{zero-shot wrong, finetuned right, ICL right}| / |{zero-shot wrong, finetuned right}| (Dai et al. 2023).
@@ -246,12 +248,14 @@ def rec2ftp(zsl_correct: Tensor, icl_correct: Tensor, ft_correct: Tensor) -> Rat
     Raises:
         ValueError: They are not one bool for each query.
     """
-    _require_queries(torch.bool, zsl_correct=zsl_correct, icl_correct=icl_correct, ft_correct=ft_correct)
-    fixed = ~zsl_correct & ft_correct
-    return Ratio((fixed & icl_correct).long(), fixed.long())
+    before, icl, ft = _of_queries(
+        torch.bool, zsl_correct=zsl_correct, icl_correct=icl_correct, ft_correct=ft_correct
+    )
+    fixed = ~before & ft
+    return Ratio((fixed & icl).long(), fixed.long())
 
 
-def changed_predictions(pred_zsl: Tensor, prediction: Tensor) -> Ratio:
+def changed_predictions(pred_zsl: ArrayLike, prediction: ArrayLike) -> Ratio:
     """Return how many predictions differ from the zero-shot ones.
 
     Args:
@@ -261,12 +265,16 @@ def changed_predictions(pred_zsl: Tensor, prediction: Tensor) -> Ratio:
     Raises:
         ValueError: The shapes or dtypes differ.
     """
-    _require_queries(pred_zsl=pred_zsl, prediction=prediction)
+    pred_zsl, prediction = _of_queries(pred_zsl=pred_zsl, prediction=prediction)
     return accuracy(prediction != pred_zsl)
 
 
 def jaccard(
-    pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement = "same_label"
+    pred_zsl: ArrayLike,
+    pred_icl: ArrayLike,
+    pred_ft: ArrayLike,
+    gold: ArrayLike,
+    agreement: Agreement = "same_label",
 ) -> Jaccard:
     """Return the Jaccard indices of the changes: |shared| / (|ICL| + |FT| - |shared|).
 
@@ -284,6 +292,7 @@ def jaccard(
     Raises:
         ValueError: The shapes or dtypes differ, or the agreement is unknown.
     """
+    pred_zsl, pred_icl, pred_ft, gold = as_tensors(pred_zsl, pred_icl, pred_ft, gold)
     by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
 
     def ratio(icl: Tensor, ft: Tensor) -> Ratio:
@@ -300,7 +309,11 @@ def jaccard(
 
 
 def prediction_changes(
-    pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement = "same_label"
+    pred_zsl: ArrayLike,
+    pred_icl: ArrayLike,
+    pred_ft: ArrayLike,
+    gold: ArrayLike,
+    agreement: Agreement = "same_label",
 ) -> PredictionChanges:
     """Partition the prediction changes into shared, ICL only and finetuning only, correct and incorrect.
 
@@ -317,6 +330,7 @@ def prediction_changes(
     Raises:
         ValueError: The shapes or dtypes differ, or the agreement is unknown.
     """
+    pred_zsl, pred_icl, pred_ft, gold = as_tensors(pred_zsl, pred_icl, pred_ft, gold)
     by_icl, by_ft, agree = _changes(pred_zsl, pred_icl, pred_ft, gold, agreement)
     icl_right, ft_right = pred_icl == gold, pred_ft == gold
     shared = by_icl & by_ft & agree
@@ -338,14 +352,15 @@ def _changes(
     pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return bool `[N]`: changed by ICL, changed by finetuning, and whether a change by both is shared."""
-    _require_queries(pred_zsl=pred_zsl, pred_icl=pred_icl, pred_ft=pred_ft, gold=gold)
+    _of_queries(pred_zsl=pred_zsl, pred_icl=pred_icl, pred_ft=pred_ft, gold=gold)
     if agreement not in get_args(Agreement):
         raise ValueError(f"unknown agreement {agreement!r}, choose one of {', '.join(get_args(Agreement))}")
     agree = pred_icl == pred_ft if agreement == "same_label" else torch.ones_like(pred_icl, dtype=torch.bool)
     return pred_icl != pred_zsl, pred_ft != pred_zsl, agree
 
 
-def _require_queries(dtype: torch.dtype | None = None, **tensors: Tensor) -> None:
+def _of_queries(dtype: torch.dtype | None = None, **arrays: ArrayLike) -> tuple[Tensor, ...]:
+    tensors = {name: as_tensor(array) for name, array in arrays.items()}
     shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
     if len({shape for shape, _ in shapes.values()}) != 1 or any(
         len(shape) != 1 for shape, _ in shapes.values()
@@ -353,3 +368,4 @@ def _require_queries(dtype: torch.dtype | None = None, **tensors: Tensor) -> Non
         raise ValueError(f"expected one value per query, [N], for all, got {shapes}")
     if dtype is not None and any(have != dtype for _, have in shapes.values()):
         raise ValueError(f"expected values of {dtype}, got {shapes}")
+    return tuple(tensors.values())

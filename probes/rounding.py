@@ -28,6 +28,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .arrays import hold_tensors
+
 Floor = float | Tensor
 """A length up to which a change is only rounding: one for all, or one for each layer (and head)."""
 
@@ -50,6 +52,12 @@ class Floors:
 
     icl: Floor
     ft: Floor
+
+    def __post_init__(self) -> None:
+        """Take arrays of any tool."""
+        hold_tensors(
+            self, *(name for name in ("icl", "ft") if not isinstance(getattr(self, name), float | int))
+        )
 
     @classmethod
     def of(cls, dtype: torch.dtype, offset: int = 0) -> Floors:

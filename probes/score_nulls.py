@@ -9,6 +9,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .attention_scores import SimAM, change_floors, compared_columns, masked_scores
 from .other_queries import require_derangements
 from .rounding import Floors
@@ -16,14 +17,14 @@ from .vectors import concatenate_chunks, cosine, example_slices, require_shape, 
 
 
 def delta_shared_baseline(
-    finetuned: Tensor,
-    icl: Tensor,
-    columns: Tensor,
+    finetuned: ArrayLike,
+    icl: ArrayLike,
+    columns: ArrayLike,
     *,
-    zero_shot: Tensor,
-    partner: Tensor,
-    examples: Tensor | None = None,
-    visible: Tensor | None = None,
+    zero_shot: ArrayLike,
+    partner: ArrayLike,
+    examples: ArrayLike | None = None,
+    visible: ArrayLike | None = None,
     floors: Floors | None = None,
 ) -> SimAM:
     """Compare the changes of each query's scores as if another query's in-context row were its own.
@@ -51,6 +52,8 @@ def delta_shared_baseline(
     Raises:
         ValueError: The shapes do not fit, a compared score is not finite, or a partner row is no derangement.
     """
+    finetuned, icl, columns, zero_shot, partner = as_tensors(finetuned, icl, columns, zero_shot, partner)
+    examples, visible = as_tensor(examples), as_tensor(visible)
     require_shape("N L H Q", zero_shot=zero_shot, icl=icl)
     total, layers, heads, width = icl.shape
     partners = torch.atleast_2d(partner)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor, as_tensors
 from .vectors import CHUNK_ELEMENTS, as_float64
 
 Statistic = Callable[[Tensor], Tensor]
@@ -77,7 +78,7 @@ class MeanAndStd:
 
 
 def bootstrap_mean(
-    values: Tensor,
+    values: ArrayLike,
     *,
     seed: int,
     resamples: int = 2000,
@@ -103,6 +104,7 @@ def bootstrap_mean(
     Raises:
         ValueError: `values` is a scalar or holds infinity, or `resamples` or `level` make no sense.
     """
+    values = as_tensor(values)
     values = as_float64(values)
     defined = ~values.isnan()
     numerators = torch.where(defined, values, 0.0)
@@ -114,8 +116,8 @@ def bootstrap_mean(
 
 
 def bootstrap_ratio(
-    numerators: Tensor,
-    denominators: Tensor,
+    numerators: ArrayLike,
+    denominators: ArrayLike,
     *,
     seed: int,
     resamples: int = 2000,
@@ -139,6 +141,7 @@ def bootstrap_ratio(
         ValueError: Shapes do not fit, a value is not finite, a denominator is negative, or `resamples` or
             `level` make no sense.
     """
+    numerators, denominators = as_tensors(numerators, denominators)
     numerators = as_float64(numerators)
     denominators = as_float64(denominators)
     _check_terms(numerators, denominators)
@@ -174,12 +177,13 @@ def bootstrap_ratio(
     )
 
 
-def mean_over_layers(means: Tensor) -> Tensor:
+def mean_over_layers(means: ArrayLike) -> Tensor:
     """Return the mean `[R]` over layers of `[R, L]`, leaving NaN layers out, as SimAOU and SimAM do."""
+    means = as_tensor(means)
     return means.nanmean(1)
 
 
-def mean_and_std(values: Tensor | Sequence[float]) -> MeanAndStd:
+def mean_and_std(values: ArrayLike | Sequence[float]) -> MeanAndStd:
     """Return mean and standard deviation (ddof 1) over the first axis, leaving NaN out.
 
     Args:
@@ -188,7 +192,7 @@ def mean_and_std(values: Tensor | Sequence[float]) -> MeanAndStd:
     Raises:
         ValueError: `values` is a scalar.
     """
-    values = as_float64(torch.as_tensor(values))
+    values = as_float64(torch.tensor(values) if isinstance(values, Sequence) else as_tensor(values))
     if values.ndim == 0:
         raise ValueError("expected values [S, ...] with one row per repetition, got a scalar")
     count = (~values.isnan()).sum(0)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .arrays import ArrayLike, as_tensor
 from .options import THRESHOLDS
 from .spectral_norm import spectral_norm
 from .weight_entries import weight_entries
@@ -53,7 +54,7 @@ class WeightStatistics:
 
 
 def weight_statistics(
-    weight: Tensor,
+    weight: ArrayLike,
     thresholds: Sequence[float] = THRESHOLDS,
     *,
     heads: int | None = None,
@@ -73,6 +74,7 @@ def weight_statistics(
         ValueError: If the weight is no matrix of floating point entries, its rows are not divisible by
             `heads`, or a threshold is negative.
     """
+    weight = as_tensor(weight)
     count = 1 if heads is None else heads
     require_weight(weight, count)
     limits = require_thresholds(thresholds)
@@ -97,7 +99,7 @@ def weight_statistics(
     )
 
 
-def fraction_below(weight: Tensor, thresholds: Sequence[float], *, relative: bool = False) -> Tensor:
+def fraction_below(weight: ArrayLike, thresholds: Sequence[float], *, relative: bool = False) -> Tensor:
     """Return the fraction of entries with |w| < δ for each threshold, or with |w| < δ · std(W) if relative.
 
     Args:
@@ -108,6 +110,7 @@ def fraction_below(weight: Tensor, thresholds: Sequence[float], *, relative: boo
     Returns:
         ``[T]`` float64; NaN and infinite entries are left out.
     """
+    weight = as_tensor(weight)
     statistics = weight_statistics(weight, thresholds, stable_rank=False)
     return statistics.below_relative if relative else statistics.below
 

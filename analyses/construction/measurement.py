@@ -31,6 +31,8 @@ def measure_construction(config: ConstructionConfig, context: Context) -> Measur
         UserError: If the pretrained model cannot be read, gradient descent changes nothing, or training diverges.
     """
     # A model that cannot be read is refused before training.
+    if config.model is not None:
+        context.note_weights(config.model)
     pretrained = _pretrained(config)
     step_size = _step_size(config)
     constructed = von_oswald_construction(

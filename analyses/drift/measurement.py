@@ -34,12 +34,14 @@ def measure_drift(config: DriftConfig, context: Context) -> Measured:
 
     Args:
         config: What is asked.
-        context: Nothing of it is needed.
+        context: Told which weights are read.
 
     Raises:
         UserError: If the checkpoints cannot be read, are of different shapes, or hold undefined entries.
     """
     config = with_series(config)
+    for checkpoint in config.checkpoints:
+        context.note_weights(checkpoint.model)
     labels = [checkpoint.label for checkpoint in config.checkpoints]
     moved, between = compare_weights(config)
     gaps = _gaps(moved, labels)

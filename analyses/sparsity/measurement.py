@@ -62,6 +62,7 @@ def measure_sparsity(config: SparsityConfig, context: Context) -> Measured:
         UserError: If the checkpoint cannot be read as asked, or holds undefined entries.
     """
     model = context.given.get("model", config.model)
+    context.note_weights(model)
     config = config.model_copy(update={"model": _name_of(model)})
     projections = attention_projections(model, revision=config.revision, **config.reading)
     measured = work_through(
