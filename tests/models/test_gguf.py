@@ -38,7 +38,7 @@ from iclprobe.models.pocket.load import pocket_path
 from iclprobe.models.weights import open_projections
 
 KINDS = [Kind.F32, Kind.F16, Kind.Q8_0, Kind.Q4_0]
-SITES = ("attention_output", "scores", "queries", "keys", "residual")
+SITES: Any = ("attention_output", "scores", "queries", "keys", "residual")
 
 
 def built(name: str) -> PreTrainedModel:
@@ -202,7 +202,7 @@ def test_studies_of_a_model_say_it_and_so_does_their_provenance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_gguf(drawn_llama(vocab_size=130), tmp_path / "q8.gguf", Kind.Q8_0, tokens=False)
-    asked = "--shots 2 --limit 4 --settings zsl,icl --device cpu --resamples 20 --layers 0 --quiet"
+    asked = "--shots 2 --limit 4 --settings zsl,icl --device cpu --resamples 20 --layers 0 --quiet --no-page"
     options = ["--model", str(path), "--tokenizer", str(pocket_path("pocket"))]
     assert cli.main(["attention", *options, *asked.split(), "--out", str(tmp_path / "run")]) == 0
     study = iclprobe.load_study(tmp_path / "run")
