@@ -27,7 +27,7 @@ def choose_engine(engine: EngineName | Engine, model: Any) -> tuple[LanguageMode
     if engine == "nnsight":
         engine = NNsightEngine()
     if isinstance(engine, NNsightEngine):
-        return engine.load(model), engine
+        return engine.load(model_inside(model) if is_bridge(model) else model), engine
     loaded = model_inside(model) if is_bridge(model) else load_model(model)
     if not isinstance(engine, str):
         return loaded, engine

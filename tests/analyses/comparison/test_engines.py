@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +31,27 @@ def assert_same_tables(want: Study, got: Study) -> None:
                 assert table[column].equals(other[column]), (name, column)
 
 
+@functools.cache
+def _native(**settings: Any) -> Study:
+    return _compare("native", **settings)
+
+
 def _compare(engine: str, out: Path | None = None, **settings: Any) -> Study:
     return iclprobe.compare(engine=engine, out=out, **{**SETTINGS, **settings})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["transformer-lens"])
+@pytest.mark.parametrize("engine", ["transformer-lens", "nnsight"])
 def test_the_embedded_model_is_compared_with_the_same_result(engine: str, tmp_path: Path) -> None:
     settings = {"model": "pocket", "shots": 4}
-    want, got = _compare("native", **settings), _compare(engine, tmp_path / "run", **settings)
+    want, got = _native(**settings), _compare(engine, tmp_path / "run", **settings)
     assert_same_tables(want, got)
     assert got.config.engine == engine and iclprobe.load_study(tmp_path / "run").config.engine == engine
 
 
 @pytest.mark.real
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["transformer-lens"])
+@pytest.mark.parametrize("engine", ["transformer-lens", "nnsight"])
 def test_a_real_model_is_compared_with_the_same_result(engine: str) -> None:
     settings = {
         "model": str(real_model("smollm2-135m-instruct")),
@@ -53,11 +59,12 @@ def test_a_real_model_is_compared_with_the_same_result(engine: str) -> None:
         "limit": 3,
         "learning_rate": 0.01,
     }
-    assert_same_tables(_compare("native", **settings), _compare(engine, **settings))
+    assert_same_tables(_native(**settings), _compare(engine, **settings))
 
 
 @pytest.mark.slow
-def test_attention_is_measured_with_the_same_result() -> None:
+@pytest.mark.parametrize("engine", ["transformer-lens", "nnsight"])
+def test_attention_is_measured_with_the_same_result(engine: str) -> None:
     options = {"model": "pocket", "shots": 3, "limit": 5, "device": "cpu", "resamples": 20}
     want = iclprobe.attention(**options)
-    assert_same_tables(want, iclprobe.attention(**options, engine="transformer-lens"))
+    assert_same_tables(want, iclprobe.attention(**options, engine=engine))
