@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..errors import UserError
-from ..hooks.engines.names import ENGINES
+from ..hooks.engines.names import ENGINES, EngineName
 from .output import write_line
 
 _OUTCOMES = {
@@ -57,7 +57,9 @@ def check(
         trust_remote_code=trust_remote_code,
     )
     if engine is not None:
-        others = [each for each in ENGINES if each == engine or (engine == "all" and each != "native")]
+        others: list[EngineName] = [
+            each for each in ENGINES if each == engine or (engine == "all" and each != "native")
+        ]
         agreement = engines_agree(loaded, others)
         for line in agreement.lines():
             write_line(line)
