@@ -30,6 +30,7 @@ from iclprobe.tasks.demonstrations import choose_queries
 NO_RESULTS = {
     "Analysis": "it is a declaration, of which there is one",
     "Context": "it holds the live model of a run",
+    "NNsightEngine": "it runs models, and holds no result",
     "LanguageModel": "it is a live model, of which pickle keeps every weight as torch does; no result holds one",
     "ProjectionFile": "it is open files, which cannot be pickled",
     "RepeatedQueries": "it asks the live model that it holds",
@@ -43,6 +44,7 @@ NO_RESULTS_OF_FUNCTIONS = {
         "ProjectionFile",
         "Iterator[AttentionProjection]",
         "Iterator[Recorder]",
+        "Iterator[None]",
         "None",
     ),
     *("Recipe", "Generator[tuple[Tensor, Capture], None, None]"),
