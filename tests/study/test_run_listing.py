@@ -32,7 +32,7 @@ def everything(folder: Path) -> list[tuple[str, int]]:
 def test_a_finished_run_says_what_its_study_says(run: Path) -> None:
     entry = by_path(run.parent)["one"]
     study = iclprobe.load_study(run)
-    assert (entry.state, entry.analysis, entry.model, entry.page) == ("finished", "sparsity", "pocket", False)
+    assert (entry.state, entry.analysis, entry.model, entry.page) == ("finished", "sparsity", "pocket", True)
     assert entry.date == study.provenance["date_utc"]
     found = [finding for finding in study.findings if finding.kind == "result"]
     assert len(entry.measures) == len(found) > 10

@@ -54,6 +54,7 @@ def settings(records: Path) -> dict[str, Any]:
         "limit": 6,
         "null_draws": 2,
         "resamples": 20,
+        "keep_maps": 0,
     }
 
 

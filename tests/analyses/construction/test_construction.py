@@ -207,7 +207,7 @@ def test_a_run_directory_holds_everything(tmp_path: Path) -> None:
     assert is_complete(folder)
     tables = ("training", "construction", "sweeps", "estimators", "sparsity", "zeros", "products")
     assert {entry.name for entry in folder.iterdir()} == {
-        *("config.yaml", "manifest.json", "table.txt", "tables", "arrays"),
+        *("config.yaml", "manifest.json", "table.txt", "page.html", "tables", "arrays"),
         *(f"{name}.csv" for name in (*tables, "facts", "findings")),
         *("agreement.png", "products.png", "sparsity.png"),
     }

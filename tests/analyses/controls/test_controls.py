@@ -288,7 +288,7 @@ def test_a_run_directory_is_complete_and_runs_again(checkpoint: Path, records: P
     )
     assert is_complete(tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        *("config.yaml", "manifest.json", "table.txt", "tables", "controls.png"),
+        *("config.yaml", "manifest.json", "table.txt", "page.html", "tables", "controls.png"),
         *(f"{name}.csv" for name in (*first.tables, "findings")),
     }
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())

@@ -97,7 +97,7 @@ def test_a_run_directory_is_written_whole(tmp_path: Path):
     out = tmp_path / "run"
     assert main(["gradients", "--shots", "2", "--lr", "0.1", "--out", str(out), "--device", "cpu"]) == 0
     assert {path.name for path in out.iterdir()} == {
-        *("config.yaml", "manifest.json", "table.txt", "tables", "gradients.png"),
+        *("config.yaml", "manifest.json", "table.txt", "page.html", "tables", "gradients.png"),
         *(f"{name}.csv" for name in ("norms", "steps", "runs", "prompts", "facts", "findings")),
     }
     assert list(load_study(out).to_pandas("runs")["recipe"]) == ["dai", "barnatan_lcft"]

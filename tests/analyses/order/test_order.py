@@ -170,7 +170,15 @@ def test_several_models_run_one_after_another_and_the_model_is_left_alone(
     assert [row.model for row in rows_of(study, "ICL")] == [str(checkpoint), other]
     assert len(study.provenance["models"]) == 2 and is_complete(tmp_path / "run")
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
-        *("config.yaml", "manifest.json", "table.txt", "tables", "sensitivity.png", "epochs.png"),
+        *(
+            "config.yaml",
+            "manifest.json",
+            "table.txt",
+            "page.html",
+            "tables",
+            "sensitivity.png",
+            "epochs.png",
+        ),
         *(f"{name}.csv" for name in ("rows", "prompts", "facts", "findings")),
     }
     loaded = load_study(tmp_path / "run")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import tomllib
-from importlib.metadata import distribution, version
+from importlib.metadata import metadata as metadata_of
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,7 @@ EXTRAS = ("transformer-lens", "nnsight")
 @pytest.fixture
 def metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A place where packages' metadata are looked for first; behind it only our own."""
-    own = distribution("iclprobe").read_text("METADATA")
-    assert own is not None
-    _describe(tmp_path, "iclprobe", "0.1.0", own)
+    _describe(tmp_path, "iclprobe", "0.1.0", str(metadata_of("iclprobe")))
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     return tmp_path
 
