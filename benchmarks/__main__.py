@@ -10,7 +10,15 @@ from pathlib import Path
 import torch
 import transformers
 
-from . import capture_speed, engine_speed, finetuning_speed, help_speed, search_speed, weight_speed
+from . import (
+    capture_speed,
+    engine_speed,
+    finetuning_speed,
+    help_speed,
+    search_speed,
+    view_speed,
+    weight_speed,
+)
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
@@ -20,6 +28,7 @@ BENCHMARKS = {
     "finetuning": finetuning_speed.run,
     "search": search_speed.run,
     "help": help_speed.run,
+    "view": view_speed.run,
 }
 
 

@@ -39,7 +39,8 @@ def write_copies(source: Path, folder: Path, count: int) -> None:
     for number in range(count):
         place = folder / f"group{number % 10}" / f"run{number}"
         place.mkdir(parents=True)
-        shutil.copyfile(source / "config.yaml", place / "config.yaml")
+        config = (source / "config.yaml").read_text()
+        (place / "config.yaml").write_text(config.replace("model: pocket", f"model: model{number % 3}"))
         shutil.copyfile(source / "table.txt", place / "table.txt")
         told = {**manifest, "asked": {"model": f"model{number % 3}", "task": "sst2"}}
         told["provenance"] = {

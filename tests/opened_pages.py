@@ -49,13 +49,13 @@ class Opened:
 
 @contextmanager
 def opened(
-    browser: Any, path: Path, address: str = "", *, width: int = 1280, scheme: str = "light"
+    browser: Any, path: Path | str, address: str = "", *, width: int = 1280, scheme: str = "light"
 ) -> Iterator[Opened]:
     """Open a page from disk, and wait until everything is drawn.
 
     Args:
         browser: Chromium.
-        path: The page.
+        path: The page, or its address on a server.
         address: What stands behind its name, such as ``#tables``.
         width: Of the window.
         scheme: ``light`` or ``dark``.
@@ -74,7 +74,7 @@ def opened(
         tab.on("console", lambda message: made.complaints.append(f"{message.type}: {message.text}"))
         tab.on("pageerror", lambda error: made.complaints.append(f"error: {error}"))
         tab.on("dialog", lambda dialog: (made.complaints.append("a dialog opened"), dialog.dismiss()))
-        tab.goto(path.as_uri() + address)
+        tab.goto((path if isinstance(path, str) else path.as_uri()) + address)
         settled(tab)
         yield made
     finally:
