@@ -103,6 +103,11 @@ def _on_own_attention(rows: ForwardRows, part: LayerParts) -> AttentionListeners
                 "Falcon gives no raw scores where it calls the softmax itself, as here: take score space "
                 f"scaled, or {other_attention(resolved.model.attention_implementation)}"
             )
+        if resolved.model.family.name == "falcon" and call.mask is not None and call.mask.dtype == torch.bool:
+            raise UserError(
+                "with output_attentions=True transformers' Falcon adds its mask of True and False to the scores and "
+                f"hides nothing: leave it out, or {other_attention(resolved.model.attention_implementation)}"
+            )
         _keep_rows(rows, part, softmax_rows(call.scores, call.mask, wanted), call)
 
     @torch.no_grad()

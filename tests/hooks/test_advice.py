@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny_families
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -54,3 +55,22 @@ def test_the_attention_in_use_is_never_advised(used: str, advised: str) -> None:
     part = LayerParts(0, module, module, module, module, {})
     with pytest.raises(UserError, match=rf"got a object as attention mask.* attention={advised}$"):
         refuse_unread_options(part, object(), {}, used)
+
+
+def test_a_falcon_that_hides_nothing_is_refused_and_sent_to_eager() -> None:
+    model = tiny_families.fresh("falcon")
+    model.set_attn_implementation("sdpa")
+    tokens = torch.tensor([[3, 4, 5, 6], [3, 4, 5, 0]])
+    mask = (tokens > 0).long()
+    with (
+        iclprobe.tap(model, CapturePlan(sites=("pattern",))),
+        pytest.raises(
+            UserError, match=r"hides nothing: leave it out, or load the model with attention='eager'"
+        ),
+    ):
+        model(input_ids=tokens, attention_mask=mask, output_attentions=True)
+    with iclprobe.tap(model, CapturePlan(sites=("pattern",))) as recorder:
+        model(input_ids=tokens, attention_mask=mask)
+    pattern = recorder.capture().pattern
+    assert pattern is not None
+    torch.testing.assert_close(pattern.sum(dim=-1), torch.ones(pattern.shape[:-1]))
