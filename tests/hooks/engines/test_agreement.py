@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,6 +83,16 @@ def test_the_command_holds_all_engines_and_fails_when_one_differs(
     assert main(["check", place, "--engine", "all"]) == 1
     said = capsys.readouterr().out.splitlines()
     assert [line.split()[:2] for line in said] == [["DIFFERS", "transformer-lens"], ["DIFFERS", "nnsight"]]
+
+
+def test_the_command_fails_when_the_window_is_off_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_families.fresh("mistral").save_pretrained(tmp_path / "model")
+    command = ["check", str(tmp_path / "model"), "--engine", "all", "--device", "cpu"]
+    assert main(command) == 0
+    with_wider_window(monkeypatch)
+    assert main(command) == 1
 
 
 def test_the_command_says_when_the_only_engine_asked_for_did_not_run(
