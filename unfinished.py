@@ -7,30 +7,25 @@ writes into any more. Locks do not reach every other machine, so places of anoth
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
 import re
 import shutil
 import stat
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
 from uuid import uuid4
 
 from .addresses import is_address
 from .errors import UserError
+from .file_locks import lock_file
 
 _MAKER = "iclprobe"
-_LOCKED = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
-# Behind what the lock's file says: Windows lets nobody read a locked byte.
-_LOCKED_BYTE = 1 << 20
 # What this process writes into now, and who may begin or end that: whoever ends all of it never lets go.
 _OPEN: set[Path] = set()
 _TURN = threading.Lock()
@@ -91,7 +86,7 @@ def unfinished_place(target: Path) -> Iterator[Path]:
             opened = lock.open("xb")
         with opened as file:
             # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
-            _lock(file)
+            lock_file(file)
             made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
             file.write(json.dumps(made_by).encode())
             file.flush()
@@ -139,7 +134,7 @@ def remove_leftovers(target: Path) -> None:
             continue
         try:
             with left.lock.open("r+b") as file:
-                if _lock(file) != "ours":
+                if lock_file(file) != "ours":
                     continue
                 if os.name == "posix":
                     _clear(left, target)
@@ -182,7 +177,7 @@ def begun_in(folder: Path) -> list[Begun]:
         try:
             # A lock's file says whose it is only after it is locked, so that trying it here takes it from nobody.
             with left.lock.open("rb") as file:
-                state = _lock(file) if left.machine == platform.node() else "unknown"
+                state = lock_file(file) if left.machine == platform.node() else "unknown"
             since = left.lock.stat().st_mtime
         except OSError:
             continue
@@ -243,24 +238,6 @@ def _said_by_locks(folder: Path, form: re.Pattern[str]) -> list[_Leftover]:
         except (OSError, ValueError, TypeError, KeyError):
             continue
     return found
-
-
-def _lock(file: BinaryIO) -> Literal["ours", "held", "unknown"]:
-    """Lock a file until it is closed, and say whether somebody else holds the lock, or nobody can know."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_LOCKED_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            file.seek(0)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return "held" if error.errno in _LOCKED else "unknown"
-    return "ours"
 
 
 def _remove(path: Path) -> None:

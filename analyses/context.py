@@ -15,11 +15,12 @@ from ..study.finding import Finding
 from ..study.study import Study
 from .configuration import SubjectConfig
 from .provenance import provenance
+from .shared import Shared
 from .subject import Subject, load_subject
 
 
-def _say_nothing(line: str) -> None:
-    pass
+def say_nothing(line: str) -> None:
+    """Hear a line, and leave it at that."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,20 @@ class Context:
         given: What is in memory in place of what the configuration names, by its field.
         folder: The run directory that is being written, for what is too large for memory.
         say: Told what is about to happen.
+        shared: What runs before and after this one have in common with it.
     """
 
     given: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    say: Callable[[str], None] = _say_nothing
+    say: Callable[[str], None] = say_nothing
+    shared: Shared = field(default_factory=Shared)
     _origins: list[dict[str, Any]] = field(default_factory=list)
     _dequantised: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to what is said."""
+        return self.say is not say_nothing
 
     def subject(self, config: SubjectConfig) -> Subject:
         """Load the model and the task of a configuration, or take those in memory.
@@ -65,8 +73,11 @@ class Context:
         Raises:
             UserError: If one of them cannot be loaded.
         """
-        subject = load_subject(config, self.given.get("model"), self.given.get("task"))
-        self._origins.append(provenance(subject.model, subject.task, config))
+        subject = load_subject(config, self.given.get("model"), self.given.get("task"), self.shared)
+        origin = provenance(subject.model, subject.task, config)
+        if "model" not in self.given:
+            self.shared.require_unchanged(origin["model"]["weights_sha256"])
+        self._origins.append(origin)
         self.note_weights(subject.model)
         return subject
 

@@ -5,17 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..settings import Settings, make_config
 from ..study.analysis import Analysis, there
+from ..study.finding import Finding
 from ..study.run_directory import run_directory
 from ..study.study import Study, make_study
 from ..study.study_files import write_study
-from .context import Context, Measured
+from .context import Context, Measured, say_nothing
 from .provenance import surroundings
 from .public_settings import without_secrets
+from .shared import Shared
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a study tells beside what it measured, from whoever ran it.
+
+    Attributes:
+        findings: What limits its numbers.
+        provenance: Where it came from.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_analysis(
@@ -26,6 +42,8 @@ def run_analysis(
     overwrite: bool = False,
     page: bool = True,
     say: Callable[[str], None] | None = None,
+    shared: Shared | None = None,
+    told: Told | None = None,
     **options: Any,
 ) -> Study:
     """Run an analysis and return its study.
@@ -37,6 +55,8 @@ def run_analysis(
         overwrite: Replace a finished run directory.
         page: Whether the run directory gets its page, too.
         say: Told what is about to happen.
+        shared: What runs before this one have loaded and recorded, for it to take.
+        told: What the study tells beside what it measured.
         options: Fields of its configuration; a model or a task may be one in memory,
             of which the study keeps the name.
 
@@ -54,17 +74,18 @@ def run_analysis(
     resolved = resolve(analysis, config, options)
     start = time.perf_counter()
     with nullcontext(None) if out is None else run_directory(out, overwrite=overwrite) as folder:
-        context = Context(given, folder, say or (lambda line: None))
+        context = Context(given, folder, say or say_nothing, shared or Shared())
         measured: Measured = there(analysis.measure)(resolved, context)
         study = make_study(
             analysis,
             without_secrets(measured.config),
             measured.tables,
-            (*measured.findings, *context.findings()),
+            (*measured.findings, *context.findings(), *(told.findings if told else ())),
             {
                 **surroundings(_device(resolved), time.perf_counter() - start),
                 **_origin(context, start),
                 **measured.provenance,
+                **(told.provenance if told else {}),
             },
             measured.arrays,
             measured.parts,

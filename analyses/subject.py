@@ -13,6 +13,7 @@ from ..tasks.seen_queries import without_seen_queries
 from ..tasks.task import Task
 from .configuration import SubjectConfig
 from .public_settings import without_secrets
+from .shared import Shared
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -51,6 +52,7 @@ def load_subject(
     config: SubjectConfig,
     model: str | LanguageModel | PreTrainedModel | None = None,
     task: str | Task | None = None,
+    shared: Shared | None = None,
 ) -> Subject:
     """Load the model and the task of an experiment.
 
@@ -58,13 +60,19 @@ def load_subject(
         config: What is run.
         model: A model in memory, in place of the configuration's. A name is the configuration's business.
         task: A task in memory, likewise.
+        shared: What earlier runs have loaded.
 
     Raises:
         UserError: If one of them cannot be loaded, no record is short enough, or no query is left that the training
             records do not hold.
     """
     records = load_records(config, task)
-    loaded = _load_model(config) if model is None or isinstance(model, str) else _taken(config, model)
+    if model is not None and not isinstance(model, str):
+        loaded = _taken(config, model)
+    elif shared is None:
+        loaded = _load_model(config)
+    else:
+        loaded = shared.model(config, lambda: _load_model(config))
     short, left_out = short_records(config, records.task, loaded.require_tokenizer())
     return Subject(loaded, short, left_out, records.seen_queries)
 

@@ -17,6 +17,7 @@ _OTHERS = {
     "report": "runs",
     "reproduce": "reproduce",
     "show": "runs",
+    "sweep": "sweep",
     "tasks": "look",
     "validate": "runs",
     "view": "view",

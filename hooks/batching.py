@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +22,24 @@ if TYPE_CHECKING:
 _MOST_ON_CPU, _MOST_ON_GPU = 16, 256
 _NUMBERS_ON_CPU = 1 << 17
 _FALLBACK_MEMORY = 4 << 30
+
+
+# By what sizes that are chosen here are divided.
+_DIVISOR: ContextVar[int] = ContextVar("_DIVISOR", default=1)
+
+
+@contextmanager
+def smaller_batches(divisor: int) -> Iterator[None]:
+    """Choose batches of a part of the usual size while the block runs, for what ran out of memory.
+
+    Args:
+        divisor: By what sizes are divided.
+    """
+    before = _DIVISOR.set(divisor)
+    try:
+        yield
+    finally:
+        _DIVISOR.reset(before)
 
 
 def free_memory(device: torch.device) -> int:
@@ -79,7 +100,8 @@ def choose_batch_size(model: LanguageModel, tokens: int, past: int, forms_scores
     most = _MOST_ON_GPU
     if model.device.type != "cuda":
         most = min(most, max(_MOST_ON_CPU, _NUMBERS_ON_CPU // (tokens * model.width)))
-    return max(1, min(most, budget // bytes_per_prompt(model, tokens, past, forms_scores)))
+    size = min(most, budget // bytes_per_prompt(model, tokens, past, forms_scores))
+    return max(1, size // _DIVISOR.get())
 
 
 def make_batches(

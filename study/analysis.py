@@ -41,6 +41,8 @@ class Analysis:
         needs: What it runs on.
         in_memory: Fields that also take something that is in memory in place of its name.
         study: The class of its studies, or its place, where they offer more than others.
+        version: Of its numbers: raised when the same configuration gives other ones, so that a sweep computes them
+            again.
         check: Refuses what cannot be asked for before anything is loaded, or its place.
     """
 
@@ -56,6 +58,7 @@ class Analysis:
     needs: Needs = "model and task"
     in_memory: tuple[str, ...] = ("model", "task")
     study: type[Study] | Place = f"{__package__}.study:Study"
+    version: int = 1
     check: Callable[[Any], None] | Place | None = None
 
     def table(self, name: str) -> Table:

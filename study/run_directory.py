@@ -49,17 +49,17 @@ def run_directory(path: str | Path, *, overwrite: bool = False) -> Iterator[Path
         raise UserError(f"{shown(str(path))} holds a NUL character, which no name can: choose another --out")
     require_on_disk(path)
     target = in_home(path).absolute()
-    with _explained(target):
+    with told_if_unwritable(target):
         target = target.resolve() if target.is_symlink() else target
     _require_free(target, overwrite)
     with ExitStack() as stack:
-        with _explained(target):
+        with told_if_unwritable(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             working = stack.enter_context(unfinished_place(target))
             # A target that a killed run was replacing is back now.
             _require_free(target, overwrite)
             working.mkdir()
-        with _explained(target, within=working):
+        with told_if_unwritable(target, within=working):
             yield working
             _require_free(target, overwrite)
             _move(working, target)
@@ -112,7 +112,7 @@ def _safe(text: str) -> str:
 
 def _require_free(target: Path, overwrite: bool) -> None:
     """Refuse a target that holds anything but a complete run directory that may be replaced."""
-    with _explained(target):
+    with told_if_unwritable(target):
         if not target.exists():
             return
         if not target.is_dir():
@@ -147,14 +147,21 @@ def _move(working: Path, target: Path) -> None:
     shutil.rmtree(replaced, ignore_errors=True)
 
 
+class CannotWrite(UserError):
+    """A result cannot be written where it should: the disk is full, or nothing may be written there."""
+
+
 @contextmanager
-def _explained(target: Path, within: Path | None = None) -> Iterator[None]:
+def told_if_unwritable(target: Path, within: Path | None = None) -> Iterator[None]:
     """Turn a full disk and missing permissions into one sentence; other errors pass.
 
     Args:
         target: The run directory.
         within: The folder that is written to; errors of files elsewhere, but for a full disk, are not about the
             run directory.
+
+    Raises:
+        CannotWrite: If that is what went wrong.
     """
     try:
         yield
@@ -164,7 +171,7 @@ def _explained(target: Path, within: Path | None = None) -> Iterator[None]:
         sentence = _sentence(error, target, within)
         if sentence is None:
             raise
-        raise UserError(sentence) from error
+        raise CannotWrite(sentence) from error
 
 
 def _sentence(error: Exception, target: Path, within: Path | None) -> str | None:

@@ -10,9 +10,11 @@ from typing import Any
 
 from ...errors import UserError, shown
 from ...hooks.self_check import self_check
+from ...models.loading import LanguageModel
 from ..cell import Cell, prepare_cell
 from ..configuration import CellConfig
 from ..context import Context
+from ..shared import Shared, model_key, recording_key, zero_shot_key
 from ..subject import Subject
 from .cell_comparison import compare_cell, whole
 from .config import CompareConfig
@@ -65,22 +67,19 @@ def run_comparisons(
     cells = _cells(configs, subject)
     elsewhere = FinetunedElsewhere(subject.model, configs[0].trust_remote_code)
     elsewhere.check(dict.fromkeys(config.finetuned for config in configs if config.finetuned is not None))
-    checked = self_check(subject.model)
+    checked = context.shared.once("self-check", model_key(asked), lambda: self_check(subject.model))
     if not checked.held:
         context.say("warning: the self-check failed; see iclprobe check")
-    context.say(_estimate(configs, subject, cells))
+    if context.is_heard:
+        context.say(_estimate(configs, subject, cells))
     kept = Kept(plan_keeping(asked, subject.model, cells, configs), asked.seeds[0])
     if kept.keeping.said:
         context.say(kept.keeping.said)
     draws: list[list[Draw]] = [[] for _ in configs]
-    zero_shot: ZeroShot | None = None
     for (shots, seed), cell in cells.items():
         chosen = [index for index, config in enumerate(configs) if config.shots == shots]
         captures = {index: _captures_folder(configs[index], folders[index], seed) for index in chosen}
-        pretrained = record_pretrained(
-            configs[chosen[0]], subject.model, cell, earlier=zero_shot, folder=captures[chosen[0]]
-        )
-        zero_shot = pretrained.zero_shot
+        pretrained = _pretrained(configs[chosen[0]], subject.model, cell, captures[chosen[0]], context.shared)
         kept.add_pretrained(subject.model, shots, cell, pretrained, chosen, subject.task.label_names)
         for index in chosen:
             with _told_apart(configs, index, seed):
@@ -114,6 +113,24 @@ def _estimate(configs: Sequence[CellConfig], subject: Subject, cells: Mapping[tu
         if drawn == seed
     ]
     return estimate_comparisons(subject.model, planned).describe()
+
+
+def _pretrained(
+    config: CellConfig, model: LanguageModel, cell: Cell, folder: Path | None, shared: Shared
+) -> Pretrained:
+    """Record the pretrained settings of a draw, or take those that the run before has recorded in memory."""
+
+    def record() -> Pretrained:
+        earlier: ZeroShot | None = shared.last("zero-shot", zero_shot_key(config))
+        made = record_pretrained(config, model, cell, earlier=earlier, folder=folder)
+        shared.keep("zero-shot", zero_shot_key(config), made.zero_shot)
+        return made
+
+    if folder is not None:
+        return record()
+    prompts = cell.prompts
+    key = (recording_key(config), cell.seed, prompts.zero_shot.digest(), prompts.icl.digest())
+    return shared.once("pretrained", key, record)
 
 
 def _draw(

@@ -15,10 +15,11 @@ from ...study.parts import FOLDER as PARTS
 from ...study.run_directory import is_complete
 from ...text_files import exists, is_folder
 from ...unfinished import remove_leftovers, require_on_disk
+from ...worker_processes import available_cores
 from ..runner import run_analysis
 from .catalogue import CLAIMS
 from .declaration import Experiment, Scale
-from .library import Request, StudyLibrary, available_cores
+from .library import Request, StudyLibrary
 from .overrides import plain_overrides
 from .registration import CLAIMS as JUDGING
 from .registration import REPRODUCE

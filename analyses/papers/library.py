@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +13,9 @@ from ...study.loading import load_study
 from ...study.parts import StudyFolder
 from ...study.run_directory import is_complete
 from ...study.study import Study
+from ...worker_processes import deaf_to_interrupts, worker_pool
 from .declaration import Kind
 from .kinds import run_study, study_key
-from .worker import begin_worker, deaf_to_interrupts
 
 
 @dataclass(frozen=True)
@@ -108,16 +105,7 @@ class StudyLibrary:
                     ),
                 )
             return
-        threads = max(1, available_cores() // workers)
-        spawn = get_context("spawn")
-        watched, held = spawn.Pipe(duplex=False)
-        pool = ProcessPoolExecutor(
-            max_workers=min(workers, len(missing)),
-            mp_context=spawn,
-            initializer=begin_worker,
-            initargs=(watched, threads),
-        )
-        try:
+        with worker_pool(min(workers, len(missing))) as pool:
             with deaf_to_interrupts():
                 futures: dict[Future[Any], str] = {
                     pool.submit(_run_in_worker, request.kind, dict(request.settings), self.place(key)): key
@@ -126,20 +114,6 @@ class StudyLibrary:
             for future in as_completed(futures):
                 key = futures[future]
                 yield key, self._try(key, lambda future=future: _unwrap(future.result()))
-        except BrokenProcessPool as error:
-            held.close()
-            raise UserError(
-                "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
-                "fewer processes (--workers)"
-            ) from error
-        except BaseException:
-            # Ctrl-C, or an error: nobody waits for what is still running, which ends here.
-            held.close()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-            held.close()
-            watched.close()
 
     def _try(self, key: str, result: Callable[[], Study]) -> Exception | None:
         try:
@@ -147,11 +121,6 @@ class StudyLibrary:
         except UserError as error:
             return error
         return None
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _run_in_worker(kind: Kind, settings: Mapping[str, Any], out: Path | None) -> tuple[Any, str | None]:

@@ -1,6 +1,6 @@
-"""A process that runs studies for another one, and ends when that one does.
+"""Processes that run studies for this one, and end when this one does.
 
-It imports nothing of weight, so that it watches before torch is there.
+They import nothing of weight, so that they watch before torch is there.
 """
 
 from __future__ import annotations
@@ -8,11 +8,54 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 
-from ...unfinished import remove_open_places
+from .errors import UserError
+from .unfinished import remove_open_places
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+@contextmanager
+def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Give processes that share this one's cores; when the block ends in whatever way, they end.
+
+    Submit work within `deaf_to_interrupts`, since processes begin when there is some.
+
+    Args:
+        count: How many.
+
+    Raises:
+        UserError: If one of them was ended from outside.
+    """
+    spawn = get_context("spawn")
+    watched, held = spawn.Pipe(duplex=False)
+    threads = max(1, available_cores() // count)
+    pool = ProcessPoolExecutor(count, spawn, initializer=begin_worker, initargs=(watched, threads))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        held.close()
+        raise UserError(
+            "a process that ran a study was ended from outside, perhaps for want of memory: try again with "
+            "fewer processes (--workers)"
+        ) from error
+    except BaseException:
+        # Ctrl-C, or an error: nobody waits for what is still running, which ends here.
+        held.close()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+        held.close()
+        watched.close()
 
 
 def begin_worker(life: Connection, threads: int) -> None:

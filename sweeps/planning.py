@@ -1,0 +1,102 @@
+"""From what a sweep asks for to its cells on disk: what each is called, and which stand beside each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..analyses.configuration import SubjectConfig
+from ..analyses.shared import model_key, recording_key, zero_shot_key
+from ..settings import Settings
+from ..study.analysis import Analysis, find_analysis
+from ..study.plain_values import plain
+from ..study.sweep_folder import SweepCell, SweepFolder, is_sweep
+from ..text_files import exists
+from .config import SweepConfig
+from .grid import GridCell, grid_cells
+from .hash_file import read_hashes
+from .sources import Sources
+
+# Where it runs is not what it is.
+_ELSEWHERE = {"device", "batch_size"}
+
+
+def plan_sweep(sweep: SweepConfig, folder: Path, sources: Sources | None = None) -> SweepFolder:
+    """Return the cells of a sweep, those that need the same model and the same recordings beside each other.
+
+    Args:
+        sweep: What is asked.
+        folder: Where it is, or will be; nothing is written.
+        sources: What was hashed already.
+
+    Raises:
+        UserError: If a cell cannot be asked for, or what it names cannot be read.
+    """
+    analysis = find_analysis(sweep.analysis)
+    sources = sources or Sources(read_hashes(folder) if is_sweep(folder) else {})
+    cells = [_planned(analysis, cell, sources) for cell in grid_cells(sweep)]
+    return SweepFolder(folder, analysis.name, _beside_each_other(cells))
+
+
+def configuration(analysis: Analysis, cell: SweepCell) -> Any:
+    """Return the configuration of a planned cell.
+
+    Raises:
+        UserError: If it is no longer one.
+    """
+    from ..analyses.runner import resolve
+
+    return resolve(analysis, None, cell.config)
+
+
+def cell_id(analysis: Analysis, config: Settings, sources: Mapping[str, str]) -> str:
+    """Return what a cell is called: equal for what gives equal results.
+
+    It is made of the configuration, in which files and folders stand as their hashes, of the hashes of weights and
+    records, and of the version of the analysis's numbers; not of the device and the size of batches.
+
+    Args:
+        analysis: The analysis.
+        config: What is asked.
+        sources: The hash of each thing that it names.
+    """
+    asked = _by_content(plain(config.model_dump(exclude=_ELSEWHERE)), sources)
+    named = {name: digest for name, digest in sources.items() if not exists(name)}
+    text = json.dumps([analysis.name, analysis.version, asked, named], sort_keys=True)
+    return f"{analysis.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+
+
+def _planned(analysis: Analysis, cell: GridCell, sources: Sources) -> SweepCell:
+    hashes = sources.of(cell.config)
+    asked = plain(cell.config.model_dump())
+    group: tuple[str, ...] = ()
+    if isinstance(cell.config, SubjectConfig):
+        keys = (model_key(cell.config), zero_shot_key(cell.config), recording_key(cell.config))
+        drawn = f"{keys[2]} {asked.get('shots')} {asked.get('seeds')}"
+        group = tuple(hashlib.sha256(key.encode()).hexdigest()[:12] for key in (*keys[:2], drawn))
+    return SweepCell(cell_id(analysis, cell.config, hashes), cell.axes, asked, hashes, group)
+
+
+def _by_content(value: Any, sources: Mapping[str, str]) -> Any:
+    """Return plain values in which the hash of a file or folder stands for its path."""
+    if isinstance(value, dict):
+        return {name: _by_content(entry, sources) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_by_content(entry, sources) for entry in value]
+    if isinstance(value, str) and value in sources and exists(value):
+        return {"sha256": sources[value]}
+    return value
+
+
+def _beside_each_other(cells: list[SweepCell]) -> tuple[SweepCell, ...]:
+    """Return cells in the order of the grid, but each beside those that share most with it."""
+    first: dict[tuple[str, ...], int] = {}
+    for place, cell in enumerate(cells):
+        for depth in range(len(cell.group) + 1):
+            first.setdefault(cell.group[:depth], place)
+    return tuple(
+        sorted(cells, key=lambda cell: [first[cell.group[:depth]] for depth in range(len(cell.group) + 1)])
+    )
