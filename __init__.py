@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .analyses.controls.registration import controls
     from .analyses.drift.config import DriftConfig
     from .analyses.drift.registration import drift
+    from .analyses.gather.config import GatherConfig
+    from .analyses.gather.registration import gather
+    from .analyses.gather.tables import gathered_tables
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
     from .analyses.order.config import OrderConfig
@@ -65,6 +68,9 @@ if TYPE_CHECKING:
     from .study.finding import Finding
     from .study.loading import load_study
     from .study.study import Study
+    from .sweeps.config import SweepConfig
+    from .sweeps.dry_run import DryRun, dry_run
+    from .sweeps.sweep import SweepResult, sweep
     from .tasks.catalogue import TaskEntry, load_task, register_task
     from .tasks.demonstrations import draw_demonstrations
     from .tasks.prompts import PromptSet, TaskPrompts, build_prompts
@@ -74,22 +80,29 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PLACES = {
+    "Analysis": "study.analysis",
     "AttentionConfig": "analyses.attention.config",
     "AttentionProjection": "models.weights",
     "Capture": "hooks.captured",
     "CapturePlan": "hooks.plan",
+    "Column": "study.columns",
     "CompareConfig": "analyses.comparison.config",
     "Comparison": "analyses.comparison.comparison",
     "ConstructionConfig": "analyses.construction.config",
+    "Context": "analyses.context",
     "ControlsConfig": "analyses.controls.config",
     "Delta": "models.delta",
     "DriftConfig": "analyses.drift.config",
+    "DryRun": "sweeps.dry_run",
     "EnginesAgreement": "hooks.engines.agreement",
     "Family": "models.families",
     "FamilyOutcome": "hooks.family_outcomes",
+    "Finding": "study.finding",
     "Finetuning": "models.finetuning",
+    "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
     "LanguageModel": "models.loading",
+    "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
     "NextToken": "hooks.next_token",
     "OrderConfig": "analyses.order.config",
@@ -104,8 +117,13 @@ _PLACES = {
     "RepeatedQueries": "hooks.repeated_queries",
     "Reproduction": "analyses.papers.reproduction",
     "SelfCheck": "hooks.self_check",
+    "Span": "tasks.spans",
     "SparsityConfig": "analyses.sparsity.config",
+    "Study": "study.study",
     "SubjectConfig": "analyses.configuration",
+    "SweepConfig": "sweeps.config",
+    "SweepResult": "sweeps.sweep",
+    "Table": "study.columns",
     "Task": "tasks.task",
     "TaskEntry": "tasks.catalogue",
     "TaskPrompts": "tasks.prompts",
@@ -120,38 +138,34 @@ _PLACES = {
     "controls": "analyses.controls.registration",
     "draw_demonstrations": "tasks.demonstrations",
     "drift": "analyses.drift.registration",
+    "dry_run": "sweeps.dry_run",
     "engines_agree": "hooks.engines.agreement",
     "family_outcomes": "hooks.family_outcomes",
     "finetune": "models.finetuning",
+    "gather": "analyses.gather.registration",
+    "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
+    "load_study": "study.loading",
     "load_task": "tasks.catalogue",
     "open_projections": "models.weights",
     "order": "analyses.order.registration",
     "outputs": "analyses.outputs.registration",
     "patch": "hooks.patch",
+    "register": "study.analysis",
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
     "reproduce": "analyses.papers.registration",
     "reproduce_all": "analyses.papers.every",
+    "run_analysis": "analyses.runner",
     "self_check": "hooks.self_check",
     "show_prompt": "analyses.prompt",
     "sparsity": "analyses.sparsity.registration",
     "stream": "hooks.capture",
     "stream_next_token": "hooks.next_token",
+    "sweep": "sweeps.sweep",
     "tap": "hooks.tap",
-    "Analysis": "study.analysis",
-    "Column": "study.columns",
-    "Finding": "study.finding",
-    "Span": "tasks.spans",
-    "Study": "study.study",
-    "Table": "study.columns",
-    "load_study": "study.loading",
-    "register": "study.analysis",
-    "run_analysis": "analyses.runner",
-    "Measured": "analyses.context",
-    "Context": "analyses.context",
 }
 
 __all__ = [
@@ -168,11 +182,13 @@ __all__ = [
     "ControlsConfig",
     "Delta",
     "DriftConfig",
+    "DryRun",
     "EnginesAgreement",
     "Family",
     "FamilyOutcome",
     "Finding",
     "Finetuning",
+    "GatherConfig",
     "GradientsConfig",
     "LanguageModel",
     "Measured",
@@ -194,6 +210,8 @@ __all__ = [
     "SparsityConfig",
     "Study",
     "SubjectConfig",
+    "SweepConfig",
+    "SweepResult",
     "Table",
     "Task",
     "TaskEntry",
@@ -209,9 +227,12 @@ __all__ = [
     "controls",
     "draw_demonstrations",
     "drift",
+    "dry_run",
     "engines_agree",
     "family_outcomes",
     "finetune",
+    "gather",
+    "gathered_tables",
     "gradients",
     "load_model",
     "load_recipe",
@@ -232,6 +253,7 @@ __all__ = [
     "sparsity",
     "stream",
     "stream_next_token",
+    "sweep",
     "tap",
 ]
 

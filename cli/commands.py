@@ -13,6 +13,7 @@ _OTHERS = {
     "bundle": "view",
     "check": "look",
     "families": "look",
+    "gather": "gather",
     "prompt": "prompt",
     "report": "runs",
     "reproduce": "reproduce",

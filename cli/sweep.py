@@ -16,7 +16,9 @@ class _Shard(click.ParamType):
 
     name = "I/N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
         """Return both numbers."""
         part, _, parts = str(value).partition("/")
         if not (part.isdecimal() and parts.isdecimal() and len(value) <= 20):
@@ -27,13 +29,21 @@ class _Shard(click.ParamType):
 @click.command()
 @click.argument("study", metavar="STUDY.yaml")
 @click.option("--out", metavar="FOLDER", help="The sweep's folder. [default: runs/…, by the file's name]")
-@click.option("--dry-run", is_flag=True, help="Tell the cells, what they will take and what is done; run nothing.")
-@click.option("--runner", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where.")
-@click.option("--workers", type=click.IntRange(1, 4096), default=1, show_default=True, help="Local processes.")
+@click.option(
+    "--dry-run", is_flag=True, help="Tell the cells, what they will take and what is done; run nothing."
+)
+@click.option(
+    "--runner", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Where."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 4096), default=1, show_default=True, help="Local processes."
+)
 @click.option("--shard", type=_Shard(), help="The I-th of N parts of the cells alone, for a job array.")
 @click.option("--retry-failed", is_flag=True, help="Try cells again that failed before.")
 @click.option(
-    "--ray-address", metavar="ADDRESS", help="A running cluster's. [default: RAY_ADDRESS, or a fresh one here]"
+    "--ray-address",
+    metavar="ADDRESS",
+    help="A running cluster's. [default: RAY_ADDRESS, or a fresh one here]",
 )
 @click.option(
     "--lapse-seconds",

@@ -43,6 +43,7 @@ class Analysis:
         study: The class of its studies, or its place, where they offer more than others.
         version: Of its numbers: raised when the same configuration gives other ones, so that a sweep computes them
             again.
+        estimate: ``(config, context) -> Needed``, what a run will take, or its place; None where nobody knows.
         check: Refuses what cannot be asked for before anything is loaded, or its place.
     """
 
@@ -59,6 +60,7 @@ class Analysis:
     in_memory: tuple[str, ...] = ("model", "task")
     study: type[Study] | Place = f"{__package__}.study:Study"
     version: int = 1
+    estimate: Callable[..., Any] | Place | None = None
     check: Callable[[Any], None] | Place | None = None
 
     def table(self, name: str) -> Table:

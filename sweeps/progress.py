@@ -36,7 +36,7 @@ class Tally:
         self.seconds += run.seconds
         done, total = self.settled(), len({each.id for each in self.sweep.cells})
         what = f"{run.seconds:.1f} s" if run.outcome == "computed" else f"failed: {run.sentence}"
-        left = f"; about {_duration(self._left(total - done))} left" if done < total else ""
+        left = f"; about {duration(self._left(total - done))} left" if done < total else ""
         self.say(f"[{done}/{total}] {cell.name}: {what}{left}")
 
     def settled(self) -> int:
@@ -61,7 +61,7 @@ def _names(sweep: SweepFolder, folder: str) -> list[str]:
         return []
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration as people say it."""
     for size, unit in ((86_400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:

@@ -12,7 +12,7 @@ import pytest
 import iclprobe
 
 ROOT = Path(iclprobe.__file__).parent
-ROOMS = ("tasks", "models", "hooks", "probes", "analyses", "study", "reports", "cli")
+ROOMS = ("tasks", "models", "hooks", "probes", "analyses", "study", "reports", "sweeps", "cli")
 ALLOWED = {
     "": {""},
     "tasks": {"", "tasks"},
@@ -22,6 +22,7 @@ ALLOWED = {
     "study": {"", "tasks", "study", "reports"},
     "analyses": {"", "tasks", "models", "hooks", "probes", "study", "analyses"},
     "reports": {"", "probes", "study", "reports"},
+    "sweeps": {"", "tasks", "models", "hooks", "probes", "study", "analyses", "reports", "sweeps"},
     "cli": {"", *ROOMS},
 }
 EXCEPTIONS = {

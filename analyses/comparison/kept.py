@@ -38,11 +38,13 @@ class Keeping:
     Attributes:
         rows: Of so many the row that is compared.
         maps: Of so many every token's row.
+        bytes: How much all of it takes.
         said: What is told where that is fewer than were asked for; empty where it is not.
     """
 
     rows: int
     maps: int
+    bytes: int = 0
     said: str = ""
 
 
@@ -91,11 +93,13 @@ def plan_keeping(
     wanted = min(asked.keep_rows, queries), min(asked.keep_maps, queries)
     rows = next(n for n in range(wanted[0], -1, -1) if rows_bytes(n) <= room)
     maps = next(n for n in range(wanted[1], -1, -1) if rows_bytes(rows) + maps_bytes(n) <= room)
+    taken = rows_bytes(rows) + maps_bytes(maps)
     if (rows, maps) == wanted:
-        return Keeping(rows, maps)
+        return Keeping(rows, maps, taken)
     return Keeping(
         rows,
         maps,
+        taken,
         f"rows of attention of {rows} queries and maps of {maps} are kept to be looked at: {wanted[0]} and "
         f"{wanted[1]} would take {(rows_bytes(wanted[0]) + maps_bytes(wanted[1])) / 1e6:,.0f} MB of "
         f"{asked.keep_megabytes:,g} (keep_megabytes)",

@@ -39,6 +39,7 @@ COMPARE = register(
         },
         sheet=f"{_REPORTS}.comparison:comparison_sheet",
         study=f"{__package__}.comparison:Comparison",
+        estimate=f"{__package__}.needed:compare_needs",
         check=f"{__package__}.cells:check_comparison",
     )
 )

@@ -19,7 +19,7 @@ from ..subject import Subject
 from .cell_comparison import compare_cell, whole
 from .config import CompareConfig
 from .draw import Draw
-from .estimate import estimate_comparisons
+from .estimate import Estimate, estimate_comparisons
 from .finetuned import comparison_recipe, finetune_cell
 from .finetuned_elsewhere import FinetunedElsewhere
 from .kept import Kept, plan_keeping
@@ -64,14 +64,14 @@ def run_comparisons(
         raise UserError("captures are kept in the run directory: give out=DIR (--out DIR) with save_captures")
     subject = context.subject(configs[0])
     configs = [subject.named(config) for config in configs]
-    cells = _cells(configs, subject)
+    cells = prepare_cells(configs, subject)
     elsewhere = FinetunedElsewhere(subject.model, configs[0].trust_remote_code)
     elsewhere.check(dict.fromkeys(config.finetuned for config in configs if config.finetuned is not None))
     checked = context.shared.once("self-check", model_key(asked), lambda: self_check(subject.model))
     if not checked.held:
         context.say("warning: the self-check failed; see iclprobe check")
     if context.is_heard:
-        context.say(_estimate(configs, subject, cells))
+        context.say(estimate_draw(configs, subject, cells).describe())
     kept = Kept(plan_keeping(asked, subject.model, cells, configs), asked.seeds[0])
     if kept.keeping.said:
         context.say(kept.keeping.said)
@@ -95,7 +95,7 @@ def run_comparisons(
     )
 
 
-def _cells(configs: Sequence[CellConfig], subject: Subject) -> dict[tuple[int, int], Cell]:
+def prepare_cells(configs: Sequence[CellConfig], subject: Subject) -> dict[tuple[int, int], Cell]:
     """Prepare every draw, so that one that cannot be made is told before anything runs."""
     by_shots = {config.shots: config for config in configs}
     return {
@@ -105,14 +105,17 @@ def _cells(configs: Sequence[CellConfig], subject: Subject) -> dict[tuple[int, i
     }
 
 
-def _estimate(configs: Sequence[CellConfig], subject: Subject, cells: Mapping[tuple[int, int], Cell]) -> str:
+def estimate_draw(
+    configs: Sequence[CellConfig], subject: Subject, cells: Mapping[tuple[int, int], Cell]
+) -> Estimate:
+    """Estimate what one draw of comparisons takes."""
     seed = configs[0].seeds[0]
     planned = [
         (cell, [config for config in configs if config.shots == shots])
         for (shots, drawn), cell in cells.items()
         if drawn == seed
     ]
-    return estimate_comparisons(subject.model, planned).describe()
+    return estimate_comparisons(subject.model, planned)
 
 
 def _pretrained(
