@@ -41,6 +41,7 @@ def run_analysis(
     out: str | Path | None = None,
     overwrite: bool = False,
     page: bool = True,
+    pictures: bool = True,
     say: Callable[[str], None] | None = None,
     shared: Shared | None = None,
     told: Told | None = None,
@@ -54,6 +55,7 @@ def run_analysis(
         out: Write a run directory there.
         overwrite: Replace a finished run directory.
         page: Whether the run directory gets its page, too.
+        pictures: Whether it gets its pictures.
         say: Told what is about to happen.
         shared: What runs before this one have loaded and recorded, for it to take.
         told: What the study tells beside what it measured.
@@ -91,7 +93,7 @@ def run_analysis(
             measured.parts,
         )
         if folder is not None:
-            write_study(folder, study, page=page)
+            write_study(folder, study, page=page, pictures=pictures)
     return study
 
 

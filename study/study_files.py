@@ -31,16 +31,17 @@ FORMAT = 1
 """The version of what is written here; a reader refuses any other."""
 
 
-def write_study(folder: Path, study: Study, *, page: bool = True) -> None:
+def write_study(folder: Path, study: Study, *, page: bool = True, pictures: bool = True) -> None:
     """Write every file of a run directory; the manifest, which marks it complete, comes last.
 
     Args:
         folder: The run directory, see `run_directory`; arrays may lie there already.
         study: The study.
-        page: Whether it gets its page, too; studies that it is made of get none.
+        page: Whether it gets its page, too.
+        pictures: Whether it gets its pictures. Studies that others are made of, and cells of a sweep, get neither:
+            nobody opens hundreds of them, and each is drawn from its tables when it is asked for.
     """
-    from ..reports.page.page import PICTURE_DOTS_PER_INCH, write_page
-    from ..reports.style import pictures_bytes
+    from ..reports.page.page import write_page
 
     (folder / "config.yaml").write_text(config_text(study.analysis, study.config), encoding="utf-8")
     for name, frame in study.tables.items():
@@ -51,11 +52,7 @@ def write_study(folder: Path, study: Study, *, page: bool = True) -> None:
     write_arrays(folder, study.arrays)
     place, ids = _write_parts(folder, study)
     (folder / "table.txt").write_text(study.table() + "\n", encoding="utf-8")
-    vectors: dict[str, bytes] = {}
-    for kind, figure in study.figures().items():
-        pictures = pictures_bytes(figure, ("png", "svg") if page else ("png",), PICTURE_DOTS_PER_INCH)
-        (folder / f"{kind}.png").write_bytes(pictures["png"])
-        vectors |= {kind: pictures["svg"]} if page else {}
+    vectors = _write_pictures(folder, study, page) if pictures else {}
     if page:
         write_page(folder, study, vectors)
     write_manifest(
@@ -68,6 +65,19 @@ def write_study(folder: Path, study: Study, *, page: bool = True) -> None:
             **({"parts": {"folder": place, "ids": ids}} if ids else {}),
         },
     )
+
+
+def _write_pictures(folder: Path, study: Study, page: bool) -> dict[str, bytes]:
+    """Write a picture of each kind, and return those that a page holds, as SVG."""
+    from ..reports.page.page import PICTURE_DOTS_PER_INCH
+    from ..reports.style import pictures_bytes
+
+    vectors: dict[str, bytes] = {}
+    for kind, figure in study.figures().items():
+        made = pictures_bytes(figure, ("png", "svg") if page else ("png",), PICTURE_DOTS_PER_INCH)
+        (folder / f"{kind}.png").write_bytes(made["png"])
+        vectors |= {kind: made["svg"]} if page else {}
+    return vectors
 
 
 def _write_parts(folder: Path, study: Study) -> tuple[str, dict[str, str]]:
@@ -85,7 +95,7 @@ def _write_parts(folder: Path, study: Study) -> tuple[str, dict[str, str]]:
         )
         if not (folder / PARTS / ids[name]).exists():
             (folder / PARTS / ids[name]).mkdir(parents=True)
-            write_study(folder / PARTS / ids[name], part, page=False)
+            write_study(folder / PARTS / ids[name], part, page=False, pictures=False)
     return PARTS, ids
 
 

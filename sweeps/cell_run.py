@@ -139,6 +139,7 @@ def _fits(
                 _with_smaller_batches(config, divisor),
                 out=sweep.run_directory(cell.id),
                 page=False,
+                pictures=False,
                 say=say,
                 shared=chosen,
                 told=_told(cell, analysis, divisor),
