@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -106,11 +107,16 @@ def register(analysis: Analysis) -> Analysis:
 
 def registered_analyses() -> dict[str, Analysis]:
     """Return every analysis by its name: the package's own, each in ``analyses/NAME/registration.py``, and others."""
+    _import_own()
+    return dict(sorted(_REGISTERED.items()))
+
+
+@cache
+def _import_own() -> None:
     root = __name__.replace(".study.analysis", ".analyses")
     for room in pkgutil.iter_modules([str(Path(__file__).parents[1] / "analyses")]):
         if room.ispkg and (Path(__file__).parents[1] / "analyses" / room.name / "registration.py").is_file():
             import_module(f"{root}.{room.name}.registration")
-    return dict(sorted(_REGISTERED.items()))
 
 
 def find_analysis(name: str) -> Analysis:

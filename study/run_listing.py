@@ -7,10 +7,9 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError, shown
 from ..text_files import in_home, read_text
@@ -18,42 +17,12 @@ from ..unfinished import Begun, begun_in
 from .loading import read_manifest
 from .parts import FOLDER as PARTS
 from .run_directory import MANIFEST
-
-RunState = Literal["finished", "running", "broken", "unknown"]
+from .run_entry import RunEntry, RunState
+from .sweep_entries import sweep_entries
+from .sweep_folder import PLAN
 
 _LARGEST_FINDINGS = 20_000_000
 _NUMBERS = ("value", "low", "high")
-
-
-@dataclass(frozen=True)
-class RunEntry:
-    """One run below a folder.
-
-    Attributes:
-        path: Where it lies, from the folder, with forward slashes.
-        state: ``unknown`` is one that was begun on another machine.
-        note: Why it is not finished.
-        analysis: What was run.
-        model: On which model.
-        task: On which task.
-        date: When it ended, or began if it has not, ISO 8601 in UTC.
-        seconds: How long it took.
-        page: Whether it has a page.
-        alarms: What must be read before its numbers.
-        measures: Each number that was found, by what it is and of which part: value, low, high and unit.
-    """
-
-    path: str
-    state: RunState
-    note: str = ""
-    analysis: str = ""
-    model: str = ""
-    task: str = ""
-    date: str = ""
-    seconds: float | None = None
-    page: bool = False
-    alarms: tuple[str, ...] = ()
-    measures: tuple[tuple[str, float, float | None, float | None, str], ...] = ()
 
 
 def list_runs(folder: str | Path) -> list[RunEntry]:
@@ -87,6 +56,8 @@ def _below(folder: Path, name: str) -> Iterator[RunEntry]:
     if MANIFEST in names:
         yield _told_by_manifest(folder, name or ".", "page.html" in names)
         return
+    if PLAN in names:
+        yield from sweep_entries(folder, name)
     if any(each.endswith(".lock") for each in names):
         yield from (_begun(entry, name) for entry in begun_in(folder))
     for entry in inside:
@@ -120,6 +91,7 @@ def _told_by_manifest(folder: Path, name: str, page: bool) -> RunEntry:
     return RunEntry(
         name,
         "finished",
+        _axes(provenance.get("sweep")),
         analysis=manifest["analysis"],
         model=_said(manifest, "model"),
         task=_said(manifest, "task"),
@@ -129,6 +101,12 @@ def _told_by_manifest(folder: Path, name: str, page: bool) -> RunEntry:
         alarms=tuple(row["sentence"] for row in findings if row["kind"] == "alarm"),
         measures=tuple(_measure(row) for row in findings if row["kind"] == "result" and row["value"]),
     )
+
+
+def _axes(sweep: Any) -> str:
+    """Return where a cell stands in its sweep; nothing of a run that is no cell."""
+    axes = sweep.get("axes") if isinstance(sweep, dict) else None
+    return ", ".join(f"{axis} {value}" for axis, value in axes.items()) if isinstance(axes, dict) else ""
 
 
 def _said(manifest: dict[str, Any], name: str) -> str:

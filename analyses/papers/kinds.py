@@ -51,7 +51,9 @@ def run_study(kind: Kind, settings: Mapping[str, Any], out: Path | None = None) 
     """
     from ..runner import run_analysis
 
-    return run_analysis(find_analysis(kind), configuration(kind, settings), out=out, page=False, pictures=False)
+    return run_analysis(
+        find_analysis(kind), configuration(kind, settings), out=out, page=False, pictures=False
+    )
 
 
 def readable(study: Study) -> Any:

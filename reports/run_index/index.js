@@ -170,7 +170,7 @@ function draw() {
   drawHead();
   const kept = shown();
   get("runs").tBodies[0].replaceChildren(...kept.map(drawRow));
-  const counted = ["finished", "running", "broken", "unknown"]
+  const counted = ["finished", "running", "broken", "unknown", "sweep"]
     .map((name) => [kept.filter((run) => run.state === name).length, name])
     .filter(([count]) => count);
   get("counts").textContent =

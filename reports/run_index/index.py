@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from ...study.run_listing import RunEntry
+from ...study.run_entry import RunEntry
 
 _TOLD = ("path", "state", "note", "analysis", "model", "task", "date", "page", "alarms")
 
