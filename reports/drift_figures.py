@@ -11,9 +11,9 @@ from . import style
 from .checkpoint_axis import CheckpointAxis, checkpoint_axis
 from .drift import accuracies_by_checkpoint, gaps_by_checkpoint
 from .figure_text import short_name
-from .heatmap import add_colour_bar, draw_cells_between, height_of_rows
+from .heatmap import BAR_POINTS, add_colour_bar, draw_cells_between, height_of_rows
 from .intervals import NULL_LINE, draw_band, spread_words
-from .panels import finish, panels
+from .panels import beside_squares, finish, panels
 from .ticks import name_layers
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_BESIDE, _BAR = 46.0, 58.0
-"""Points beside a panel that the names at its axis take, and its colour bar."""
+_BESIDE = 46.0
+"""Points beside a panel that the names at its axis take."""
 
 
 def drift_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
@@ -65,6 +65,7 @@ def gap_figure(
         if len(accuracy):
             draw_accuracies(made.axes[1], accuracy, checkpoints.places, chance=True)
         checkpoints.draw(made.axes[-1], "x", made.points - _BESIDE)
+        checkpoints.leave_room(made.axes[-1])
         draws = accuracy["seed"].nunique() if len(accuracy) else 0
         finish(made.figure, title=title, intervals=spread_words(draws))
     return made.figure
@@ -136,7 +137,7 @@ def layer_step_figure(
         image: Any = None
         for axes, table in zip(made.axes, maps.values(), strict=True):
             image = draw_cells_between(axes, table.to_numpy(dtype=float), checkpoints.places, rows, 0, high)
-            checkpoints.draw(axes, "x", made.points - _BESIDE - _BAR / made.columns)
+            checkpoints.draw(axes, "x", made.points - _BESIDE - BAR_POINTS / made.columns)
             name_layers(axes.yaxis, layers, range(len(layers)))
         for axes in made.left:
             axes.set_ylabel("layer")
@@ -181,9 +182,10 @@ def pairwise_figure(
         made = panels(width, 1, height=min(4.2, 0.85 * width))
         (axes,) = made.axes
         image = draw_cells_between(axes, values, checkpoints.edges, checkpoints.edges, 0, high)
-        checkpoints.draw(axes, "x", made.points - _BESIDE - _BAR)
+        checkpoints.draw(axes, "x", made.points - _BESIDE - BAR_POINTS)
         checkpoints.draw(axes, "y", float(made.figure.get_size_inches()[1]) * 72 - _BESIDE)
         axes.set_box_aspect(1)
         add_colour_bar(made.figure, image, made.axes, "mean |ΔW|")
-        finish(made.figure, title=title)
+        note = "a cell reaches halfway to the next checkpoints"
+        finish(made.figure, title=title, notes=[note], beside=beside_squares(made, BAR_POINTS))
     return made.figure

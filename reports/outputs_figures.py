@@ -21,10 +21,10 @@ from .arm_style import (
     spread_of,
 )
 from .figure_text import short_name
-from .heatmap import add_colour_bar, draw_heatmap
+from .heatmap import BAR_POINTS, add_colour_bar, draw_heatmap
 from .intervals import draw_points
 from .outputs import plural
-from .panels import finish, panels
+from .panels import beside_squares, finish, panels
 from .ticks import name_layers, thinned
 
 if TYPE_CHECKING:
@@ -240,7 +240,8 @@ def checkpoint_pairs_figure(
         made.title(list(maps) if len(maps) > 1 else [""])
         add_colour_bar(made.figure, images[0], made.axes, " and ".join(maps))
         hatched = any(np.isnan(values).any() for values in maps.values())
-        finish(made.figure, title=title, notes=[*notes, "hatched: undefined" if hatched else ""])
+        told = [*notes, "hatched: undefined" if hatched else ""]
+        finish(made.figure, title=title, notes=told, beside=beside_squares(made, BAR_POINTS))
     return made.figure
 
 

@@ -83,7 +83,8 @@ def series_figure(
         accuracy.set_ylabel("accuracy (%)")
         for axes in made.axes:
             checkpoints.draw(axes, "x", made.points - _BESIDE)
-            axes.margins(x=0.08, y=0.12)
+            checkpoints.leave_room(axes)
+            axes.margins(y=0.12)
         made.title([*(heading for heading, *_ in _PANELS), "accuracy over the label set"])
         nulls = [null_handle(kind) for kind in dict.fromkeys(null for *_, null in _PANELS) if kind]
         notes = [

@@ -166,6 +166,28 @@ def test_ranges_hold_all_data_and_intervals(name: str, variant: str, kind: str) 
 
 
 @EVERY_FIGURE
+def test_what_is_drawn_stands_in_the_middle(name: str, variant: str, kind: str) -> None:
+    from matplotlib.transforms import Bbox
+
+    for figure in at_both_widths(name, variant, kind):
+        width = figure.get_size_inches()[0] * figure.dpi
+        renderer = figure.canvas.get_renderer()
+        if not figure.axes:
+            continue
+        box = Bbox.union([axes.get_tightbbox(renderer) for axes in figure.axes])
+        assert abs(box.x0 - (width - box.x1)) < 0.12 * width
+
+
+@EVERY_FIGURE
+def test_cells_that_touch_are_pixels_in_every_file(name: str, variant: str, kind: str) -> None:
+    from matplotlib.collections import QuadMesh
+
+    for figure in at_both_widths(name, variant, kind):
+        for axes in panels(figure):
+            assert all(each.get_rasterized() for each in axes.collections if isinstance(each, QuadMesh))
+
+
+@EVERY_FIGURE
 def test_every_interval_has_a_word(name: str, variant: str, kind: str) -> None:
     from matplotlib.collections import FillBetweenPolyCollection
     from matplotlib.container import ErrorbarContainer
