@@ -8,6 +8,7 @@ import numpy as np
 
 from ..study.names import MATRIX_NAMES
 from . import style
+from .arm_style import model_title
 from .checkpoint_axis import CheckpointAxis, checkpoint_axis
 from .drift import accuracies_by_checkpoint, gaps_by_checkpoint
 from .figure_text import short_name
@@ -35,7 +36,19 @@ def drift_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         width: In inches.
     """
     tables = study.tables
-    return gap_figure(tables["gaps"], tables["accuracy"], checkpoint_axis(tables["checkpoints"]), width=width)
+    return gap_figure(
+        tables["gaps"],
+        tables["accuracy"],
+        checkpoint_axis(tables["checkpoints"]),
+        title=f"{_whose(study)}how far the weights move, over checkpoints",
+        width=width,
+    )
+
+
+def _whose(study: Study) -> str:
+    """Return the name of the model whose checkpoints they are, where it is one."""
+    models = study.tables["checkpoints"]["model"].unique().tolist()
+    return f"{model_title(str(models[0]))}: " if len(models) == 1 else ""
 
 
 def gap_figure(
@@ -43,7 +56,7 @@ def gap_figure(
     accuracy: Frame,
     checkpoints: CheckpointAxis,
     *,
-    title: str = "how far the weights move, over checkpoints",
+    title: str = "",
     width: float = style.TWO_COLUMNS,
 ) -> Figure:
     """Draw parameter gaps over checkpoints, and accuracies in context, if there are any, below them.
@@ -105,7 +118,7 @@ def layers_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     return layer_step_figure(
         study.tables["drift"],
         checkpoint_axis(study.tables["checkpoints"]),
-        title="update since the previous checkpoint",
+        title=f"{_whose(study)}update since the previous checkpoint",
         width=width,
     )
 
@@ -160,7 +173,7 @@ def pairs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     return pairwise_figure(
         study.tables["between"],
         checkpoint_axis(study.tables["checkpoints"]),
-        title="gap between every two checkpoints",
+        title=f"{_whose(study)}gap between every two checkpoints",
         width=width,
     )
 

@@ -22,7 +22,7 @@ from .arm_style import (
     spread_note,
     spread_of,
 )
-from .figure_text import short_name
+from .figure_text import short_name, subject_title
 from .intervals import LEVEL_LINE, draw_points
 from .panels import finish, panels
 from .ticks import scale_by_size
@@ -94,7 +94,9 @@ def order_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         width: In inches.
     """
     rows = study.tables["rows"]
-    title = f"{rows['task'].iloc[0]}: the same {rows['orders'].iloc[0]} orders in context and finetuned"
+    title = (
+        f"{subject_title(study.config)}: the same {rows['orders'].iloc[0]} orders in context and finetuned"
+    )
     return sensitivity_figure(rows, title=title, width=width)
 
 
@@ -105,7 +107,7 @@ def order_epochs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
         study: A study of order sensitivity.
         width: In inches.
     """
-    title = "order sensitivity over epochs, by learning rate"
+    title = f"{subject_title(study.config)}: order sensitivity over epochs, by learning rate"
     return epochs_figure(study.tables["rows"], title=title, width=width)
 
 

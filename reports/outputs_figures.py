@@ -20,7 +20,7 @@ from .arm_style import (
     reach,
     spread_of,
 )
-from .figure_text import short_name
+from .figure_text import short_name, subject_title
 from .heatmap import BAR_POINTS, add_colour_bar, draw_heatmap
 from .intervals import draw_points
 from .outputs import plural
@@ -59,7 +59,7 @@ def outputs_epochs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> 
         (f"{model_title(model)}, {plural(shots)}" if several else plural(shots), found)
         for (model, shots), found in rows.groupby(["model", "shots"], sort=False)
     ]
-    return epochs_figure(cells, title=f"{rows['task'].iloc[0]}: answers over epochs", width=width)
+    return epochs_figure(cells, title=f"{subject_title(study.config)}: answers over epochs", width=width)
 
 
 def outputs_shots_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
@@ -70,7 +70,7 @@ def outputs_shots_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
         width: In inches.
     """
     rows = study.tables["rows"]
-    title = f"{rows['task'].iloc[0]}: after the last epoch, by number of demonstrations"
+    title = f"{subject_title(study.config)}: after the last epoch, by number of demonstrations"
     return shots_figure(rows, title=title, width=width)
 
 
@@ -83,7 +83,7 @@ def outputs_models_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> 
     """
     rows = study.tables["rows"]
     most = int(rows["shots"].max())
-    title = f"{rows['task'].iloc[0]} · {plural(most)} · after the last epoch, by model"
+    title = f"{subject_title(study.config)} · {plural(most)} · after the last epoch, by model"
     return models_figure(rows[rows["shots"] == most], title=title, width=width)
 
 
@@ -96,7 +96,9 @@ def outputs_pairs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
     """
     pairs = study.tables["pairs"]
     arm = pairs["arm"].iloc[0]
-    return pairs_figure(pairs[pairs["arm"] == arm], title=f"{arm} with {arm}", width=width)
+    return pairs_figure(
+        pairs[pairs["arm"] == arm], title=f"{subject_title(study.config)}, {arm} with {arm}", width=width
+    )
 
 
 def epochs_figure(

@@ -25,6 +25,7 @@ from made_studies import STUDIES, reproduction, studies_of
 
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.reports import style
+from iclprobe.reports.figure_text import subject_title
 from iclprobe.reports.intervals import BAND, BAR
 from iclprobe.reports.papers_figures import FIGURES, OF_EACH_PART
 from iclprobe.study.analysis import registered_analyses
@@ -166,6 +167,17 @@ def test_ranges_hold_all_data_and_intervals(name: str, variant: str, kind: str) 
 
 
 @EVERY_FIGURE
+def test_every_figure_of_a_study_says_of_what_model_or_task(name: str, variant: str, kind: str) -> None:
+    # Pictures of one prompt stand beside it; the construction has no model, and parts of a paper are of many.
+    if re.match("map|last-token|difference", kind) or name in ("construction", "reproduce", "claims"):
+        return
+    whose = "pocket" if name == "drift" else subject_title(studies_of(name)[variant].config)
+    for figure in at_both_widths(name, variant, kind):
+        title = figure.get_suptitle().replace("\n", " ")
+        assert title.startswith(whose), title
+
+
+@EVERY_FIGURE
 def test_what_is_drawn_stands_in_the_middle(name: str, variant: str, kind: str) -> None:
     from matplotlib.transforms import Bbox
 
@@ -228,6 +240,17 @@ def test_a_name_has_its_colour_of_the_one_table(name: str, variant: str, kind: s
                 base = named(text.get_text())
                 if base is not None and "diverged" not in text.get_text():
                     assert colour_of(handle) == style.NAMED_COLOURS[base], text
+
+
+@EVERY_FIGURE
+def test_areas_of_one_legend_look_different(name: str, variant: str, kind: str) -> None:
+    from matplotlib.patches import Patch
+
+    for figure in at_both_widths(name, variant, kind):
+        for legend in figure.legends:
+            areas = [handle for handle in legend.legend_handles if isinstance(handle, Patch)]
+            looks = [(each.get_facecolor(), each.get_edgecolor(), each.get_hatch()) for each in areas]
+            assert len(set(looks)) == len(looks), [text.get_text() for text in legend.get_texts()]
 
 
 @EVERY_FIGURE
