@@ -94,11 +94,11 @@ def outputs_pairs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
         study: A study of outputs.
         width: In inches.
     """
-    pairs = study.tables["pairs"]
+    pairs, rows = study.tables["pairs"], study.tables["rows"]
     arm = pairs["arm"].iloc[0]
-    return pairs_figure(
-        pairs[pairs["arm"] == arm], title=f"{subject_title(study.config)}, {arm} with {arm}", width=width
-    )
+    note = f"{model_title(rows['model'].iloc[0])}, {plural(int(rows['shots'].max()))}, one draw of them"
+    title = f"{subject_title(study.config)}, {arm} with {arm}"
+    return pairs_figure(pairs[pairs["arm"] == arm], title=title, notes=[note], width=width)
 
 
 def epochs_figure(
@@ -190,7 +190,12 @@ def models_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLU
 
 
 def pairs_figure(
-    pairs: Frame, *, measure: str = "token_overlap", title: str = "", width: float = style.TWO_COLUMNS
+    pairs: Frame,
+    *,
+    measure: str = "token_overlap",
+    title: str = "",
+    notes: Sequence[str] = (),
+    width: float = style.TWO_COLUMNS,
 ) -> Figure:
     """Draw how alike every two checkpoints of an arm answer.
 
@@ -198,13 +203,15 @@ def pairs_figure(
         pairs: One row every two checkpoints of one arm.
         measure: ``token_overlap`` or ``ocs``.
         title: What stands above, before the measure.
+        notes: What stands below.
         width: In inches.
     """
     names = list(dict.fromkeys(pairs["checkpoint"]))
     table = pairs.pivot(index="checkpoint", columns="other", values=measure).loc[names, names]
     words = _PAIR_WORDS[measure]
     about = f"{title}: {words} of every two checkpoints" if title else words
-    return checkpoint_pairs_figure({words: table.to_numpy(dtype=float)}, names, title=about, width=width)
+    maps = {words: table.to_numpy(dtype=float)}
+    return checkpoint_pairs_figure(maps, names, title=about, notes=notes, width=width)
 
 
 def checkpoint_pairs_figure(

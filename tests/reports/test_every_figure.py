@@ -177,6 +177,11 @@ def test_every_figure_of_a_study_says_of_what_model_or_task(name: str, variant: 
         assert title.startswith(whose), title
 
 
+def test_pairs_of_a_study_of_two_models_say_of_which_they_are() -> None:
+    figure = figure_of("outputs", "two models", "pairs", style.TWO_COLUMNS)
+    assert figure.get_supxlabel().startswith("one, 64 demonstrations")
+
+
 @EVERY_FIGURE
 def test_what_is_drawn_stands_in_the_middle(name: str, variant: str, kind: str) -> None:
     from matplotlib.transforms import Bbox
