@@ -33,16 +33,14 @@ def line_style(place: int) -> dict[str, Any]:
     }
 
 
-def series_name(series: Series) -> str:
-    """Return the arm and its learning rate, and whether every run diverged."""
-    if not series.learning_rates:
-        return series.arm
-    return f"{series.arm}, {series.rate_name}{diverged(series.mean)}"
+def arm_and_rate(series: Series) -> str:
+    """Return the arm and its learning rate, if it has any."""
+    return f"{series.arm}, {series.rate_name}" if series.learning_rates else series.arm
 
 
 def legend_name(series: Series) -> str:
     """Return the arm and its learning rate; rates that were chosen differ from panel to panel."""
-    return f"{series.arm}, auto{diverged(series.mean)}" if series.chosen else series_name(series)
+    return (f"{series.arm}, auto" if series.chosen else arm_and_rate(series)) + diverged(series.mean)
 
 
 def diverged(mean: np.ndarray) -> str:

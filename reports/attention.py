@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .attention_study_maps import map_figures
+from .figure_text import subject_title
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .panels import finish, panels
 from .ticks import thinned
@@ -192,4 +192,4 @@ def layer_shares_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
 
 def _title(study: Study) -> str:
     config = study.config
-    return f"{Path(config.model).name} on {config.task}, {config.shots} shots"
+    return f"{subject_title(config)}, {config.shots} shot{'s' * (config.shots > 1)}"

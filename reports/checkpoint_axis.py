@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_STRIDE = 0.004
 """Of the whole axis: checkpoints that lie closer at their steps are told apart on a logarithmic scale alone."""
+_ROOM = 0.03
+"""Of the axis: what is free beyond the first and the last point."""
 _NAME = 16.0
 """Points that the name of a checkpoint needs along its axis, slanted or upright."""
 
@@ -63,6 +65,18 @@ class CheckpointAxis:
         axis.set_ticks(self.places[kept].tolist(), names, parse_math=False, **slanted)
         axis.set_ticks([], minor=True)
         getattr(axes, f"set_{which}label")(self.title)
+
+    def leave_room(self, axes: Axes) -> None:
+        """Let the x-axis of a panel reach a little beyond the first and the last checkpoint, on any scale."""
+        along = self._drawn_places()
+        room = _ROOM * float(np.ptp(along) or 1.0)
+        axes.set_xlim(*(self._place_of(end) for end in (along[0] - room, along[-1] + room)))
+
+    def _place_of(self, along: float) -> float:
+        """Return what stands so far along the axis, see `_drawn_places`."""
+        if not self.foot:
+            return along
+        return self.foot * (along if along <= 1 else 10 ** (along - 1))
 
     def _drawn_places(self) -> np.ndarray:
         if not self.foot:

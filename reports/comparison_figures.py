@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..study.names import DELTA, PARTIAL, null_name
 from . import style
+from .figure_text import subject_title
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .intervals import draw_band, null_looks, spread_words
 from .panels import finish, panels
@@ -30,12 +31,7 @@ _PANELS = (
 def figure_title(study: Study) -> str:
     """Return what a figure of one comparison is about: the model's own name, the task and the number of shots."""
     (shots,) = study.config.shots
-    return f"{subject_title(study)}, {shots} shot{'s' * (shots > 1)}"
-
-
-def subject_title(study: Study) -> str:
-    """Return what a figure is about, in short: the model's own name and the task."""
-    return f"{study.config.model.rstrip('/').rsplit('/', 1)[-1]} on {study.config.task}"
+    return f"{subject_title(study.config)}, {shots} shot{'s' * (shots > 1)}"
 
 
 def layer_profile_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:

@@ -12,6 +12,7 @@ from ..study.names import DELTA, DELTA_NULL, PARTIAL, null_name
 from ..study.sheet import Sheet, sheet_of
 from . import style
 from .comparison_rows import row_alarms, row_blocks, row_notes, spread_note
+from .figure_text import subject_title
 from .intervals import draw_points, spread_words
 from .panels import finish, panels
 
@@ -87,7 +88,7 @@ def controls_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
     config, draws = study.config, len(study.config.seeds)
     shots = f"{config.shots} shot{'s' * (config.shots > 1)}"
     note = "one draw of demonstrations" if draws == 1 else f"mean over {draws} draws of demonstrations"
-    title = f"{config.model.rstrip('/').rsplit('/', 1)[-1]} on {config.task}, {shots}"
+    title = f"{subject_title(config)}, {shots}"
     return measures_figure(study.tables["over_draws"], title=title, note=note, width=width)
 
 

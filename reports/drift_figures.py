@@ -8,12 +8,13 @@ import numpy as np
 
 from ..study.names import MATRIX_NAMES
 from . import style
+from .arm_style import model_title
 from .checkpoint_axis import CheckpointAxis, checkpoint_axis
 from .drift import accuracies_by_checkpoint, gaps_by_checkpoint
 from .figure_text import short_name
-from .heatmap import add_colour_bar, draw_cells_between, height_of_rows
+from .heatmap import BAR_POINTS, add_colour_bar, draw_cells_between, height_of_rows
 from .intervals import NULL_LINE, draw_band, spread_words
-from .panels import finish, panels
+from .panels import beside_squares, finish, panels
 from .ticks import name_layers
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_BESIDE, _BAR = 46.0, 58.0
-"""Points beside a panel that the names at its axis take, and its colour bar."""
+_BESIDE = 46.0
+"""Points beside a panel that the names at its axis take."""
 
 
 def drift_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
@@ -35,7 +36,19 @@ def drift_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         width: In inches.
     """
     tables = study.tables
-    return gap_figure(tables["gaps"], tables["accuracy"], checkpoint_axis(tables["checkpoints"]), width=width)
+    return gap_figure(
+        tables["gaps"],
+        tables["accuracy"],
+        checkpoint_axis(tables["checkpoints"]),
+        title=f"{_whose(study)}how far the weights move, over checkpoints",
+        width=width,
+    )
+
+
+def _whose(study: Study) -> str:
+    """Return the name of the model whose checkpoints they are, where it is one."""
+    models = study.tables["checkpoints"]["model"].unique().tolist()
+    return f"{model_title(str(models[0]))}: " if len(models) == 1 else ""
 
 
 def gap_figure(
@@ -43,7 +56,7 @@ def gap_figure(
     accuracy: Frame,
     checkpoints: CheckpointAxis,
     *,
-    title: str = "how far the weights move, over checkpoints",
+    title: str = "",
     width: float = style.TWO_COLUMNS,
 ) -> Figure:
     """Draw parameter gaps over checkpoints, and accuracies in context, if there are any, below them.
@@ -65,6 +78,7 @@ def gap_figure(
         if len(accuracy):
             draw_accuracies(made.axes[1], accuracy, checkpoints.places, chance=True)
         checkpoints.draw(made.axes[-1], "x", made.points - _BESIDE)
+        checkpoints.leave_room(made.axes[-1])
         draws = accuracy["seed"].nunique() if len(accuracy) else 0
         finish(made.figure, title=title, intervals=spread_words(draws))
     return made.figure
@@ -104,7 +118,7 @@ def layers_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     return layer_step_figure(
         study.tables["drift"],
         checkpoint_axis(study.tables["checkpoints"]),
-        title="update since the previous checkpoint",
+        title=f"{_whose(study)}update since the previous checkpoint",
         width=width,
     )
 
@@ -136,7 +150,7 @@ def layer_step_figure(
         image: Any = None
         for axes, table in zip(made.axes, maps.values(), strict=True):
             image = draw_cells_between(axes, table.to_numpy(dtype=float), checkpoints.places, rows, 0, high)
-            checkpoints.draw(axes, "x", made.points - _BESIDE - _BAR / made.columns)
+            checkpoints.draw(axes, "x", made.points - _BESIDE - BAR_POINTS / made.columns)
             name_layers(axes.yaxis, layers, range(len(layers)))
         for axes in made.left:
             axes.set_ylabel("layer")
@@ -159,7 +173,7 @@ def pairs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     return pairwise_figure(
         study.tables["between"],
         checkpoint_axis(study.tables["checkpoints"]),
-        title="gap between every two checkpoints",
+        title=f"{_whose(study)}gap between every two checkpoints",
         width=width,
     )
 
@@ -181,9 +195,10 @@ def pairwise_figure(
         made = panels(width, 1, height=min(4.2, 0.85 * width))
         (axes,) = made.axes
         image = draw_cells_between(axes, values, checkpoints.edges, checkpoints.edges, 0, high)
-        checkpoints.draw(axes, "x", made.points - _BESIDE - _BAR)
+        checkpoints.draw(axes, "x", made.points - _BESIDE - BAR_POINTS)
         checkpoints.draw(axes, "y", float(made.figure.get_size_inches()[1]) * 72 - _BESIDE)
         axes.set_box_aspect(1)
         add_colour_bar(made.figure, image, made.axes, "mean |ΔW|")
-        finish(made.figure, title=title)
+        note = "a cell reaches halfway to the next checkpoints"
+        finish(made.figure, title=title, notes=[note], beside=beside_squares(made, BAR_POINTS))
     return made.figure

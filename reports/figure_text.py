@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .token_text import font_draws, legible, text_points
 
@@ -16,6 +16,23 @@ PANEL_TITLE_SIZE = 7.5
 LINE = 1.35
 """Height of a line in font sizes."""
 _MARGINS, _LONGEST_NAME = 10.0, 26
+
+
+def subject_title(config: Any) -> str:
+    """Return what a figure is about, in short: the model's own name with its revision, and the task, if there is one.
+
+    Args:
+        config: Of a study. Of several models, which panels name, there is the task alone.
+    """
+    name, task = config.model.rstrip("/").rsplit("/", 1)[-1], getattr(config, "task", "")
+    model = (
+        ""
+        if getattr(config, "models", ())
+        else name
+        if config.revision is None
+        else f"{name}@{config.revision}"
+    )
+    return " on ".join(part for part in (model, task) if part)
 
 
 def note_lines(notes: Sequence[str], width: float) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
-from .figure_text import short_name
+from .figure_text import short_name, subject_title
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .numbers import number
 from .panels import finish, panels
@@ -79,7 +79,7 @@ def gradients_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figur
     note = ""
     if len(study.config.seeds) > 1:
         note = f"mean over {len(study.config.seeds)} draws of demonstrations"
-    title = f"gradient norms of {_whose(study)}"
+    title = f"{subject_title(study.config)}: gradient norms of {_whose(study)}"
     return norms_figure(study.tables["norms"], title=title, note=note, width=width)
 
 

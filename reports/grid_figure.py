@@ -10,8 +10,7 @@ import numpy as np
 from ..errors import UserError, shown
 from ..study.names import DELTA, PARTIAL
 from . import style
-from .comparison_figures import subject_title
-from .figure_text import short_name
+from .figure_text import short_name, subject_title
 from .intervals import LEVEL_LINE, draw_points, null_handle, null_looks, spread_words
 from .panels import finish, panels
 
@@ -62,7 +61,7 @@ def grid_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         study: A study of comparisons.
         width: In inches.
     """
-    return grid_figure(study.tables["over_draws"], title=subject_title(study), width=width)
+    return grid_figure(study.tables["over_draws"], title=subject_title(study.config), width=width)
 
 
 def grid_figure(

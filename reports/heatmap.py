@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BAR_POINTS = 58.0
+"""What a colour bar takes with its numbers and its name."""
 _LOWEST, _HIGHEST, _ROW = 1.5, 6.0, 0.13
 _LONG, _SHORTEST, _LONGEST = 11.0, 18.0, 60.0
 """How many times as long as wide a colour bar is, by inches of the figure."""
@@ -67,8 +69,15 @@ def draw_cells_between(
         The cells, for a colour bar.
     """
     _ground(axes)
+    # As pixels, for between areas that touch a renderer shows a seam.
     return axes.pcolormesh(
-        across, up, np.ma.masked_invalid(values), cmap=style.RISING_COLOURS, vmin=low, vmax=high
+        across,
+        up,
+        np.ma.masked_invalid(values),
+        cmap=style.RISING_COLOURS,
+        vmin=low,
+        vmax=high,
+        rasterized=True,
     )
 
 

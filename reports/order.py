@@ -11,18 +11,18 @@ from ..study.series import Series, series_of
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
 from .arm_style import (
+    arm_and_rate,
     draw_level,
     draw_series,
     line_style,
     model_title,
     name_epochs,
     reach,
-    series_name,
     spread,
     spread_note,
     spread_of,
 )
-from .figure_text import short_name
+from .figure_text import short_name, subject_title
 from .intervals import LEVEL_LINE, draw_points
 from .panels import finish, panels
 from .ticks import scale_by_size
@@ -94,7 +94,9 @@ def order_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         width: In inches.
     """
     rows = study.tables["rows"]
-    title = f"{rows['task'].iloc[0]}: the same {rows['orders'].iloc[0]} orders in context and finetuned"
+    title = (
+        f"{subject_title(study.config)}: the same {rows['orders'].iloc[0]} orders in context and finetuned"
+    )
     return sensitivity_figure(rows, title=title, width=width)
 
 
@@ -105,7 +107,7 @@ def order_epochs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
         study: A study of order sensitivity.
         width: In inches.
     """
-    title = "order sensitivity over epochs, by learning rate"
+    title = f"{subject_title(study.config)}: order sensitivity over epochs, by learning rate"
     return epochs_figure(study.tables["rows"], title=title, width=width)
 
 
@@ -136,7 +138,9 @@ def sensitivity_figure(rows: Frame, *, title: str = "", width: float = style.TWO
             right.set(xlabel="accuracy (%)")
             for axes in (left, right):
                 named = axes is left or made.columns == 1
-                names = [short_name(series_name(entry), 34 if wide else 20) if named else "" for entry in own]
+                names = [
+                    short_name(arm_and_rate(entry), 34 if wide else 20) if named else "" for entry in own
+                ]
                 axes.set_yticks(range(len(own)), names, parse_math=False)
                 axes.set_ylim(len(own) - 0.5, -0.5)
                 axes.grid(visible=True, axis="x")
@@ -173,8 +177,10 @@ def epochs_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLU
             for entry in own:
                 label = f"learning rate {_rate(entry)}"
                 draw_series(axes, entry, label=label, **looks[_rate(entry)])
-                if np.isnan(entry.mean).all():
+                if np.isnan(entry.mean).all() and len(own) > 1:
                     axes.plot([], [], " ", label=f"{arm}, {entry.rate_name} (diverged)")
+            if all(np.isnan(entry.mean).all() for entry in own):
+                _tell_diverged(axes, (0.5, 0.5), axes.transAxes)
             name_epochs(axes, own)
         said = scale_by_size(made.axes[0], "y", reach(series))
         for axes in made.bottom:
@@ -187,6 +193,11 @@ def epochs_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLU
     return made.figure
 
 
+def _tell_diverged(axes: Axes, place: tuple[float, float], transform: Any) -> None:
+    looks: Any = {"va": "center", "ha": "center", "fontsize": 6, "color": style.UNREMARKABLE}
+    axes.text(*place, "diverged", transform=transform, **looks)
+
+
 def _rate(entry: Series) -> str:
     """Return what the line of a learning rate is called; chosen rates, which differ, are one line."""
     return "chosen for each draw" if entry.chosen else entry.rate_name
@@ -196,7 +207,9 @@ def _points(axes: Axes, own: list[Series], scale: float) -> None:
     colours = style.colours_of(entry.arm for entry in own)
     for place, entry in enumerate(own):
         mean, std = scale * float(entry.mean[-1]), scale * float(entry.std[-1])
-        if mean == mean:
+        if np.isnan(entry.mean).all():
+            _tell_diverged(axes, (0.5, place), axes.get_yaxis_transform())
+        elif mean == mean:
             draw_points(
                 axes, [place], [mean], [std], colours[entry.arm], across=True, marker="o", markersize=4.5
             )
@@ -208,7 +221,7 @@ def _compare_with_icl(axes: Axes, own: list[Series]) -> None:
             colour = style.NAMED_COLOURS[ICL]
             axes.axvline(float(entry.mean[-1]), color=colour, linestyle=LEVEL_LINE, linewidth=1.1, label=ICL)
         elif not np.isnan(entry.mean).all():
-            axes.plot(float(np.nanmean(entry.most)), place, "D", color=style.INK, markersize=2.6)
+            axes.plot(float(np.nanmean(entry.most)), place, "D", color=style.INK, markersize=2.6, zorder=4)
 
 
 def _marks() -> list[Any]:

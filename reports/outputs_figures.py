@@ -20,11 +20,11 @@ from .arm_style import (
     reach,
     spread_of,
 )
-from .figure_text import short_name
-from .heatmap import add_colour_bar, draw_heatmap
+from .figure_text import short_name, subject_title
+from .heatmap import BAR_POINTS, add_colour_bar, draw_heatmap
 from .intervals import draw_points
 from .outputs import plural
-from .panels import finish, panels
+from .panels import beside_squares, finish, panels
 from .ticks import name_layers, thinned
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def outputs_epochs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> 
         (f"{model_title(model)}, {plural(shots)}" if several else plural(shots), found)
         for (model, shots), found in rows.groupby(["model", "shots"], sort=False)
     ]
-    return epochs_figure(cells, title=f"{rows['task'].iloc[0]}: answers over epochs", width=width)
+    return epochs_figure(cells, title=f"{subject_title(study.config)}: answers over epochs", width=width)
 
 
 def outputs_shots_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
@@ -70,7 +70,7 @@ def outputs_shots_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
         width: In inches.
     """
     rows = study.tables["rows"]
-    title = f"{rows['task'].iloc[0]}: after the last epoch, by number of demonstrations"
+    title = f"{subject_title(study.config)}: after the last epoch, by number of demonstrations"
     return shots_figure(rows, title=title, width=width)
 
 
@@ -83,7 +83,7 @@ def outputs_models_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> 
     """
     rows = study.tables["rows"]
     most = int(rows["shots"].max())
-    title = f"{rows['task'].iloc[0]} · {plural(most)} · after the last epoch, by model"
+    title = f"{subject_title(study.config)} · {plural(most)} · after the last epoch, by model"
     return models_figure(rows[rows["shots"] == most], title=title, width=width)
 
 
@@ -94,9 +94,11 @@ def outputs_pairs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
         study: A study of outputs.
         width: In inches.
     """
-    pairs = study.tables["pairs"]
+    pairs, rows = study.tables["pairs"], study.tables["rows"]
     arm = pairs["arm"].iloc[0]
-    return pairs_figure(pairs[pairs["arm"] == arm], title=f"{arm} with {arm}", width=width)
+    note = f"{model_title(rows['model'].iloc[0])}, {plural(int(rows['shots'].max()))}, one draw of them"
+    title = f"{subject_title(study.config)}, {arm} with {arm}"
+    return pairs_figure(pairs[pairs["arm"] == arm], title=title, notes=[note], width=width)
 
 
 def epochs_figure(
@@ -188,7 +190,12 @@ def models_figure(rows: Frame, *, title: str = "", width: float = style.TWO_COLU
 
 
 def pairs_figure(
-    pairs: Frame, *, measure: str = "token_overlap", title: str = "", width: float = style.TWO_COLUMNS
+    pairs: Frame,
+    *,
+    measure: str = "token_overlap",
+    title: str = "",
+    notes: Sequence[str] = (),
+    width: float = style.TWO_COLUMNS,
 ) -> Figure:
     """Draw how alike every two checkpoints of an arm answer.
 
@@ -196,13 +203,15 @@ def pairs_figure(
         pairs: One row every two checkpoints of one arm.
         measure: ``token_overlap`` or ``ocs``.
         title: What stands above, before the measure.
+        notes: What stands below.
         width: In inches.
     """
     names = list(dict.fromkeys(pairs["checkpoint"]))
     table = pairs.pivot(index="checkpoint", columns="other", values=measure).loc[names, names]
     words = _PAIR_WORDS[measure]
     about = f"{title}: {words} of every two checkpoints" if title else words
-    return checkpoint_pairs_figure({words: table.to_numpy(dtype=float)}, names, title=about, width=width)
+    maps = {words: table.to_numpy(dtype=float)}
+    return checkpoint_pairs_figure(maps, names, title=about, notes=notes, width=width)
 
 
 def checkpoint_pairs_figure(
@@ -240,7 +249,8 @@ def checkpoint_pairs_figure(
         made.title(list(maps) if len(maps) > 1 else [""])
         add_colour_bar(made.figure, images[0], made.axes, " and ".join(maps))
         hatched = any(np.isnan(values).any() for values in maps.values())
-        finish(made.figure, title=title, notes=[*notes, "hatched: undefined" if hatched else ""])
+        told = [*notes, "hatched: undefined" if hatched else ""]
+        finish(made.figure, title=title, notes=told, beside=beside_squares(made, BAR_POINTS))
     return made.figure
 
 

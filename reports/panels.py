@@ -93,6 +93,18 @@ def panels(
     return made
 
 
+def beside_squares(made: Panels, bar: float) -> float:
+    """Return how many inches stay free at either side of square panels that stand in the middle of their figure.
+
+    Args:
+        made: Panels that are square, before anything stands around them.
+        bar: Points that the colour bar right of them takes.
+    """
+    width, height = map(float, made.figure.get_size_inches())
+    side = height / -(-len(made.axes) // made.columns)
+    return max(0.0, width - made.columns * side - bar / 72) / 2
+
+
 def finish(
     figure: Figure,
     *,
@@ -101,6 +113,7 @@ def finish(
     intervals: str = "",
     legend: bool = True,
     more: Sequence[Any] = (),
+    beside: float = 0.0,
 ) -> None:
     """Write a title above the panels, one legend and notes below them, and make room for all of it.
 
@@ -112,6 +125,7 @@ def finish(
             are any.
         legend: Whether what the panels name is listed.
         more: Handles of the legend besides those of the panels.
+        beside: Inches left free at either side of panels that are narrower than the figure.
     """
     width, height = (float(side) * 72 for side in figure.get_size_inches())
     heading, lines = title_lines(title, width / 72), note_lines([note for note in notes if note], width / 72)
@@ -130,7 +144,8 @@ def finish(
     whole = height + above + below
     figure.set_size_inches(width / 72, whole / 72)
     engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, below / whole, 1, height / whole))
+    free = beside * 72 / width
+    engine.set(rect=(free, below / whole, 1 - 2 * free, height / whole))
     if heading:
         figure.suptitle(
             "\n".join(heading), y=1 - _GAP / whole, va="top", fontsize=TITLE_SIZE, parse_math=False

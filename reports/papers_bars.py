@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ _ROW_COLOURS: tuple[tuple[str, str], ...] = (
     ("Jaccard, correct", "#009e73"),
     ("Jaccard, incorrect", "#cc79a7"),
     ("Jaccard", "#56b4e9"),
+    ("Rec2FTP", "#8c510a"),
 )
 _AVERAGE = "Average"
 _PANEL_NAME = 84.0
@@ -218,5 +220,5 @@ def _name_columns(axes: Axes, names: Sequence[str]) -> None:
 
 def row_colour(row: str, place: int) -> str:
     """Return the colour of a row of a table: of the setting, recipe or null that its name holds."""
-    found = (colour for part, colour in _ROW_COLOURS if part in row)
+    found = (colour for part, colour in _ROW_COLOURS if re.search(rf"\b{re.escape(part)}\b", row))
     return next(found, list(style.series_colours(map(str, range(place + 1))).values())[-1])

@@ -9,7 +9,7 @@ import numpy as np
 from ..study.names import DELTA, PARTIAL
 from . import style
 from .checkpoint_axis import CheckpointAxis, checkpoint_axis
-from .comparison_figures import subject_title
+from .figure_text import subject_title
 from .intervals import LEVEL_LINE, draw_points, null_handle, null_looks
 from .panels import finish, panels
 
@@ -43,7 +43,7 @@ def series_of(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     return series_figure(
         study.tables["series"],
         study.tables["over_draws"],
-        title=subject_title(study),
+        title=subject_title(study.config),
         intervals=f"{100 * study.config.level:g}% interval over {queries} queries",
         width=width,
     )
@@ -83,7 +83,8 @@ def series_figure(
         accuracy.set_ylabel("accuracy (%)")
         for axes in made.axes:
             checkpoints.draw(axes, "x", made.points - _BESIDE)
-            axes.margins(x=0.08, y=0.12)
+            checkpoints.leave_room(axes)
+            axes.margins(y=0.12)
         made.title([*(heading for heading, *_ in _PANELS), "accuracy over the label set"])
         nulls = [null_handle(kind) for kind in dict.fromkeys(null for *_, null in _PANELS) if kind]
         notes = [

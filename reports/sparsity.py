@@ -9,6 +9,7 @@ import numpy as np
 from ..study.names import MATRIX_NAMES
 from ..study.sheet import Block, Sheet, sheet_of
 from . import style
+from .figure_text import subject_title
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .intervals import draw_band
 from .numbers import number
@@ -86,7 +87,7 @@ def sparsity_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
         study.tables["averages"],
         study.tables["construction"],
         study.tables["fractions"],
-        title=f"{_title(study)}: sparsity, mean over layers",
+        title=f"{subject_title(study.config)}: sparsity, mean over layers",
         width=width,
     )
 
@@ -161,7 +162,7 @@ def layers_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         study: A study of sparsity.
         width: In inches.
     """
-    title = f"{_title(study)}: sparsity by layer"
+    title = f"{subject_title(study.config)}: sparsity by layer"
     return layer_figure(study.tables["fractions"], title=title, width=width)
 
 
@@ -211,7 +212,7 @@ def heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         study: A study of sparsity; where heads are unknown the figure says so.
         width: In inches.
     """
-    heads, title = study.tables["heads"], f"{_title(study)}: sparsity by head"
+    heads, title = study.tables["heads"], f"{subject_title(study.config)}: sparsity by head"
     if set(heads["matrix"]) == set(study.tables["matrices"]["matrix"]):
         return head_figure(heads, title=title, width=width)
     with style.figure_style():
@@ -260,8 +261,3 @@ def head_figure(
         add_colour_bar(made.figure, image, made.axes, f"entries with |w| < {chosen:g} (%)")
         finish(made.figure, title=title)
     return made.figure
-
-
-def _title(study: Study) -> str:
-    name = study.config.model.rstrip("/").rsplit("/", 1)[-1]
-    return name if study.config.revision is None else f"{name}@{study.config.revision}"

@@ -15,6 +15,8 @@ _MOST_TICKS = 12
 _BESIDE = 34.0
 """Points of a panel that are not its axis."""
 _NICE = (1, 2, 4, 5, 8, 10, 20, 25, 50, 100, 200, 500)
+_FOOT = 0.6
+"""How many decades are between 0 and the lowest one, on a logarithmic scale with 0 at its foot."""
 _DECADES = 100.0
 """How many times the smallest the largest positive value is, from which on a scale is logarithmic."""
 
@@ -100,8 +102,9 @@ def scale_by_size(axes: Axes, which: str, values: Any, most: int = 7) -> str:
         inside = [tick for tick in decades if 0.7 * positive.min() <= tick <= 1.5 * positive.max()]
         _name_powers(axis, inside or [float(positive.min())])
         return ", log scale"
-    set_scale("symlog", linthresh=10.0**low, linscale=0.6)
-    set_limits(0, 1.5 * positive.max())
+    set_scale("symlog", linthresh=10.0**low, linscale=_FOOT)
+    # A little below 0, so that a line along it is seen.
+    set_limits(-0.03 * (high - low + 1 + _FOOT) / _FOOT * 10.0**low, 1.5 * positive.max())
     _name_powers(axis, [0.0, *(tick for tick in decades if tick <= 1.5 * positive.max())])
     return ", log scale, 0 at its foot"
 

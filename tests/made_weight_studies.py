@@ -77,7 +77,7 @@ def drift_study(
             {**where, "other_place": other, "other": names[other], "mean_absolute": abs(place - other) / 100}
             for other in range(count)
         ]
-    checkpoints = pandas.DataFrame({"place": range(count), "checkpoint": names})
+    checkpoints = pandas.DataFrame({"place": range(count), "checkpoint": names, "model": "org/pocket"})
     checkpoints["step"] = pandas.array(list(steps), dtype="Int64")
     columns = ["place", "checkpoint", "task", "seed", "icl", "chance"]
     tables = {"drift": drift, "gaps": gaps, "between": between, "checkpoints": checkpoints}

@@ -90,7 +90,7 @@ def plan_keeping(
         )
 
     room = int(asked.keep_megabytes * 1e6)
-    wanted = min(asked.keep_rows, queries), min(asked.keep_maps, queries)
+    wanted = min(asked.keep_rows, queries), min(asked.keep_maps, asked.keep_rows, queries)
     rows = next(n for n in range(wanted[0], -1, -1) if rows_bytes(n) <= room)
     maps = next(n for n in range(wanted[1], -1, -1) if rows_bytes(rows) + maps_bytes(n) <= room)
     taken = rows_bytes(rows) + maps_bytes(maps)

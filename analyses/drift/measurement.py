@@ -156,22 +156,23 @@ def _results(gaps: Rows, accuracies: Rows) -> Iterator[Finding]:
     """Return the gaps and cosines of each checkpoint, and its accuracies, means over draws."""
     for row in gaps:
         where, against = {"checkpoint": row["checkpoint"]}, row["against"]
-        told = f"{row['checkpoint']}: mean |ΔW| to the {against} checkpoint is {row['mean_absolute']:.3g}"
+        at = f"checkpoint {row['checkpoint']}"
+        told = f"{at}: mean |ΔW| to the {against} checkpoint is {row['mean_absolute']:.3g}"
         yield Finding(f"mean |ΔW| to the {against}", told, value=row["mean_absolute"], where=where)
         if against != "previous":
             continue
         relative, cosine = row["relative_frobenius"], row["update_cosine"]
-        told = f"{row['checkpoint']}: the update is {relative:.3g} of the weights' Frobenius norm"
+        told = f"{at}: the update is {relative:.3g} of the weights' Frobenius norm"
         yield Finding("‖ΔW‖ / ‖W‖ since the previous", told, value=relative, where=where)
         if not math.isnan(cosine):
-            told = f"{row['checkpoint']}: the update's cosine with the one before is {cosine:.2f}"
+            told = f"{at}: the update's cosine with the one before is {cosine:.2f}"
             yield Finding("update cosine", told, value=cosine, null=0.0, unit="cosine", where=where)
     for label, task in dict.fromkeys((row["checkpoint"], row["task"]) for row in accuracies):
         found = [row for row in accuracies if (row["checkpoint"], row["task"]) == (label, task)]
         value, chance = 100 * fmean(row["icl"] for row in found), 100 * found[0]["chance"]
         yield Finding(
             "ICL accuracy",
-            f"{label}: accuracy on {task} in context is {value:.1f} % (chance {chance:.1f} %)",
+            f"checkpoint {label}: accuracy on {task} in context is {value:.1f} % (chance {chance:.1f} %)",
             value=value,
             null=chance,
             unit="%",

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ PICTURE_DOTS_PER_INCH = 300
 MOST_BYTES_OF_FIGURES = 4_000_000
 _MOST_FINDINGS = 24
 _SCRIPTS = ("elements", "numbers", "tables", "figures", "findings", "arrays", "charts", "explorer")
+# A value, and its interval or spread.
+_NUMBERS_ALONE = re.compile(r"-?\d\S* ?%?( \[[^\]]*\]| ± \S+| \(± [^)]*\))?")
 _LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 
 
@@ -90,6 +93,7 @@ def page_html(study: Study, pictures: Mapping[str, bytes] | None = None) -> str:
         bases=not shared_basis and any(finding.basis for finding in results),
         shared_basis=shared_basis,
         where=_where,
+        about=_about,
         number=_number,
         finite=math.isfinite,
         prompts=prompts,
@@ -152,6 +156,12 @@ def _shared_basis(results: Sequence[Finding]) -> str:
 
 def _where(finding: Any) -> str:
     return ", ".join(f"{name} {value}" for name, value in finding.where.items())
+
+
+def _about(finding: Any) -> str:
+    """Return the sentence of a finding, without the numbers at its end, which stand in columns of their own."""
+    about, _, numbers = finding.sentence.rpartition(": ")
+    return about if about and _NUMBERS_ALONE.fullmatch(numbers) else finding.sentence
 
 
 def _number(value: float, unit: str = "") -> str:

@@ -107,7 +107,8 @@ def test_the_order_figures_draw_the_means(orders: Study) -> None:
     assert points[:2] == [[[pytest.approx(0.2), 0]], [[pytest.approx(0.025), 1]]]
     assert [container.lines[0].get_xydata()[0][0] for container in right.containers] == [50.0, 50.0, 50.0]
     names = [text.get_text() for text in left.get_yticklabels()]
-    assert names[2] == "SGD, batch 2, 5 (diverged)" and left.get_xlabel() == "Sen, log scale"
+    assert names[2] == "SGD, batch 2, 5" and left.get_xlabel() == "Sen, log scale"
+    assert [text.get_text() for text in left.texts] == ["diverged"], "its row is not merely empty"
     sgd, deep = orders.plot("epochs").axes
     assert (sgd.get_title(), deep.get_title()) == ("SGD, batch 2", "GD, deep layer")
     drawn = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in sgd.get_lines()}

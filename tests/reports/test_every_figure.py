@@ -25,6 +25,7 @@ from made_studies import STUDIES, reproduction, studies_of
 
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.reports import style
+from iclprobe.reports.figure_text import subject_title
 from iclprobe.reports.intervals import BAND, BAR
 from iclprobe.reports.papers_figures import FIGURES, OF_EACH_PART
 from iclprobe.study.analysis import registered_analyses
@@ -166,6 +167,44 @@ def test_ranges_hold_all_data_and_intervals(name: str, variant: str, kind: str) 
 
 
 @EVERY_FIGURE
+def test_every_figure_of_a_study_says_of_what_model_or_task(name: str, variant: str, kind: str) -> None:
+    # Pictures of one prompt stand beside it; the construction has no model, and parts of a paper are of many.
+    if re.match("map|last-token|difference", kind) or name in ("construction", "reproduce", "claims"):
+        return
+    whose = "pocket" if name == "drift" else subject_title(studies_of(name)[variant].config)
+    for figure in at_both_widths(name, variant, kind):
+        title = figure.get_suptitle().replace("\n", " ")
+        assert title.startswith(whose), title
+
+
+def test_pairs_of_a_study_of_two_models_say_of_which_they_are() -> None:
+    figure = figure_of("outputs", "two models", "pairs", style.TWO_COLUMNS)
+    assert figure.get_supxlabel().startswith("one, 64 demonstrations")
+
+
+@EVERY_FIGURE
+def test_what_is_drawn_stands_in_the_middle(name: str, variant: str, kind: str) -> None:
+    from matplotlib.transforms import Bbox
+
+    for figure in at_both_widths(name, variant, kind):
+        width = figure.get_size_inches()[0] * figure.dpi
+        renderer = figure.canvas.get_renderer()
+        if not figure.axes:
+            continue
+        box = Bbox.union([axes.get_tightbbox(renderer) for axes in figure.axes])
+        assert abs(box.x0 - (width - box.x1)) < 0.12 * width
+
+
+@EVERY_FIGURE
+def test_cells_that_touch_are_pixels_in_every_file(name: str, variant: str, kind: str) -> None:
+    from matplotlib.collections import QuadMesh
+
+    for figure in at_both_widths(name, variant, kind):
+        for axes in panels(figure):
+            assert all(each.get_rasterized() for each in axes.collections if isinstance(each, QuadMesh))
+
+
+@EVERY_FIGURE
 def test_every_interval_has_a_word(name: str, variant: str, kind: str) -> None:
     from matplotlib.collections import FillBetweenPolyCollection
     from matplotlib.container import ErrorbarContainer
@@ -206,6 +245,17 @@ def test_a_name_has_its_colour_of_the_one_table(name: str, variant: str, kind: s
                 base = named(text.get_text())
                 if base is not None and "diverged" not in text.get_text():
                     assert colour_of(handle) == style.NAMED_COLOURS[base], text
+
+
+@EVERY_FIGURE
+def test_areas_of_one_legend_look_different(name: str, variant: str, kind: str) -> None:
+    from matplotlib.patches import Patch
+
+    for figure in at_both_widths(name, variant, kind):
+        for legend in figure.legends:
+            areas = [handle for handle in legend.legend_handles if isinstance(handle, Patch)]
+            looks = [(each.get_facecolor(), each.get_edgecolor(), each.get_hatch()) for each in areas]
+            assert len(set(looks)) == len(looks), [text.get_text() for text in legend.get_texts()]
 
 
 @EVERY_FIGURE

@@ -38,7 +38,8 @@ def test_scales_are_logarithmic_where_values_span_decades() -> None:
     said, scale, (low, high), _ = scaled([1e-3, 50])
     assert (said, scale) == (", log scale", "log") and 0 < low < 1e-3 and high > 50
     said, scale, (low, high), names = scaled([0, -0.1, 1e-6, 50])
-    assert (said, scale, low) == (", log scale, 0 at its foot", "symlog", 0) and high > 50 and names[0] == "0"
+    assert (said, scale) == (", log scale, 0 at its foot", "symlog") and high > 50 and names[0] == "0"
+    assert -1e-6 < low < 0, "what is 0 is seen above the foot"
     assert scaled([0, 0])[1:3] == ("linear", (0, 1)) and scaled([])[1] == "linear"
 
 
@@ -55,6 +56,20 @@ def test_checkpoints_stand_at_their_steps() -> None:
     assert doubling.title == "training step (log scale)" and doubling.foot == 1
     unknown = checkpoint_axis(series([None, 5, 9]))
     assert unknown.places.tolist() == [0, 1, 2] and unknown.title == "checkpoint (evenly spaced)"
+
+
+@pytest.mark.parametrize("steps", [[0, 100, 300], [0, 1, 2, 512, 143000], [1, 2, 4, 1000], [None, 5]])
+def test_checkpoints_fill_their_axis(steps: list[int | None]) -> None:
+    checkpoints = checkpoint_axis(series(steps))
+    axes = style.new_figure(3, 2).subplots()
+    axes.plot(checkpoints.places, np.ones(len(steps)))
+    checkpoints.draw(axes, "x", 200)
+    checkpoints.leave_room(axes)
+    drawn = [
+        axes.transAxes.inverted().transform(axes.transData.transform((place, 1)))[0]
+        for place in checkpoints.places
+    ]
+    assert 0.01 < drawn[0] < 0.06 and 0.94 < drawn[-1] < 0.99
 
 
 def test_a_band_without_words_is_refused_and_none_is_drawn_of_nothing() -> None:

@@ -6,6 +6,9 @@ const setting = {
   text: { name: "text", colour: "var(--icl)" },
 };
 
+// What a colour of the style sheet is now, for what is mixed of two.
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
 // A chart that is drawn again when its place changes its width.
 function chart(description, draw) {
   const place = make("div", { class: "plot", role: "img", "aria-label": description });
@@ -24,21 +27,49 @@ function chart(description, draw) {
     inner?.setAttribute("aria-hidden", "true");
     place.replaceChildren(drawn);
   };
+  place.redraw = () => {
+    width = 0;
+    again();
+  };
   new ResizeObserver(again).observe(place);
   requestAnimationFrame(again);
   return place;
 }
 
+// Paper is white and narrow, whatever the screen is: charts are drawn for it before it is printed.
+function drawFor(paper) {
+  document.documentElement.classList.toggle("printed", paper);
+  for (const place of document.querySelectorAll(".plot")) place.redraw();
+}
+window.addEventListener("beforeprint", () => drawFor(true));
+window.addEventListener("afterprint", () => drawFor(false));
+
 const CHART = { style: { fontFamily: "inherit", fontSize: "12px", background: "transparent", color: "inherit" } };
 
+// All that stands on the scale of some findings.
+function ends(findings) {
+  return findings.flatMap((each) => [each.low, each.high, each.value, each.null]).filter((value) => value !== null);
+}
+
+// A logarithmic scale with 0 at its foot, where values that are never negative span decades.
+function scaleOf(values) {
+  const positive = values.filter((value) => value > 0);
+  if (d3.min(values) < 0 || !(d3.max(positive) >= 100 * d3.min(positive))) return null;
+  const [low, high] = d3.extent(positive).map((value) => Math.floor(Math.log10(value)));
+  const step = Math.ceil((high - low + 1) / 4);
+  const decades = d3.range(high, low - 1, -step).map((power) => 10 ** power);
+  return { type: "symlog", constant: 10 ** low, domain: [0, 1.5 * d3.max(positive)], ticks: [0, ...decades], tickFormat: (value) => String(Number(value.toPrecision(1))) };
+}
+
 function intervalChart(findings, unit, width) {
-  const spread = findings.flatMap((each) => [each.low, each.high, each.value, each.null]).filter((value) => value !== null);
+  const spread = ends(findings);
   const title = (each) => `${each.name}${each.where ? `, ${each.where}` : ""}`;
+  const scale = scaleOf(spread);
   const fitting = Math.floor(width / 6.6);
   const short = (text) => (text.length > fitting ? `${text.slice(0, fitting - 1)}…` : text);
   return Plot.plot({
-    ...CHART, width, height: 54 + 36 * findings.length, marginLeft: 6, marginRight: 16, marginTop: 26, insetTop: 12, marginBottom: 16,
-    x: { label: null, axis: "top", domain: d3.extent([...spread, ...(unit === "%" ? [0, 100] : unit === "cosine" ? [0] : [])]), nice: true, grid: true, ticks: 5 },
+    ...CHART, width, height: 54 + 36 * findings.length, marginLeft: 16, marginRight: 16, marginTop: 26, insetTop: 12, marginBottom: 16,
+    x: { label: null, axis: "top", grid: true, ...(scale ?? { domain: d3.extent([...spread, ...(unit === "%" ? [0, 100] : unit === "cosine" ? [0] : [])]), nice: true, ticks: 5 }) },
     y: { axis: null, domain: findings.map((_, place) => place), padding: 0 },
     marks: [
       Plot.ruleX([0], { strokeOpacity: 0.35 }),
@@ -57,8 +88,9 @@ function rowChart(tokens, values, options, width) {
   const size = tokens.length <= 40 ? 19 : tokens.length <= 120 ? 14 : 8;
   const named = thinned(tokens.map((_, place) => place), size * tokens.length, 12);
   return Plot.plot({
-    ...CHART, style: { ...CHART.style, fontSize: size < 19 ? "11px" : "12px" }, width, height: 30 + size * tokens.length, marginLeft: Math.min(118, width * 0.4), marginRight: 12, marginTop: 4, marginBottom: 24,
-    x: { domain: [low, high], label: null, ticks: 4, grid: true },
+    ...CHART, style: { ...CHART.style, fontSize: size < 19 ? "11px" : "12px" }, width, height: 48 + size * tokens.length, marginLeft: Math.min(118, width * 0.4), marginRight: 12, marginTop: 22, marginBottom: 24,
+    // Above and below: of many tokens only some are in sight.
+    x: { domain: [low, high], label: null, ticks: 4, grid: true, axis: "both" },
     y: { domain: tokens.map((_, place) => place), ticks: named, tickFormat: (place) => label(tokens[place][0], Math.max(6, Math.floor(Math.min(118, width * 0.4) / 7.5))), tickSize: 0, label: null },
     marks: [
       Plot.barX(tokens.map((_, place) => place).filter((place) => place === options.current), { y: (place) => place, x1: low, x2: high, fill: "var(--current)", insetTop: -1, insetBottom: -1 }),
@@ -72,6 +104,7 @@ function rowChart(tokens, values, options, width) {
 // A map of attention: one pixel a cell, so that long prompts stay quick.
 function mapChart(map, options, width) {
   const { rows, columns, values } = map;
+  const range = options.range.map(colour);
   const side = Math.min(118, width * 0.3);
   const inner = width - side - 6;
   const cell = inner / columns.length;
@@ -84,7 +117,7 @@ function mapChart(map, options, width) {
     ...CHART, width, height: height + (named ? 86 : 34), marginLeft: side, marginRight: 6, marginTop: 4, marginBottom: named ? 82 : 30,
     x: { domain: [0, columns.length], label: null },
     y: { domain: [0, rows.length], reverse: true, label: null },
-    color: { type: options.root ? "sqrt" : "linear", domain: options.domain, range: options.range, interpolate: "rgb", clamp: true },
+    color: { type: options.root ? "sqrt" : "linear", domain: options.domain, range, interpolate: "rgb", clamp: true },
     marks: [
       Plot.frame({ fill: "var(--raised)", stroke: null }),
       Plot.raster(values, { width: columns.length, height: rows.length, x1: 0, x2: columns.length, y1: 0, y2: rows.length, imageRendering: "pixelated", fill: (value) => value }),
@@ -106,7 +139,7 @@ function headsChart(group, values, options, width) {
     ...CHART, width, height, marginLeft: 44, marginRight: 4, marginTop: 4, marginBottom: 36,
     x: { domain: group.heads, label: "head", labelArrow: "none", tickSize: 0, ticks: thinned(group.heads, width - 50, 22) },
     y: { domain: group.layers, label: "layer", labelArrow: "none", tickSize: 0, reverse: true, ticks: thinned(group.layers, height - 40, 14) },
-    color: { type: "linear", domain: [0, d3.max(cells, (each) => each.value) || 1], range: options.range, interpolate: "rgb" },
+    color: { type: "linear", domain: [0, d3.max(cells, (each) => each.value) || 1], range: options.range.map(colour), interpolate: "rgb" },
     marks: [
       Plot.cell(cells, { x: "head", y: "layer", fill: "value", inset: 0.5, tip: { format: { x: (each) => String(each), y: (each) => String(each), fill: (each) => shown(each) } } }),
       Plot.cell([options], { x: "head", y: "layer", stroke: "currentColor", strokeWidth: 2.5, fill: "none", inset: 0.5 }),

@@ -6,7 +6,6 @@ const KEYS = [["←", "→", "head"], ["↑", "↓", "layer"], ["P", "N", "query
 
 function startExplorer(stage) {
   const explorer = page.explorer;
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const state = { group: 0, query: 0, layer: 0, head: 0, measure: "", row: 0, column: 0 };
   let drawing = 0;
 
@@ -268,21 +267,21 @@ function startExplorer(stage) {
       });
       return make("figure", { "data-map": key }, make("figcaption", {}, title), drawn);
     };
-    const paper = colour("--card");
+    const paper = "--card";
     const top = d3.max(Object.values(maps).filter(Boolean).flatMap((map) => Array.from(map.values))) || 1;
     const kept = settings().filter((key) => maps[key]);
     const scoresDomain = (map) => (group().map_kind === "pattern" ? [0, top] : d3.extent(map.values));
-    const mapPanels = kept.map((key) => mapFigure(key, name(key), maps[key], scoresDomain(maps[key]), [paper, colour(`--${key === "text" ? "icl" : key}`)]));
+    const mapPanels = kept.map((key) => mapFigure(key, name(key), maps[key], scoresDomain(maps[key]), [paper, `--${key === "text" ? "icl" : key}`]));
     if (drawnDifference) {
       const most = d3.max(drawnDifference.values, (value) => Math.abs(value) || 0) || 1;
       const told = group().map_kind === "pattern" ? "of shares of the query's own tokens, where both give them over 0.01%" : "";
-      mapPanels.push(mapFigure("difference", make("span", {}, minus), drawnDifference, [-most, 0, most], [colour(`--${both[1]}`), paper, colour(`--${both[0]}`)], told));
+      mapPanels.push(mapFigure("difference", make("span", {}, minus), drawnDifference, [-most, 0, most], [`--${both[1]}`, paper, `--${both[0]}`], told));
     }
-    const wholeFigures = Object.entries(wholes).filter(([, map]) => map).map(([key, map]) => mapFigure(`whole-${key}`, make("span", {}, name(key), " over the whole prompt"), map, group().map_kind === "pattern" ? [0, d3.max(map.values) || 1] : d3.extent(map.values), [paper, colour(`--${key === "text" ? "icl" : key}`)], map.starts.length > 1 ? "numbers: where each demonstration begins" : ""));
+    const wholeFigures = Object.entries(wholes).filter(([, map]) => map).map(([key, map]) => mapFigure(`whole-${key}`, make("span", {}, name(key), " over the whole prompt"), map, group().map_kind === "pattern" ? [0, d3.max(map.values) || 1] : d3.extent(map.values), [paper, `--${key === "text" ? "icl" : key}`], map.starts.length > 1 ? "numbers: where each demonstration begins" : ""));
 
     const layer = group().layers[state.layer], head = group().heads[state.head];
     const overview = apart ? make("div", {}, make("p", { class: "panel-title" }, both ? `How far ${setting[both[0]].name} and ${setting[both[1]].name} are apart, by layer and head` : "Largest attention, by layer and head"),
-      chart("Layers and heads; the layer and the head are also chosen above", (width) => headsChart(group(), apart, { layer, head, range: [paper, colour("--difference")], take: (toLayer, toHead) => { state.layer = group().layers.indexOf(toLayer); state.head = group().heads.indexOf(toHead); draw(); } }, width)),
+      chart("Layers and heads; the layer and the head are also chosen above", (width) => headsChart(group(), apart, { layer, head, range: [paper, "--difference"], take: (toLayer, toHead) => { state.layer = group().layers.indexOf(toLayer); state.head = group().heads.indexOf(toHead); draw(); } }, width)),
       make("p", { class: "note" }, both ? "Half the sum of the differences of their shares of the query's own tokens: 0 alike, 1 nothing in common. A click takes a head." : "A click takes a head.")) : null;
     const asked = query();
     const active = document.activeElement === view;
@@ -297,6 +296,14 @@ function startExplorer(stage) {
       ...wholeFigures,
     );
     tell(state.row, null);
+    // Behind the charts, which are drawn in the next frame, too.
+    requestAnimationFrame(() => {
+      for (const box of view.querySelectorAll(".rows, .values")) {
+        const drawn = box.querySelector(".plot, [aria-current]").getBoundingClientRect();
+        const share = box.matches(".rows") ? (state.row + 0.5) / tokens.length : 0.5;
+        box.scrollTop += drawn.top - box.getBoundingClientRect().top + share * drawn.height - box.clientHeight / 2;
+      }
+    });
     if (active) view.focus();
     view.dataset.shown = address();
   }

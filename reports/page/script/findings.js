@@ -4,7 +4,7 @@ function drawFindings() {
   if (!place || !page.findings.length) return;
   const units = d3.groups(page.findings, (each) => each.unit);
   for (const [unit, found] of units) {
-    place.append(make("p", { class: "panel-title" }, unit === "%" ? "Shares, %" : unit ? unit : "Numbers"),
+    place.append(make("p", { class: "panel-title" }, `${unit === "%" ? "Shares, %" : unit ? unit : "Numbers"}${scaleOf(ends(found)) ? ", log scale, 0 at its foot" : ""}`),
       chart(`Intervals of ${found.length} findings; the table has the same numbers`, (width) => intervalChart(found, unit, width)));
   }
   place.append(make("p", { class: "note" }, "dot: value, line: interval, ×: null"));

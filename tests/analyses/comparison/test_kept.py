@@ -136,6 +136,15 @@ def test_keeping_changes_no_number(checkpoint: Path, records: Path) -> None:
     assert set(kept.tables["kept"]["seed"]) == {0} and set(kept.tables["kept"]["rows"]) == {12}
 
 
+@pytest.mark.parametrize(("rows", "maps"), [(0, 0), (1, 1), (3, 2)])
+def test_maps_are_kept_of_queries_whose_rows_are(
+    checkpoint: Path, records: Path, rows: int, maps: int
+) -> None:
+    study = run(checkpoint, records, keep_rows=rows, keep_maps=2)
+    assert all(tuple(kept) == (rows, maps) for kept in study.tables["kept"][["rows", "maps"]].to_numpy())
+    assert bool(study.arrays) == bool(rows)
+
+
 def test_comparisons_side_by_side_share_the_pretrained_settings(checkpoint: Path, records: Path) -> None:
     study = run(checkpoint, records, shots=(2, 4), recipes=("dai", "barnatan_lcft"), keep_rows=3, keep_maps=1)
     assert len(study.arrays) == 2 * (2 + 2)

@@ -327,6 +327,85 @@ def test_nothing_overflows_at_four_hundred_pixels(
             assert made.tab.evaluate(_WIDER) == []
 
 
+def test_figures_keep_the_size_of_print_at_four_hundred_pixels(
+    browser: Any, compared: tuple[Study, Path]
+) -> None:
+    with opened(browser, compared[1], width=400) as made:
+        sizes = made.tab.evaluate("[...document.images].map((each) => [each.width, each.naturalWidth])")
+        assert sizes and all(drawn == own for drawn, own in sizes)
+
+
+_CHARTS = """() => [...document.querySelectorAll(".plot")].map((plot) => [
+  plot.clientWidth, getComputedStyle(plot).color,
+  ...[...plot.querySelectorAll("image, rect, [fill]")].map((each) => each.href?.baseVal ?? each.getAttribute("fill")),
+])"""
+
+
+def test_paper_is_white_whatever_the_screen_is(browser: Any, compared: tuple[Study, Path]) -> None:
+    printed: dict[str, Any] = {}
+    for scheme in ("light", "dark"):
+        with opened(browser, compared[1], scheme=scheme) as made:
+            before = made.tab.evaluate(_CHARTS)
+            made.tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+            printed[scheme] = made.tab.evaluate(_CHARTS)
+            made.tab.emulate_media(media="print", color_scheme=scheme)
+            assert (
+                made.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+            )
+            made.tab.emulate_media(media="screen", color_scheme=scheme)
+            made.tab.evaluate("dispatchEvent(new Event('afterprint'))")
+            assert made.tab.evaluate(_CHARTS) == before != printed[scheme]
+    assert printed["dark"] == printed["light"]
+
+
+def test_paper_shows_every_finding_and_every_prompt_whole(browser: Any, compared: tuple[Study, Path]) -> None:
+    found = [finding for finding in compared[0].findings if finding.kind == "result"]
+    with opened(browser, compared[1]) as made:
+        assert made.tab.locator("#findings details tr").count(), "some are folded on the screen"
+        made.tab.emulate_media(media="print")
+        seen = "(all) => all.filter((each) => each.checkVisibility() && each.clientHeight + each.offsetHeight).length"
+        assert made.tab.eval_on_selector_all("#findings tbody tr", seen) == len(found)
+        parts = made.tab.locator("#prompt .prompt .part")
+        assert parts.count() == made.tab.eval_on_selector_all("#prompt .prompt .part", seen) > 0
+        cut = """(all) => all.filter((each) => each.checkVisibility() && each.scrollHeight > each.clientHeight + 1
+          && getComputedStyle(each).overflowY !== "visible").length"""
+        assert made.tab.eval_on_selector_all(".prompt, .query-text, .rows, pre, .wide", cut) == 0
+
+
+def test_the_token_that_is_looked_at_is_in_sight(browser: Any, compared: tuple[Study, Path]) -> None:
+    with opened(browser, compared[1], "#explorer?query=0&layer=0&head=0&shown=scores&row=0&column=0") as made:
+        made.tab.add_style_tag(content=".rows, .values { max-height: 64px !important; }")
+        made.tab.focus("#stage-view")
+        made.tab.keyboard.press("k")
+        made.tab.keyboard.press("k")
+        made.tab.wait_for_function("!document.getElementById('stage-view').dataset.shown.includes('row=0&')")
+        made.tab.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 200))")
+        inside = """(box) => {
+          const row = box.querySelector("[aria-current]").getBoundingClientRect();
+          const [frame, head] = [box, box.querySelector("thead th")].map((each) => each.getBoundingClientRect());
+          return row.bottom > head.bottom && row.top < frame.bottom && Math.abs(head.top - frame.top) < 1;
+        }"""
+        assert made.tab.eval_on_selector("#stage .values", inside)
+        assert made.tab.eval_on_selector("#stage .rows", "(box) => box.scrollTop > 0")
+
+
+def test_findings_that_span_decades_stand_on_a_logarithmic_scale(browser: Any, tmp_path: Path) -> None:
+    options: Any = {"shots": 4, "seeds": (0, 1), "limit": 4, "orders": 2, "device": "cpu"}
+    arms = {"one": {"preset": "shen", "epochs": 2}, "deep": {"preset": "shen_deep", "epochs": 2}}
+    study = iclprobe.order(model="pocket", arms=arms, learning_rates=(1e-3,), **options)
+    with opened(browser, write_page(tmp_path, study, {})) as made:
+        titles = made.tab.locator("#intervals .panel-title").all_inner_texts()
+        assert "Numbers, log scale, 0 at its foot" in titles and "Shares, %" in titles
+        inside = """(all) => all.every((each) => {
+          const [text, plot] = [each, each.closest(".plot")].map((one) => one.getBoundingClientRect());
+          return text.left >= plot.left - 1 && text.right <= plot.right + 1;
+        })"""
+        assert made.tab.eval_on_selector_all("#intervals svg text", inside)
+        # The numbers of a finding stand in columns of their own, and there alone.
+        named = made.tab.locator("#findings tbody th").all_inner_texts()
+        assert not [name for name in named if "±" in name] and any("ICL" in name for name in named)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(
     browser: Any, compared: tuple[Study, Path], attended: tuple[Study, Path], scheme: str

@@ -130,6 +130,13 @@ def test_a_hostile_name_is_text_and_its_files_open(browser: Any, address: str) -
         assert [said for said in made.complaints if "dialog" in said] == []
 
 
+def test_the_index_is_printed_on_white(browser: Any, address: str) -> None:
+    with opened(browser, address, scheme="dark") as made:
+        made.tab.emulate_media(media="print", color_scheme="dark")
+        ground = "getComputedStyle(document.body).backgroundColor"
+        assert made.tab.evaluate(ground) == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_index_can_be_used_by_all(browser: Any, address: str, scheme: str) -> None:
     if not AXE.is_file():
