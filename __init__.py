@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from .analyses.outputs.config import OutputsConfig
     from .analyses.outputs.registration import outputs
     from .analyses.outputs.study import OutputsStudy
-    from .analyses.papers.every import reproduce_all
     from .analyses.papers.registration import reproduce
     from .analyses.papers.reproduction import Reproduction
     from .analyses.prompt import PromptView, show_prompt
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
     from .study.study import Study
     from .sweeps.config import SweepConfig
     from .sweeps.dry_run import DryRun, dry_run
+    from .sweeps.experiments import reproduce_all
     from .sweeps.sweep import SweepResult, sweep
     from .tasks.catalogue import TaskEntry, load_task, register_task
     from .tasks.demonstrations import draw_demonstrations
@@ -157,7 +157,7 @@ _PLACES = {
     "register_family": "models.families",
     "register_task": "tasks.catalogue",
     "reproduce": "analyses.papers.registration",
-    "reproduce_all": "analyses.papers.every",
+    "reproduce_all": "sweeps.experiments",
     "run_analysis": "analyses.runner",
     "self_check": "hooks.self_check",
     "show_prompt": "analyses.prompt",

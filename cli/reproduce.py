@@ -84,7 +84,7 @@ def _run_many(
     tell: Any,
 ) -> None:
     from ..analyses.papers.catalogue import find_experiments
-    from ..analyses.papers.every import reproduce_all
+    from ..sweeps.experiments import reproduce_all
 
     index = reproduce_all(
         find_experiments(paper),

@@ -42,7 +42,7 @@ def sweep_entries(folder: Path, name: str) -> Iterator[RunEntry]:
     for failure in failures:
         if failure is not None:
             yield RunEntry(
-                f"{name}/cells/{failure.id}" if name else f"cells/{failure.id}",
+                f"{name}/{sweep.place}/{failure.id}" if name else f"{sweep.place}/{failure.id}",
                 "broken",
                 f"failed: {failure.sentence}",
                 analysis=sweep.analysis,

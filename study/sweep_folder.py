@@ -25,6 +25,8 @@ from .run_directory import MANIFEST, told_if_unwritable
 PLAN = "plan.json"
 """The file that makes a folder a sweep's."""
 FORMAT = 1
+CELLS = "cells"
+"""The folder of the run directories, where nothing else is said."""
 
 CellState = Literal["done", "failed", "running", "missing"]
 AxisValue = str | int | float | bool | None
@@ -43,6 +45,7 @@ class SweepCell:
         config: What is asked, as plain values.
         sources: The hash of each file, folder and set of records that the configuration names.
         group: What it shares with others, coarse to fine: the model, and what is recorded of it.
+        analysis: What it runs.
     """
 
     id: str
@@ -50,6 +53,7 @@ class SweepCell:
     config: Mapping[str, Any]
     sources: Mapping[str, str]
     group: tuple[str, ...]
+    analysis: str
 
     @property
     def name(self) -> str:
@@ -84,17 +88,19 @@ class SweepFolder:
 
     Attributes:
         path: The folder.
-        analysis: What every cell runs.
+        analysis: What it was asked for: what every cell runs, or ``reproduce``, whose cells run several.
         cells: All cells, those that share beside each other.
+        place: The folder of the cells' run directories.
     """
 
     path: Path
     analysis: str
     cells: tuple[SweepCell, ...]
+    place: str = CELLS
 
     def run_directory(self, cell: str) -> Path:
         """Return where the run directory of a cell is, or will be."""
-        return self.path / "cells" / cell
+        return self.path / self.place / cell
 
     def leases(self, lapse_seconds: float = LAPSE_SECONDS) -> Leases:
         """Return who computes what."""
@@ -168,6 +174,7 @@ def write_sweep(sweep: SweepFolder) -> None:
         "made_by": "iclprobe",
         "format": FORMAT,
         "analysis": sweep.analysis,
+        "place": sweep.place,
         "cells": [asdict(cell) for cell in sweep.cells],
     }
     if is_sweep(sweep.path):
@@ -180,7 +187,7 @@ def write_sweep(sweep: SweepFolder) -> None:
         if earlier.cells == sweep.cells:
             return
     with told_if_unwritable(sweep.path):
-        for name in ("cells", "failed", "leases"):
+        for name in (sweep.place, "failed", "leases"):
             (sweep.path / name).mkdir(parents=True, exist_ok=True)
     _write(sweep.path / PLAN, content)
 
@@ -208,12 +215,14 @@ def read_sweep(folder: str | Path) -> SweepFolder:
                 dict(cell["config"]),
                 dict(cell["sources"]),
                 tuple(cell["group"]),
+                str(cell["analysis"]),
             )
             for cell in said["cells"]
         )
-        if any(Path(cell.id).name != cell.id for cell in cells):
+        place = str(said["place"])
+        if any(Path(name).name != name for name in (place, *(cell.id for cell in cells))):
             raise ValueError("an id names another folder")
-        return SweepFolder(top, str(said["analysis"]), cells)
+        return SweepFolder(top, str(said["analysis"]), cells, place)
     except UserError:
         raise
     except (Unreadable, TypeError, KeyError, ValueError) as error:

@@ -21,7 +21,7 @@ from ..study.analysis import Analysis, find_analysis
 from ..study.finding import Finding
 from ..study.run_directory import CannotWrite, told_if_unwritable
 from ..study.sweep_folder import Failure, SweepCell, SweepFolder
-from .planning import configuration
+from .planning import cell_configuration
 from .sources import Sources
 
 Outcome = Literal["computed", "failed", "settled", "held"]
@@ -103,9 +103,10 @@ def _compute(
     sources: Sources,
     say: Callable[[str], None] | None,
 ) -> None:
-    analysis = find_analysis(sweep.analysis)
-    config = configuration(analysis, cell)
-    changed = [name for name, digest in sources.of(config).items() if digest != cell.sources.get(name)]
+    analysis = find_analysis(cell.analysis)
+    config = cell_configuration(cell)
+    now = sources.of(config) if cell.sources else {}
+    changed = [name for name, digest in cell.sources.items() if digest != now.get(name)]
     if changed:
         raise UserError(f"{changed[0]!r} is not what it was when the sweep was planned: run the sweep again")
     divisor = 1

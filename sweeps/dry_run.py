@@ -17,7 +17,7 @@ from ..study.sheet import Block, Cell, Sheet
 from ..study.sweep_folder import CellState, SweepCell, SweepFolder
 from ..text_files import in_home
 from .config import SweepConfig
-from .planning import configuration, plan_sweep
+from .planning import cell_configuration, plan_sweep
 from .progress import duration
 from .sweep import read_study
 
@@ -107,7 +107,7 @@ def _estimated(sweep: SweepFolder, missing: list[SweepCell]) -> dict[str, Needed
             with warnings.catch_warnings():
                 # They are said when the cells run.
                 warnings.simplefilter("ignore")
-                known[key] = estimate(configuration(analysis, cell), Context(shared=shared))
+                known[key] = estimate(cell_configuration(cell), Context(shared=shared))
         found[cell.id] = known[key]
     return found
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import as_completed
+from concurrent.futures import wait
 from pathlib import Path
 
 from ..study.sweep_folder import SweepCell, SweepFolder, read_sweep
 from ..worker_processes import deaf_to_interrupts, worker_pool
+from .cell_run import CellRun
 from .hash_file import read_hashes
 from .progress import Tally
 from .sources import Sources
 from .work import Worker
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def run_locally(
@@ -22,6 +25,7 @@ def run_locally(
     workers: int,
     lapse_seconds: float,
     say: Callable[[str], None],
+    each: Callable[[], None] = lambda: None,
 ) -> None:
     """Compute cells; processes beside each other share them as strangers would, through leases.
 
@@ -31,6 +35,7 @@ def run_locally(
         workers: Processes.
         lapse_seconds: After how long without a sign another machine's process counts as gone.
         say: Told what happens.
+        each: Called now and then, and whenever a cell was computed here.
 
     Raises:
         UserError: If nothing can be written there, or a process was ended from outside.
@@ -38,14 +43,24 @@ def run_locally(
     count = min(workers, len(cells))
     if count <= 1:
         sources = Sources(read_hashes(sweep.path))
-        Worker(sweep, lapse_seconds, sources, say).work(cells, Tally(sweep, say))
+        tally = Tally(sweep, say)
+
+        def told(cell: SweepCell, run: CellRun) -> None:
+            tally(cell, run)
+            each()
+
+        Worker(sweep, lapse_seconds, sources, say).work(cells, told)
         return
     names = [cell.id for cell in cells]
     with worker_pool(count) as pool:
         with deaf_to_interrupts():
             futures = [pool.submit(_work, sweep.path, names, count, lapse_seconds) for _ in range(count)]
-        for future in as_completed(futures):
-            future.result()
+        left = set(futures)
+        while left:
+            done, left = wait(left, timeout=_SECONDS_BETWEEN_LOOKS)
+            for future in done:
+                future.result()
+            each()
 
 
 def _work(folder: Path, names: Sequence[str], processes: int, lapse_seconds: float) -> None:

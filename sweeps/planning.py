@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analyses.configuration import SubjectConfig
+from ..analyses.runner import resolve
 from ..analyses.shared import model_key, recording_key, zero_shot_key
 from ..settings import Settings
 from ..study.analysis import Analysis, find_analysis
@@ -41,15 +42,13 @@ def plan_sweep(sweep: SweepConfig, folder: Path, sources: Sources | None = None)
     return SweepFolder(folder, analysis.name, _beside_each_other(cells))
 
 
-def configuration(analysis: Analysis, cell: SweepCell) -> Any:
+def cell_configuration(cell: SweepCell) -> Any:
     """Return the configuration of a planned cell.
 
     Raises:
         UserError: If it is no longer one.
     """
-    from ..analyses.runner import resolve
-
-    return resolve(analysis, None, cell.config)
+    return resolve(find_analysis(cell.analysis), None, cell.config)
 
 
 def cell_id(analysis: Analysis, config: Settings, sources: Mapping[str, str]) -> str:
@@ -77,7 +76,8 @@ def _planned(analysis: Analysis, cell: GridCell, sources: Sources) -> SweepCell:
         keys = (model_key(cell.config), zero_shot_key(cell.config), recording_key(cell.config))
         drawn = f"{keys[2]} {asked.get('shots')} {asked.get('seeds')}"
         group = tuple(hashlib.sha256(key.encode()).hexdigest()[:12] for key in (*keys[:2], drawn))
-    return SweepCell(cell_id(analysis, cell.config, hashes), cell.axes, asked, hashes, group)
+    name = cell_id(analysis, cell.config, hashes)
+    return SweepCell(name, cell.axes, asked, hashes, group, analysis.name)
 
 
 def _by_content(value: Any, sources: Mapping[str, str]) -> Any:

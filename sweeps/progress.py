@@ -44,7 +44,7 @@ class Tally:
         ids = {cell.id for cell in self.sweep.cells}
         names = {
             name.removesuffix(".json")
-            for folder in ("cells", "failed")
+            for folder in (self.sweep.place, "failed")
             for name in _names(self.sweep, folder)
         }
         return len(ids & names)

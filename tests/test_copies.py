@@ -21,8 +21,8 @@ from tiny_checkpoint import TEMPLATE
 
 import iclprobe
 from iclprobe.analyses.papers.catalogue import find_experiments
-from iclprobe.analyses.papers.every import reproduce_all
 from iclprobe.models.recipe import preset
+from iclprobe.sweeps.experiments import reproduce_all
 from iclprobe.tasks.catalogue import task_entry
 from iclprobe.tasks.demonstrations import choose_queries
 

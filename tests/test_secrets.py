@@ -121,7 +121,7 @@ def test_a_run_from_an_address_with_secrets_is_kept_when_it_is_asked_for_again(
     signed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from iclprobe.analyses.papers.catalogue import find_experiments
-    from iclprobe.analyses.papers.every import reproduce_all
+    from iclprobe.sweeps.experiments import reproduce_all
 
     overrides = {"model": signed[0], "revision": None, "pattern": PATTERN}
     statuses = [

@@ -54,6 +54,8 @@ def measure_gather(config: GatherConfig, context: Context) -> Measured:
         UserError: If there is no sweep, none of its cells is done, or one cannot be read.
     """
     folder = read_sweep(config.sweep)
+    if any(cell.analysis != folder.analysis for cell in folder.cells):
+        raise UserError(f"{shown(config.sweep)} holds experiments of papers: see its index.txt and claims")
     cells = done_cells(folder)
     if not cells:
         raise UserError(f"no cell of {shown(config.sweep)} is done: run iclprobe sweep first")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .declaration import Experiment
-    from .every import Index
+    from .experiment_index import Index
 
 
 def listing_text(experiments: Sequence[Experiment], claims: int) -> str:

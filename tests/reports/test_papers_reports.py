@@ -13,7 +13,7 @@ from iclprobe.analyses.papers.claims import Judged, claim_row
 from iclprobe.analyses.papers.claims_config import ClaimsConfig
 from iclprobe.analyses.papers.declaration import Scale
 from iclprobe.analyses.papers.effects import Effect
-from iclprobe.analyses.papers.every import Index, IndexRow
+from iclprobe.analyses.papers.experiment_index import Index, IndexRow
 from iclprobe.analyses.papers.footnotes import footnotes_of
 from iclprobe.analyses.papers.listing import index_text, listing_text
 from iclprobe.analyses.papers.registration import CLAIMS

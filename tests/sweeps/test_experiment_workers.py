@@ -113,9 +113,9 @@ def test_workers_end_with_their_parent_however_it_ends(
         assert running.returncode == -sent
     # What a worker had begun is put away, even where nobody could ask it to.
     assert not list(tmp_path.glob("all/studies/.*"))
-    # The folder of the studies is none itself.
+    # The folders of the studies, of failures and of leases are none themselves.
     written = [folder for folder in tmp_path.glob("all/**/") if folder.parent.name in ("all", "studies")]
-    written = [folder for folder in written if folder.name != "studies"]
+    written = [folder for folder in written if folder.name not in ("studies", "failed", "leases")]
     assert all((folder / "manifest.json").exists() for folder in written if not folder.name.startswith("."))
 
 

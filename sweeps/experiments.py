@@ -4,93 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from ...errors import UserError, shown
-from ...study.loading import load_study, read_manifest
-from ...study.parts import FOLDER as PARTS
-from ...study.run_directory import is_complete
-from ...text_files import exists, is_folder
-from ...unfinished import remove_leftovers, require_on_disk
-from ...worker_processes import available_cores
-from ..runner import run_analysis
-from .catalogue import CLAIMS
-from .declaration import Experiment, Scale
-from .library import Request, StudyLibrary
-from .overrides import plain_overrides
-from .registration import CLAIMS as JUDGING
-from .registration import REPRODUCE
-from .reproduction import announcement, requests_of, require_scale
-from .requirements import requirements_of
-from .scales import Resolved
-
-if TYPE_CHECKING:
-    import pandas
-
-Status = Literal["written", "kept", "failed"]
+from ..analyses.papers.catalogue import CLAIMS
+from ..analyses.papers.declaration import Experiment, Scale
+from ..analyses.papers.experiment_index import Index, IndexRow, Status
+from ..analyses.papers.kinds import configuration
+from ..analyses.papers.library import Request, StudyLibrary
+from ..analyses.papers.overrides import plain_overrides
+from ..analyses.papers.registration import CLAIMS as JUDGING
+from ..analyses.papers.registration import REPRODUCE
+from ..analyses.papers.reproduction import announcement, requests_of, require_scale
+from ..analyses.papers.requirements import requirements_of
+from ..analyses.papers.scales import Resolved
+from ..analyses.public_settings import without_secrets
+from ..analyses.runner import run_analysis
+from ..errors import UserError, shown
+from ..leases import LAPSE_SECONDS
+from ..study.loading import load_study, read_manifest
+from ..study.parts import FOLDER as PARTS
+from ..study.plain_values import plain
+from ..study.run_directory import is_complete
+from ..study.sweep_folder import Failure, SweepCell, SweepFolder, write_sweep
+from ..tasks.given_records import GivenRecords
+from ..text_files import exists, is_folder
+from ..unfinished import remove_leftovers, require_on_disk
+from ..worker_processes import available_cores
+from .local import run_locally
 
 # The longest studies begin first, so that processes end together.
 _LENGTHS = {"order": 0, "outputs": 1, "compare": 2, "drift": 3, "gradients": 4, "sparsity": 5}
-
-
-@dataclass(frozen=True)
-class IndexRow:
-    """One experiment of an index.
-
-    Attributes:
-        paper: Which paper; ``both`` for the claims.
-        name: Which table or figure.
-        title: What it shows.
-        kind: The analysis.
-        status: Whether it was written now, kept from before, or failed.
-        folder: Its folder; empty where it failed.
-        note: Why it failed.
-    """
-
-    paper: str
-    name: str
-    title: str
-    kind: str
-    status: Status
-    folder: str
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Index:
-    """What was written, kept, and failed.
-
-    Attributes:
-        rows: One entry an experiment.
-        seconds: How long it took.
-    """
-
-    rows: tuple[IndexRow, ...]
-    seconds: float
-
-    @property
-    def failed(self) -> tuple[IndexRow, ...]:
-        """The experiments that could not be run."""
-        return tuple(row for row in self.rows if row.status == "failed")
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return one row an experiment."""
-        import pandas
-
-        return pandas.DataFrame(asdict(row) for row in self.rows)
-
-    def table(self) -> str:
-        """Return the index as text."""
-        from .listing import index_text
-
-        return index_text(self)
-
-    def __str__(self) -> str:
-        """Return the index as text."""
-        return self.table()
 
 
 def reproduce_all(
@@ -151,14 +95,8 @@ def reproduce_all(
         say(_together(todo, needed))
     requests = [request for key in todo for _, request in needed[key].values()]
     requests.sort(key=lambda request: _LENGTHS.get(request.kind, 9))
-    # Closed at once on Ctrl-C, or its processes would go on until the traceback is forgotten.
-    with closing(run.library.run_all(requests, count)) as studies:
-        for request_key, error in studies:
-            if error is not None:
-                run.failures[request_key] = str(error)
-            for key in list(todo):
-                if run.is_ready(needed[key]):
-                    run.write(todo.pop(key), needed[key])
+    run.run_studies(requests, count, lambda: run.write_ready(todo, needed))
+    run.write_ready(todo, needed)
     for key in list(todo):
         run.write(todo.pop(key), needed[key])
     rows = [run.rows.get(key) or run.kept_row(experiment) for key, experiment in wanted.items()]
@@ -169,6 +107,33 @@ def reproduce_all(
     (target / "index.txt").write_text(index.table() + "\n", encoding="utf-8")
     index.to_pandas().to_csv(target / "index.csv", index=False)
     return index
+
+
+def _can_be_written_down(request: Request) -> bool:
+    """Return whether what a study is told may stand in a file: records in memory and secrets do not."""
+    config: Any = configuration(request.kind, request.settings)
+    return not isinstance(getattr(config, "data", None), GivenRecords) and without_secrets(config) == config
+
+
+def studies_of(target: Path, requests: Sequence[Request]) -> SweepFolder:
+    """Return the studies of experiments as the cells of a sweep, each in its run directory in ``studies``.
+
+    Args:
+        target: The directory of the experiments.
+        requests: The studies, the longest first.
+    """
+    cells = {
+        request.key: SweepCell(
+            request.key,
+            {"study": request.key},
+            plain(without_secrets(configuration(request.kind, request.settings)).model_dump()),
+            {},
+            (request.kind, str(request.settings.get("model", "")), request.key),
+            request.kind,
+        )
+        for request in requests
+    }
+    return SweepFolder(target, "reproduce", tuple(cells.values()), PARTS)
 
 
 class _Run:
@@ -187,7 +152,7 @@ class _Run:
         self.scale: Scale = scale
         self.overwrite, self.page, self.say = overwrite, page, say
         self.library = StudyLibrary(target / PARTS)
-        self.failures: dict[str, str] = {}
+        self.studies = studies_of(target, ())
         self.rows: dict[str, IndexRow] = {}
 
     def keeps(self, key: str, is_this: Callable[[Path], bool]) -> bool:
@@ -216,11 +181,38 @@ class _Run:
             CLAIMS, lambda folder: asked.items() <= load_study(folder).config.model_dump().items()
         )
 
-    def is_ready(self, parts: Mapping[str, tuple[Resolved, Request]]) -> bool:
-        """Return whether every study of an experiment was run, well or not."""
-        return all(
-            self.library.has(request.key) or request.key in self.failures for _, request in parts.values()
-        )
+    def run_studies(self, requests: Sequence[Request], workers: int, each: Callable[[], None]) -> None:
+        """Run the studies that are not there yet, and those again that failed."""
+        missing = [request for request in requests if not self.library.has(request.key)]
+        if not missing:
+            return
+        write_sweep(studies_of(self.target, requests))
+        for request in missing:
+            if self.studies.has_failed(request.key):
+                self.studies.forget_failure(request.key)
+        written_down = [request for request in missing if _can_be_written_down(request)]
+        if written_down:
+            sweep = studies_of(self.target, written_down)
+            run_locally(sweep, sweep.cells, workers, LAPSE_SECONDS, self.say, each)
+        for request in missing:
+            # What no other process could be told runs here.
+            if not (self.library.has(request.key) or self.studies.has_failed(request.key)):
+                try:
+                    self.library.get(request)
+                except UserError as error:
+                    self.studies.note_failure(Failure(request.key, {"study": request.key}, str(error)))
+                each()
+
+    def write_ready(
+        self,
+        todo: dict[str, Experiment],
+        needed: Mapping[str, Mapping[str, tuple[Resolved, Request]]],
+    ) -> None:
+        """Write the folders of experiments whose studies were all run, well or not, and take them off the list."""
+        for key in list(todo):
+            keys = [request.key for _, request in needed[key].values()]
+            if all(self.library.has(each) or self.studies.has_failed(each) for each in keys):
+                self.write(todo.pop(key), needed[key])
 
     def write(self, experiment: Experiment, parts: Mapping[str, tuple[Resolved, Request]]) -> None:
         """Write the folder of an experiment whose studies are there."""
@@ -248,8 +240,9 @@ class _Run:
     def require_studies(self, parts: Mapping[str, tuple[Resolved, Request]]) -> None:
         """Refuse an experiment with a study that failed, which is not tried again."""
         for _, request in parts.values():
-            if request.key in self.failures:
-                raise UserError(self.failures[request.key])
+            failure = None if self.library.has(request.key) else self.studies.failure(request.key)
+            if failure is not None:
+                raise UserError(failure.sentence)
 
     def kept_row(self, experiment: Experiment) -> IndexRow:
         """Return the row of an experiment that was complete."""
