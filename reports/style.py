@@ -29,7 +29,13 @@ _METADATA: Mapping[str, Mapping[str, None]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
 }
-_FILE_SETTINGS: Mapping[str, Any] = {"svg.hashsalt": "iclprobe", "pdf.fonttype": 42}
+_FILE_SETTINGS: Mapping[str, Any] = {
+    "svg.hashsalt": "iclprobe",
+    "pdf.fonttype": 42,
+    # A figure without a layout engine gets none while it is written.
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
+}
 
 # Okabe and Ito's palette, which stays apart for colour-blind readers, and two more for recipes.
 _BLACK, _GREY, _LIGHT = "#333333", "#6e6e6e", "#9a9a9a"
@@ -251,11 +257,13 @@ def _settled(figure: Figure) -> Iterator[None]:
     places: list[tuple[float, ...]] = []
     for _ in range(_MOST_LAYOUTS):
         before = places
-        figure.draw_without_rendering()
+        if engine is not None and figure.axes:
+            engine.execute(figure)
         places = [tuple(round(side, 9) for side in axes.get_position().bounds) for axes in figure.axes]
         if places == before:
             break
-    figure.set_layout_engine("none")
+    # Without any engine, matplotlib does not draw once more before it writes.
+    figure.set_layout_engine(None)
     try:
         yield
     finally:

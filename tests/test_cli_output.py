@@ -13,7 +13,7 @@ import iclprobe
 from iclprobe.cli import main
 from iclprobe.study.analysis import registered_analyses
 
-GRADIENTS = ["gradients", "--shots", "2", "--device", "cpu", "--lr", "0.05"]
+GRADIENTS = ["gradients", "--shots", "2", "--device", "cpu", "--lr", "0.05", "--no-page"]
 
 
 @pytest.fixture(scope="module")

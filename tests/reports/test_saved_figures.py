@@ -43,6 +43,18 @@ def test_the_same_figure_is_the_same_bytes_at_another_time(
     assert b"Date" not in first and b"<dc:date>" not in first
 
 
+def test_layouts_that_a_user_prefers_move_nothing_while_a_figure_is_written() -> None:
+    from matplotlib import rc_context
+
+    figure = some_figure()
+    first = style.pictures_bytes(figure, BEGINNINGS)
+    engine = figure.get_layout_engine()
+    for preferred in ("figure.autolayout", "figure.constrained_layout.use"):
+        with rc_context({preferred: True}):  # type: ignore[dict-item]
+            assert style.pictures_bytes(some_figure(), BEGINNINGS) == first
+    assert engine is figure.get_layout_engine() is not None, "it is laid out again when it changes"
+
+
 def test_a_figure_for_a_paper_has_its_size_in_every_file() -> None:
     figure = some_figure()
     width, height = figure.get_size_inches()

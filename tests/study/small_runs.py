@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from typing import Any
+
+from iclprobe.cli.analysis_command import AnalysisCommand
+from iclprobe.study.analysis import registered_analyses
+
 ON_POCKET = "--shots 2 --limit 4 --device cpu --batch-size 4"
 ARMS = f"{ON_POCKET} --seeds 0,1 --epochs 1 --evaluation-epochs 1 --arms shen,shen_sgd --batch-sizes 1 --lr 0.001"
 SMALL = {
@@ -18,3 +24,10 @@ SMALL = {
     "sparsity": "pocket",
 }
 """For each analysis the command line of a run that takes about a second."""
+
+
+def config_of(name: str, line: str) -> Any:
+    """Return the configuration that a command line stands for."""
+    command = AnalysisCommand(registered_analyses()[name])
+    with command.make_context(name, shlex.split(line)) as context:
+        return command.resolved(context.params)

@@ -9,7 +9,6 @@ import pickle
 import shlex
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ import pandas
 import pytest
 import yaml
 
-import iclprobe
 from iclprobe.analyses import runner
 from iclprobe.cli import main
-from iclprobe.cli.analysis_command import AnalysisCommand, config_values
+from iclprobe.cli.analysis_command import config_values
 from iclprobe.cli.field_options import FieldOption, hidden_fields, options_of
 from iclprobe.errors import UserError
 from iclprobe.settings import make_config
@@ -29,13 +27,14 @@ from iclprobe.study.config_text import config_text
 from iclprobe.study.finding import findings_frame
 from iclprobe.study.json_values import rows_of
 from iclprobe.study.loading import load_study
-from iclprobe.study.study import Study
 
 # importlib mode has no folder of its own on the path.
 sys.path.insert(0, str(Path(__file__).parent))
 assert_drawn_alike = importlib.import_module("drawn_data").assert_drawn_alike
 
-SMALL: dict[str, str] = importlib.import_module("small_runs").SMALL
+_SMALL_RUNS: Any = importlib.import_module("small_runs")
+SMALL: dict[str, str] = dict(_SMALL_RUNS.SMALL)
+_config = _SMALL_RUNS.config_of
 NAMES = sorted(registered_analyses())
 
 
@@ -44,33 +43,8 @@ def test_every_analysis_is_tried() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def experiments(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Run an experiment by which claims are judged."""
-    folder = tmp_path_factory.mktemp("experiments")
-    iclprobe.reproduce("shen2024", "fig10", overrides={"stable_rank": False}, out=folder / "shen2024-fig10")
-    SMALL["claims"] = str(folder)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Study, Path]]:
-    """Run each analysis once, from Python, and save it."""
-
-    @cache
-    def of(name: str) -> tuple[Study, Path]:
-        analysis = registered_analyses()[name]
-        folder = tmp_path_factory.mktemp(name) / "run"
-        study = iclprobe.run_analysis(analysis, _config(name, SMALL[name]))
-        study.save(folder)
-        return study, folder
-
-    return of
-
-
-def _config(name: str, line: str) -> Any:
-    """Return the configuration that a command line stands for."""
-    command = AnalysisCommand(registered_analyses()[name])
-    with command.make_context(name, shlex.split(line)) as context:
-        return command.resolved(context.params)
+def claims_have_experiments(experiments: Path) -> None:
+    SMALL["claims"] = str(experiments)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -171,7 +145,7 @@ def test_show_prints_a_run_and_two_beside_each_other(
     study, folder = run(name)
     assert main(["show", str(folder)]) == 0
     assert capsys.readouterr().out.rstrip("\n") == str(study)
-    study.save(tmp_path / "again")
+    study.save(tmp_path / "again", page=False)
     assert main(["show", str(folder), str(tmp_path / "again")]) == 0
     said = capsys.readouterr().out
     assert "again" in said and any(each.name in said for each in study.findings if each.kind == "result")

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import iclprobe
-from iclprobe.cli import main
 from iclprobe.study.analysis import registered_analyses
-
-# importlib mode has no folder of its own on the path.
-sys.path.insert(0, str(Path(__file__).parent))
-SMALL: dict[str, str] = importlib.import_module("small_runs").SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -37,24 +30,12 @@ NAMES = sorted(registered_analyses())
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of every analysis, each in a folder of its name."""
-    folder = tmp_path_factory.mktemp("runs")
-    experiment = folder / "experiments" / "shen2024-fig10"
-    iclprobe.reproduce("shen2024", "fig10", overrides={"stable_rank": False}, out=experiment)
-    for name, analysis in registered_analyses().items():
-        line = SMALL[name].format(experiments=experiment.parent)
-        assert main([analysis.command, *shlex.split(line), "--out", str(folder / name), "-q"]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def outputs(runs: Path) -> list[list[Any]]:
+def outputs(run: Callable[[str], tuple[Any, Path]]) -> list[list[Any]]:
     import nbformat
     from jupyter_client.kernelspec import KernelSpec
     from nbclient import NotebookClient
 
-    cells = [*CELLS, *(LOADED.format(folder=runs / name) for name in NAMES)]
+    cells = [*CELLS, *(LOADED.format(folder=run(name)[1]) for name in NAMES)]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     client = NotebookClient(notebook, timeout=300, kernel_name="python3")
     manager = client.create_kernel_manager()

@@ -20,6 +20,8 @@ def test_demonstrations_that_only_disturb_are_said_first() -> None:
         recipe={"preset": "dai", "parameters": "attn_v@-1", "loss_tokens": "label"},
         learning_rate=1e-2,
         resamples=50,
+        keep_rows=0,
+        keep_maps=0,
     )
     counts = comparison.tables["measures"].set_index("measure")["numerator"]
     icl, zero_shot = counts["accuracy, ICL"], counts["accuracy, zero-shot"]

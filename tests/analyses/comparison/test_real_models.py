@@ -85,7 +85,10 @@ def test_a_comparison_is_what_a_plain_loop_finds(name: str, tmp_path: Path) -> N
         device="cpu",
         learning_rate=rate,
         save_captures=True,
+        keep_rows=0,
+        keep_maps=0,
         out=tmp_path / "run",
+        page=False,
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -143,7 +146,10 @@ def test_a_comparison_in_a_chat_is_what_a_plain_loop_finds(tmp_path: Path) -> No
         learning_rate=rate,
         chat_template="user_turn",
         save_captures=True,
+        keep_rows=0,
+        keep_maps=0,
         out=tmp_path / "run",
+        page=False,
     )
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")

@@ -224,6 +224,8 @@ def test_gemma_has_more_in_common_than_chance_and_less_than_sim_aou_says() -> No
         limit=24,
         learning_rate=3e-3,
         resamples=20,
+        keep_rows=0,
+        keep_maps=0,
     )
     own, permuted, baseline, partial = (
         made[name]
