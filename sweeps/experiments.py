@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..addresses import public
 from ..analyses.papers.catalogue import CLAIMS
 from ..analyses.papers.declaration import Experiment, Scale
 from ..analyses.papers.experiment_index import Index, IndexRow, Status
@@ -128,7 +129,7 @@ def studies_of(target: Path, requests: Sequence[Request]) -> SweepFolder:
             {"study": request.key},
             plain(without_secrets(configuration(request.kind, request.settings)).model_dump()),
             {},
-            (request.kind, str(request.settings.get("model", "")), request.key),
+            (request.kind, public(str(request.settings.get("model", ""))), request.key),
             request.kind,
         )
         for request in requests

@@ -49,7 +49,13 @@ NO_RESULTS_OF_FUNCTIONS = {
     ),
     *("Recipe", "Generator[tuple[Tensor, Capture], None, None]"),
     *("Generator[tuple[Tensor, NextToken], None, None]", "Iterator[tuple[Tensor, NextToken]]"),
-    *("tuple[FamilyOutcome, ...]", "tuple[Record, ...]", "tuple[int, ...]", "list[Record]"),
+    *(
+        "tuple[FamilyOutcome, ...]",
+        "tuple[Record, ...]",
+        "tuple[int, ...]",
+        "list[Record]",
+        "dict[str, DataFrame]",
+    ),
 }
 CONFIGURATIONS = [name for name in iclprobe.__all__ if name.endswith("Config")]
 SMALL: dict[str, Any] = {"shots": 2, "limit": 4, "device": "cpu"}
@@ -72,6 +78,12 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
     }
     figure, *_ = find_experiments("shen2024", "fig2")
     here = {"model": str(checkpoint), "revision": None}
+
+    sweeping: dict[str, Any] = {
+        "analysis": "sparsity",
+        "fixed": {"model": str(checkpoint), "stable_rank": False},
+        "axes": {"matrices": ["q", "k"]},
+    }
 
     @cache
     def prompts() -> iclprobe.TaskPrompts:
@@ -106,6 +118,9 @@ def made(checkpoint: Path, records: Path, tmp_path_factory: pytest.TempPathFacto
         "Index": lambda: reproduce_all(
             [figure], tmp_path_factory.mktemp("all"), overrides=here, with_claims=False, workers=1
         ),
+        "DryRun": lambda: iclprobe.dry_run(None, tmp_path_factory.mktemp("dry"), **sweeping),
+        "SweepConfig": lambda: iclprobe.SweepConfig(**sweeping),
+        "SweepResult": lambda: iclprobe.sweep(out=tmp_path_factory.mktemp("sweep"), **sweeping),
         "NextToken": lambda: next(iter(iclprobe.stream_next_token(model, prompts().icl)))[1],
         "OutputsStudy": lambda: iclprobe.outputs(**arms),
         "PromptSet": lambda: prompts().icl,
@@ -168,8 +183,6 @@ def same(one: Any, other: Any) -> bool:
         return one.equals(other)
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
-    if isinstance(one, pandas.DataFrame):
-        return one.equals(other)
     if isinstance(one, Mapping):
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):

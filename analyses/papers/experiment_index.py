@@ -59,7 +59,7 @@ class Index:
 
     def table(self) -> str:
         """Return the index as text."""
-        from ..analyses.papers.listing import index_text
+        from .listing import index_text
 
         return index_text(self)
 
