@@ -16,6 +16,7 @@ from . import (
     finetuning_speed,
     help_speed,
     search_speed,
+    sweep_speed,
     view_speed,
     weight_speed,
 )
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "search": search_speed.run,
     "help": help_speed.run,
     "view": view_speed.run,
+    "sweep": sweep_speed.run,
 }
 
 
