@@ -34,6 +34,7 @@ _NEEDED: Mapping[Needs, str] = {
 _ROOMS = {
     "analyses": ("Analyses", "Each runs from Python, YAML and the command line alike and returns a study."),
     "study": ("Studies", "What an analysis leaves, how it is loaded again, and what makes an analysis."),
+    "sweeps": ("Sweeps", "A grid of cells, each computed once, and many experiments of the papers."),
     "hooks": ("Capture", "What is recorded of a forward, and what proves it."),
     "models": ("Models", "Loading, finetuning, taking back, and weights without a model."),
     "tasks": ("Tasks", "Records, demonstrations and prompts."),
