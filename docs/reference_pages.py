@@ -126,7 +126,8 @@ def _room(name: str) -> str:
 
 
 def _configurations() -> Iterator[str]:
-    from iclprobe import CapturePlan, Recipe
+    from iclprobe import CapturePlan, Recipe, SweepConfig
+    from iclprobe.sweeps.config import Resources
 
     yield "# Configurations"
     yield ""
@@ -134,7 +135,7 @@ def _configurations() -> Iterator[str]:
     yield "adds to the one that it extends. Where a cell for the option is empty, YAML and Python alone can say it."
     known: list[type[BaseModel]] = []
     configs = [analysis.config for analysis in registered_analyses().values()]
-    for config in (*configs, PromptConfig, CapturePlan, Recipe):
+    for config in (*configs, PromptConfig, CapturePlan, Recipe, SweepConfig, Resources):
         for kind in reversed(config.__mro__):
             if (
                 isinstance(kind, type)
