@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from ..study.sweep_folder import SweepCell, SweepFolder
@@ -41,13 +41,16 @@ class Tally:
 
     def settled(self) -> int:
         """Return how many cells are done or have failed, on disk."""
-        ids = {cell.id for cell in self.sweep.cells}
+        return len(self.settled_of({cell.id for cell in self.sweep.cells}))
+
+    def settled_of(self, ids: Collection[str]) -> list[str]:
+        """Return which of some cells are done or have failed, on disk."""
         names = {
             name.removesuffix(".json")
             for folder in (self.sweep.place, "failed")
             for name in _names(self.sweep, folder)
         }
-        return len(ids & names)
+        return [name for name in ids if name in names]
 
     def _left(self, cells: int) -> float:
         passed = time.monotonic() - self._since
