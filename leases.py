@@ -117,6 +117,19 @@ class Leases:
         paths = {name: self._path(name, number) for name, number in newest.items()}
         return {name: _holder(path) for name, path in paths.items() if not self._is_over(path)}
 
+    def names(self) -> set[str]:
+        """Return what leases there are for, lapsed or not."""
+        return {name for name, _ in _leases_in(self.folder)}
+
+    def remove(self, name: str) -> None:
+        """Remove the leases of what is worked on no more.
+
+        Raises:
+            OSError: If nothing can be removed there.
+        """
+        for number in self._numbers(name):
+            self._path(name, number).unlink(missing_ok=True)
+
     def _numbers(self, name: str) -> list[int]:
         return sorted(number for each, number in _leases_in(self.folder) if each == name)
 

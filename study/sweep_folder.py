@@ -19,7 +19,7 @@ from ..errors import UserError, shown
 from ..json_text import parse_json
 from ..leases import LAPSE_SECONDS, Holder, Leases
 from ..text_files import Unreadable, in_home, read_text
-from ..unfinished import unfinished_place
+from ..unfinished import remove_leftovers_in, unfinished_place
 from .run_directory import MANIFEST, told_if_unwritable
 
 PLAN = "plan.json"
@@ -148,6 +148,22 @@ class SweepFolder:
     def held(self) -> dict[str, Holder | None]:
         """Return which cells are being computed, and by whom."""
         return self.leases().held()
+
+    def tidy(self) -> None:
+        """Remove what killed processes left: what they had begun, and leases of cells that are settled.
+
+        Raises:
+            UserError: If it cannot be removed.
+        """
+        with told_if_unwritable(self.path):
+            for folder in (self.path, self.path / "cells", self.path / "failed"):
+                remove_leftovers_in(folder)
+            leases = self.leases()
+            held = leases.held()
+            for name in leases.names():
+                # What is done is done, whoever still thinks he does it; what has failed may be tried again just now.
+                if self.is_done(name) or (name not in held and self.has_failed(name)):
+                    leases.remove(name)
 
     def _failed(self, cell: str) -> Path:
         return self.path / "failed" / f"{cell}.json"

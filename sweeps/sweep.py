@@ -13,7 +13,7 @@ from ..leases import LAPSE_SECONDS
 from ..settings import make_config
 from ..study.sweep_folder import Failure, SweepCell, SweepFolder, write_sweep
 from ..text_files import exists, in_home, is_folder
-from ..unfinished import remove_leftovers, require_on_disk
+from ..unfinished import require_on_disk
 from ..yaml_text import read_yaml
 from .config import SweepConfig
 from .hash_file import read_hashes, write_hashes
@@ -118,8 +118,7 @@ def sweep(
 
             run_locally(planned, todo, workers, lapse_seconds, tell)
     finally:
-        for cell in cells:
-            remove_leftovers(planned.run_directory(cell.id))
+        planned.tidy()
     return _result(planned, cells, before, time.perf_counter() - start)
 
 
