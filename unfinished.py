@@ -83,7 +83,7 @@ def unfinished_place(target: Path) -> Iterator[Path]:
     place, opened = _begun_place(target)
     lock = _lock_of(place)
     try:
-        with opened as file:
+        with opened:
             try:
                 yield place
             finally:

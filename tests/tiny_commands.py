@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import iclprobe
 from tiny_analysis import HUNGRY, TINY
+
+import iclprobe
 
 iclprobe.register(TINY)
 iclprobe.register(HUNGRY)
