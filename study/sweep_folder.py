@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from ..json_text import parse_json
 from ..leases import LAPSE_SECONDS, Holder, Leases
 from ..text_files import Unreadable, in_home, read_text
@@ -186,19 +186,18 @@ def write_sweep(sweep: SweepFolder) -> None:
         "analysis": sweep.analysis,
         "cells": [asdict(cell) for cell in sweep.cells],
     }
-    if is_sweep(sweep.path):
-        earlier = read_sweep(sweep.path)
-        if earlier.analysis != sweep.analysis:
-            raise UserError(
-                f"{shown(sweep.path)} holds a sweep of {earlier.analysis}, not of {sweep.analysis}: choose another "
-                "--out"
-            )
-        if earlier.cells == sweep.cells:
-            return
+    earlier = read_sweep(sweep.path) if is_sweep(sweep.path) else None
+    if earlier is not None and earlier.analysis != sweep.analysis:
+        raise UserError(
+            f"{shown(sweep.path)} holds a sweep of {shown(earlier.analysis)}, not of {sweep.analysis}: choose "
+            "another --out"
+        )
     with told_if_unwritable(sweep.path):
+        # A copy of a sweep may lack those that were empty.
         for name in ("cells", "failed", "leases"):
             (sweep.path / name).mkdir(parents=True, exist_ok=True)
-    _write(sweep.path / PLAN, content)
+    if earlier is None or earlier.cells != sweep.cells:
+        _write(sweep.path / PLAN, content)
 
 
 def read_sweep(folder: str | Path) -> SweepFolder:
@@ -233,7 +232,9 @@ def read_sweep(folder: str | Path) -> SweepFolder:
     except UserError:
         raise
     except (Unreadable, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{shown(path)} is damaged ({error}): run the sweep again") from error
+        raise UserError(
+            f"{shown(path)} is damaged ({reason_of(error)}): remove it, and run the sweep again"
+        ) from error
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -69,7 +69,10 @@ class Commands:
         return Ended(code, out, err)
 
     def _begin(self, argv: list[str], cwd: Path, patience: int, name: str) -> int:
-        places = {"out": str(self.folder / f"{name}out"), "err": str(self.folder / f"{name}err")}
+        places = {which: str(self.folder / f"{name}{which}") for which in ("out", "err")}
+        for place in places.values():
+            # One that is killed may never have begun to write.
+            Path(place).write_bytes(b"")
         return self._ask({"argv": argv, "cwd": str(cwd), **places, "patience": patience})
 
     def _code(self, process: int) -> int:

@@ -87,6 +87,20 @@ def _timeless(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in ("seconds", "date_utc")}
 
 
+def assert_same(folder: Path, whole: Path) -> None:
+    """Hold a sweep's folder against another one: the same files with the same numbers."""
+    assert files_of(folder) == files_of(whole)
+    assert contents(folder) == contents(whole)
+
+
+def sentence(said: str) -> str:
+    """Return the one sentence that a command ended with, of what it said on standard error."""
+    lines = [line.removeprefix("iclprobe: ") for line in said.splitlines() if line.startswith("iclprobe: ")]
+    assert len(lines) == 1 and "Traceback" not in said, said
+    assert len(lines[0]) <= 300
+    return lines[0]
+
+
 def all_texts(folder: Path) -> Iterator[str]:
     """Yield the text of every small file below a folder."""
     for path in folder.rglob("*"):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -96,11 +96,10 @@ HUNGRY = iclprobe.Analysis(
 @contextmanager
 def registered() -> Iterator[None]:
     """Know both analyses while the block runs."""
-    before: dict[str, Any] = dict(registry._REGISTERED)
     iclprobe.register(TINY)
     iclprobe.register(HUNGRY)
     try:
         yield
     finally:
-        registry._REGISTERED.clear()
-        registry._REGISTERED.update(before)
+        for name in (TINY.name, HUNGRY.name):
+            registry._REGISTERED.pop(name, None)
