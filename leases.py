@@ -1,6 +1,6 @@
 """Leases: who works on what in a folder that several processes share, on one machine or on many.
 
-A lease is a small file whose holder locks it (see `file_locks`) and writes a new number into it again and again. On
+A lease is a small file whose holder locks it (see `file_locks`) and says something new in it again and again. On
 its own machine the lock tells at once whether the holder lives. From another machine a lease counts as lapsed when
 what it says has not changed for so many seconds of the watcher's own clock, so that clocks which differ do no harm.
 Whoever takes over a lapsed lease makes the next file of that name; making it is what decides, since only one can.
@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
-from .file_locks import lock_file
+from .file_locks import LockState, lock_file
 
 LAPSE_SECONDS = 120.0
 """A lease of another machine that says nothing new for so long has lapsed."""
@@ -91,7 +92,7 @@ class Leases:
         with file:
             try:
                 lock_file(file)
-                _say(file, 0)
+                _say(file)
                 beating = threading.Thread(target=self._beat, args=(file, ended), name="lease", daemon=True)
                 beating.start()
                 try:
@@ -117,6 +118,19 @@ class Leases:
         paths = {name: self._path(name, number) for name, number in newest.items()}
         return {name: _holder(path) for name, path in paths.items() if not self._is_over(path)}
 
+    def names(self) -> set[str]:
+        """Return what leases there are for, lapsed or not."""
+        return {name for name, _ in _leases_in(self.folder)}
+
+    def remove(self, name: str) -> None:
+        """Remove the leases of what is worked on no more.
+
+        Raises:
+            OSError: If nothing can be removed there.
+        """
+        for number in self._numbers(name):
+            self._path(name, number).unlink(missing_ok=True)
+
     def _numbers(self, name: str) -> list[int]:
         return sorted(number for each, number in _leases_in(self.folder) if each == name)
 
@@ -129,8 +143,7 @@ class Leases:
             said = path.read_bytes()
             holder = _holder(path)
             if holder is not None and holder.is_here:
-                with path.open("rb") as file:
-                    state = lock_file(file)
+                state = _lock_state(path)
                 if state != "unknown":
                     return state == "ours"
         except FileNotFoundError:
@@ -143,23 +156,37 @@ class Leases:
         return time.monotonic() - since >= self.lapse_seconds
 
     def _beat(self, file: BinaryIO, ended: threading.Event) -> None:
-        number = 0
         while not ended.wait(self.lapse_seconds / _BEATS_PER_LAPSE):
-            number += 1
             try:
-                _say(file, number)
+                _say(file)
             except OSError:
                 # The lease may lapse then, and what it is for be done twice, of which one is kept; a disk that is
                 # full now may have room at the next beat.
                 continue
 
 
-def _say(file: BinaryIO, number: int) -> None:
-    """Write who holds the lease; always as many bytes, so that a reader sees the old text or the new one."""
+def _say(file: BinaryIO) -> None:
+    """Write who holds the lease, and what was never said before.
+
+    It is always as many bytes, so that a reader sees the old text or the new one.
+    """
     holder = {"process": os.getpid(), "machine": platform.node(), "boot": _boot()}
     file.seek(0)
-    file.write(json.dumps({**holder, "beat": f"{number:012d}"}).encode())
+    file.write(json.dumps({**holder, "beat": uuid4().hex}).encode())
     os.fsync(file.fileno())
+
+
+def _lock_state(path: Path) -> LockState:
+    """Try a lease's lock, and let go of it."""
+    try:
+        # NFS locks nothing that is open for reading alone.
+        with path.open("r+b") as file:
+            return lock_file(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with path.open("rb") as file:
+            return lock_file(file)
 
 
 def _holder(path: Path) -> Holder | None:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from .addresses import is_address
@@ -26,6 +27,7 @@ from .errors import UserError
 from .file_locks import lock_file
 
 _MAKER = "iclprobe"
+_ANY = re.compile(r"\.(?P<target>.+)\.unfinished-[0-9a-f]{8}\.lock", re.DOTALL)
 # What this process writes into now, and who may begin or end that: whoever ends all of it never lets go.
 _OPEN: set[Path] = set()
 _TURN = threading.Lock()
@@ -78,18 +80,10 @@ def unfinished_place(target: Path) -> Iterator[Path]:
     """
     require_on_disk(target)
     remove_leftovers(target)
-    place = target.with_name(f"{_beginning(target)}{uuid4().hex[:8]}")
+    place, opened = _begun_place(target)
     lock = _lock_of(place)
     try:
-        with _TURN:
-            _OPEN.add(place)
-            opened = lock.open("xb")
-        with opened as file:
-            # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
-            lock_file(file)
-            made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
-            file.write(json.dumps(made_by).encode())
-            file.flush()
+        with opened:
             try:
                 yield place
             finally:
@@ -100,6 +94,38 @@ def unfinished_place(target: Path) -> Iterator[Path]:
         # Windows removes no file that is open.
         lock.unlink(missing_ok=True)
         _OPEN.discard(place)
+
+
+def _begun_place(target: Path) -> tuple[Path, BinaryIO]:
+    """Return a place beside a target, and the locked file that says whose it is."""
+    while True:
+        place = target.with_name(f"{_beginning(target)}{uuid4().hex[:8]}")
+        lock = _lock_of(place)
+        with _TURN:
+            _OPEN.add(place)
+            try:
+                file = lock.open("xb", buffering=0)
+            except BaseException:
+                _OPEN.discard(place)
+                raise
+        try:
+            # Locked before it says whose it is. Where no locks are, nobody takes the place for abandoned.
+            state = lock_file(file)
+            made_by = {"made_by": _MAKER, "process": os.getpid(), "machine": platform.node()}
+            file.write(json.dumps(made_by).encode())
+            # Before it was locked somebody may have taken it for a killed run's, and removed it.
+            if state != "held" and lock.exists():
+                return place, file
+        except BaseException:
+            _end(place, file)
+            raise
+        _end(place, file)
+
+
+def _end(place: Path, file: BinaryIO) -> None:
+    file.close()
+    _lock_of(place).unlink(missing_ok=True)
+    _OPEN.discard(place)
 
 
 def remove_open_places() -> None:
@@ -128,7 +154,9 @@ def remove_leftovers(target: Path) -> None:
     Args:
         target: A run directory or a file.
     """
-    for left in _leftovers(target):
+    form = re.compile(rf"{re.escape(_beginning(target))}[0-9a-f]{{8}}\.lock")
+    _remove_unsaid(target.parent, form)
+    for left in _said_by_locks(target.parent, form):
         if left.machine != platform.node():
             _tell_unfinished(left)
             continue
@@ -146,6 +174,17 @@ def remove_leftovers(target: Path) -> None:
         except OSError:
             # Another user's, for one.
             _tell_unfinished(left)
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """Remove what killed runs left in a folder, of whatever target, and say so.
+
+    Args:
+        folder: Where run directories or files are.
+    """
+    _remove_unsaid(folder, _ANY)
+    for target in sorted({begun.target for begun in begun_in(folder)}):
+        remove_leftovers(folder / target)
 
 
 @dataclass(frozen=True)
@@ -169,10 +208,9 @@ class Begun:
 
 def begun_in(folder: Path) -> list[Begun]:
     """Return what runs began in a folder and have not finished; nothing is touched."""
-    form = re.compile(r"\.(?P<target>.+)\.unfinished-[0-9a-f]{8}\.lock", re.DOTALL)
     found = []
-    for left in _said_by_locks(folder, form):
-        named = form.fullmatch(left.lock.name)
+    for left in _said_by_locks(folder, _ANY):
+        named = _ANY.fullmatch(left.lock.name)
         assert named is not None
         try:
             # A lock's file says whose it is only after it is locked, so that trying it here takes it from nobody.
@@ -215,22 +253,34 @@ def _is_there(path: Path) -> bool:
     return path.exists() or path.is_symlink()
 
 
-def _leftovers(target: Path) -> list[_Leftover]:
-    """Return what lies beside a target with a lock's file that says that it is ours."""
-    return _said_by_locks(target.parent, re.compile(rf"{re.escape(_beginning(target))}[0-9a-f]{{8}}\.lock"))
+def _remove_unsaid(folder: Path, form: re.Pattern[str]) -> None:
+    """Remove locks' files of runs that were killed before they said whose they are, and so before they began."""
+    for lock in _locks_in(folder, form) if os.name == "posix" else []:
+        try:
+            if lock.lstat().st_size or _is_there(lock.with_name(lock.name.removesuffix(".lock"))):
+                continue
+            with lock.open("r+b") as file:
+                # Whoever is about to say so is heard once it is locked here, or finds it gone and makes another.
+                if lock_file(file) == "ours" and not os.fstat(file.fileno()).st_size:
+                    lock.unlink(missing_ok=True)
+        except OSError:
+            # Gone meanwhile, or another user's; it is empty.
+            continue
+
+
+def _locks_in(folder: Path, form: re.Pattern[str]) -> list[Path]:
+    try:
+        found = sorted(path for path in folder.iterdir() if form.fullmatch(path.name))
+        return [path for path in found if stat.S_ISREG(path.lstat().st_mode)]
+    except OSError:
+        return []
 
 
 def _said_by_locks(folder: Path, form: re.Pattern[str]) -> list[_Leftover]:
     """Return what locks' files of a folder say whose names have a form."""
-    try:
-        locks = sorted(path for path in folder.iterdir() if form.fullmatch(path.name))
-    except OSError:
-        return []
     found = []
-    for lock in locks:
+    for lock in _locks_in(folder, form):
         try:
-            if not stat.S_ISREG(lock.lstat().st_mode):
-                continue
             said = json.loads(lock.read_bytes())
             if said["made_by"] == _MAKER:
                 place = lock.with_name(lock.name.removesuffix(".lock"))

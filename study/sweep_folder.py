@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from ..json_text import parse_json
 from ..leases import LAPSE_SECONDS, Holder, Leases
 from ..text_files import Unreadable, in_home, read_text
-from ..unfinished import unfinished_place
+from ..unfinished import remove_leftovers_in, unfinished_place
 from .run_directory import MANIFEST, told_if_unwritable
 
 PLAN = "plan.json"
@@ -155,6 +155,22 @@ class SweepFolder:
         """Return which cells are being computed, and by whom."""
         return self.leases().held()
 
+    def tidy(self) -> None:
+        """Remove what killed processes left: what they had begun, and leases of cells that are settled.
+
+        Raises:
+            UserError: If it cannot be removed.
+        """
+        with told_if_unwritable(self.path):
+            for folder in (self.path, self.path / "cells", self.path / "failed"):
+                remove_leftovers_in(folder)
+            leases = self.leases()
+            held = leases.held()
+            for name in leases.names():
+                # What is done is done, whoever still thinks he does it; what has failed may be tried again just now.
+                if self.is_done(name) or (name not in held and self.has_failed(name)):
+                    leases.remove(name)
+
     def _failed(self, cell: str) -> Path:
         return self.path / "failed" / f"{cell}.json"
 
@@ -177,19 +193,18 @@ def write_sweep(sweep: SweepFolder) -> None:
         "place": sweep.place,
         "cells": [asdict(cell) for cell in sweep.cells],
     }
-    if is_sweep(sweep.path):
-        earlier = read_sweep(sweep.path)
-        if earlier.analysis != sweep.analysis:
-            raise UserError(
-                f"{shown(sweep.path)} holds a sweep of {earlier.analysis}, not of {sweep.analysis}: choose another "
-                "--out"
-            )
-        if earlier.cells == sweep.cells:
-            return
+    earlier = read_sweep(sweep.path) if is_sweep(sweep.path) else None
+    if earlier is not None and earlier.analysis != sweep.analysis:
+        raise UserError(
+            f"{shown(sweep.path)} holds a sweep of {shown(earlier.analysis)}, not of {sweep.analysis}: choose "
+            "another --out"
+        )
     with told_if_unwritable(sweep.path):
+        # A copy of a sweep may lack those that were empty.
         for name in (sweep.place, "failed", "leases"):
             (sweep.path / name).mkdir(parents=True, exist_ok=True)
-    _write(sweep.path / PLAN, content)
+    if earlier is None or earlier.cells != sweep.cells:
+        _write(sweep.path / PLAN, content)
 
 
 def read_sweep(folder: str | Path) -> SweepFolder:
@@ -226,7 +241,9 @@ def read_sweep(folder: str | Path) -> SweepFolder:
     except UserError:
         raise
     except (Unreadable, TypeError, KeyError, ValueError) as error:
-        raise UserError(f"{shown(path)} is damaged ({error}): run the sweep again") from error
+        raise UserError(
+            f"{shown(path)} is damaged ({reason_of(error)}): remove it, and run the sweep again"
+        ) from error
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -11,9 +11,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..analyses.configuration import SubjectConfig
 from ..analyses.runner import Told, run_analysis
 from ..analyses.shared import Shared
-from ..errors import UserError, lacks_memory
+from ..errors import UserError, lacks_memory, shown
 from ..leases import Leases
 from ..progress import quiet_progress
 from ..settings import Settings
@@ -105,10 +106,13 @@ def _compute(
 ) -> None:
     analysis = find_analysis(cell.analysis)
     config = cell_configuration(cell)
+    # The studies of the papers' experiments are planned by what they are told alone.
     now = sources.of(config) if cell.sources else {}
-    changed = [name for name, digest in cell.sources.items() if digest != now.get(name)]
+    changed = sorted(name for name, _ in set(now.items()) ^ set(cell.sources.items()))
     if changed:
-        raise UserError(f"{changed[0]!r} is not what it was when the sweep was planned: run the sweep again")
+        raise UserError(
+            f"{shown(changed[0])} is not what it was when the sweep was planned: run the sweep again"
+        )
     divisor = 1
     while not _fits(sweep, cell, analysis, config, shared, divisor, say):
         divisor *= 2
@@ -153,15 +157,15 @@ def _fits(
 
 
 def _can_be_halved(config: Settings, divisor: int) -> bool:
-    size = getattr(config, "batch_size", None)
-    return size is not None and divisor < (2**_MOST_HALVINGS if size == "auto" else size)
+    if not isinstance(config, SubjectConfig):
+        return False
+    return divisor < (2**_MOST_HALVINGS if config.batch_size == "auto" else config.batch_size)
 
 
 def _with_smaller_batches(config: Settings, divisor: int) -> Settings:
-    size = getattr(config, "batch_size", None)
-    if divisor == 1 or not isinstance(size, int):
+    if divisor == 1 or not isinstance(config, SubjectConfig) or config.batch_size == "auto":
         return config
-    return config.model_copy(update={"batch_size": max(1, size // divisor)})
+    return config.model_copy(update={"batch_size": max(1, config.batch_size // divisor)})
 
 
 def _in_smaller_batches(divisor: int) -> Any:
@@ -199,7 +203,10 @@ def _failure(cell: SweepCell, error: Exception) -> Failure:
         return Failure(cell.id, cell.axes, str(error))
     if lacks_memory(error):
         return Failure(
-            cell.id, cell.axes, "there is not enough memory for this, even for one query at a time"
+            cell.id,
+            cell.axes,
+            "there is not enough memory for this, even in the smallest batches: take a smaller model, shorter "
+            "prompts or a larger machine",
         )
     told = UserError(f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
     return Failure(cell.id, cell.axes, str(told), "".join(traceback.format_exception(error))[-20_000:])

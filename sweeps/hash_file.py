@@ -14,18 +14,21 @@ from ..unfinished import unfinished_place
 _NAME = "hashes.json"
 _LARGEST = 100_000_000
 
-FileKey = tuple[str, int, int]
-"""A file's path, its size, and the time of its last change in nanoseconds."""
+FileKey = tuple[str, int, int, int]
+"""A file's path, its size, and the times of the last change of its content and of itself, in nanoseconds."""
 
 
 def read_hashes(folder: Path) -> dict[FileKey, str]:
-    """Return what was hashed before, by path, size and time of the last change; nothing where that is unknown."""
+    """Return what was hashed before, by path, size and times of the last changes; nothing where that is unknown."""
     path = folder / _NAME
     if not path.is_file():
         return {}
     try:
         said = parse_json(read_text(path, _LARGEST))
-        return {(str(path), int(size), int(changed)): str(digest) for path, size, changed, digest in said}
+        return {
+            (str(path), int(size), int(modified), int(changed)): str(digest)
+            for path, size, modified, changed, digest in said
+        }
     except (Unreadable, TypeError, ValueError):
         # They are only kept to save time.
         return {}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 
+from ..addresses import public
+from ..errors import UserError, reason_of
+from ..study.analysis import Analysis, find_analysis, register
 from ..study.sweep_folder import SweepCell, SweepFolder, read_sweep
 from ..worker_processes import deaf_to_interrupts, worker_pool
 from .cell_run import CellRun
@@ -24,7 +28,7 @@ def run_locally(
     cells: Sequence[SweepCell],
     workers: int,
     lapse_seconds: float,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None,
     each: Callable[[], None] = lambda: None,
 ) -> None:
     """Compute cells; processes beside each other share them as strangers would, through leases.
@@ -34,7 +38,7 @@ def run_locally(
         cells: Which.
         workers: Processes.
         lapse_seconds: After how long without a sign another machine's process counts as gone.
-        say: Told what happens.
+        say: Told what happens; processes beside this one tell it on standard error, if anybody is told.
         each: Called now and then, and whenever a cell was computed here.
 
     Raises:
@@ -42,19 +46,24 @@ def run_locally(
     """
     count = min(workers, len(cells))
     if count <= 1:
+        tell = say or _say_nothing
         sources = Sources(read_hashes(sweep.path))
-        tally = Tally(sweep, say)
+        tally = Tally(sweep, tell)
 
         def told(cell: SweepCell, run: CellRun) -> None:
             tally(cell, run)
             each()
 
-        Worker(sweep, lapse_seconds, sources, say).work(cells, told)
+        Worker(sweep, lapse_seconds, sources, tell).work(cells, told)
         return
     names = [cell.id for cell in cells]
+    analyses = [_sendable(find_analysis(name)) for name in sorted({cell.analysis for cell in cells})]
     with worker_pool(count) as pool:
         with deaf_to_interrupts():
-            futures = [pool.submit(_work, sweep.path, names, count, lapse_seconds) for _ in range(count)]
+            tellers = count if say else 0
+            futures = [
+                pool.submit(_work, sweep.path, analyses, names, tellers, lapse_seconds) for _ in range(count)
+            ]
         left = set(futures)
         while left:
             done, left = wait(left, timeout=_SECONDS_BETWEEN_LOOKS)
@@ -63,13 +72,40 @@ def run_locally(
             each()
 
 
-def _work(folder: Path, names: Sequence[str], processes: int, lapse_seconds: float) -> None:
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+def _sendable(analysis: Analysis) -> Analysis:
+    """Return an analysis that other processes can be given; one's own is known to this process alone.
 
+    Raises:
+        UserError: If it holds what only this process has.
+    """
+    try:
+        pickle.dumps(analysis)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"the analysis {analysis.name} cannot be given to other processes ({reason_of(error, 120)}): define its "
+            "functions in a module, or take one worker"
+        ) from error
+    return analysis
+
+
+def _say_nothing(line: str) -> None:
+    """Hear a line, and leave it at that."""
+
+
+def _work(
+    folder: Path, analyses: Sequence[Analysis], names: Sequence[str], processes: int, lapse_seconds: float
+) -> None:
+    """Compute cells in a process beside others; how many tell of it, or none if nobody is told."""
+
+    def say(line: str) -> None:
+        print(public(line), file=sys.stderr, flush=True)
+
+    tell = say if processes else _say_nothing
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    for analysis in analyses:
+        register(analysis)
     sweep = read_sweep(folder)
     chosen = set(names)
     cells = [cell for cell in sweep.cells if cell.id in chosen]
-    worker = Worker(sweep, lapse_seconds, Sources(read_hashes(folder)), say)
-    worker.work(cells, Tally(sweep, say, processes))
+    worker = Worker(sweep, lapse_seconds, Sources(read_hashes(folder)), tell)
+    worker.work(cells, Tally(sweep, tell, max(1, processes)))

@@ -19,10 +19,10 @@ from ..text_files import exists
 from .config import SweepConfig
 from .grid import GridCell, grid_cells
 from .hash_file import read_hashes
-from .sources import Sources
+from .sources import Sources, is_pattern
 
-# Where it runs is not what it is.
-_ELSEWHERE = {"device", "batch_size"}
+# Where it runs is not what it is. Elsewhere batches may be what is trained on.
+_WHERE, _WHERE_OF_A_SUBJECT = {"device"}, {"device", "batch_size"}
 
 
 def plan_sweep(sweep: SweepConfig, folder: Path, sources: Sources | None = None) -> SweepFolder:
@@ -55,15 +55,17 @@ def cell_id(analysis: Analysis, config: Settings, sources: Mapping[str, str]) ->
     """Return what a cell is called: equal for what gives equal results.
 
     It is made of the configuration, in which files and folders stand as their hashes, of the hashes of weights and
-    records, and of the version of the analysis's numbers; not of the device and the size of batches.
+    records, and of the version of the analysis's numbers; not of the device and of the size of the
+    batches in which a model is asked.
 
     Args:
         analysis: The analysis.
         config: What is asked.
         sources: The hash of each thing that it names.
     """
-    asked = _by_content(plain(config.model_dump(exclude=_ELSEWHERE)), sources)
-    named = {name: digest for name, digest in sources.items() if not exists(name)}
+    where = _WHERE_OF_A_SUBJECT if isinstance(config, SubjectConfig) else _WHERE
+    asked = _by_content(plain(config.model_dump(exclude=where)), sources)
+    named = {name: digest for name, digest in sources.items() if not _is_place(name)}
     text = json.dumps([analysis.name, analysis.version, asked, named], sort_keys=True)
     return f"{analysis.name}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
@@ -86,9 +88,13 @@ def _by_content(value: Any, sources: Mapping[str, str]) -> Any:
         return {name: _by_content(entry, sources) for name, entry in value.items()}
     if isinstance(value, list):
         return [_by_content(entry, sources) for entry in value]
-    if isinstance(value, str) and value in sources and exists(value):
+    if isinstance(value, str) and value in sources and _is_place(value):
         return {"sha256": sources[value]}
     return value
+
+
+def _is_place(text: str) -> bool:
+    return exists(text) or is_pattern(text)
 
 
 def _beside_each_other(cells: list[SweepCell]) -> tuple[SweepCell, ...]:

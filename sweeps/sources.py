@@ -14,10 +14,12 @@ from typing import Any
 
 from ..analyses.configuration import SubjectConfig
 from ..analyses.subject import load_records
+from ..errors import UserError, shown
 from ..models.pocket import POCKET_MODELS, pocket_path
 from ..settings import Settings
 from ..study.plain_values import plain
 from ..text_files import exists
+from .hash_file import FileKey
 
 # What stands there is no place, though a file may be called so.
 _TEXTS = {
@@ -42,11 +44,11 @@ class Sources:
     """Hashes of files, folders and records; a file that has not changed since is hashed once.
 
     Attributes:
-        files: Of each file by its path, with the size and the time of its last change: its hash.
+        files: Of each file by its path, with the size and the times of its last changes: its hash.
         records: Of each task by what it is loaded by: its hash.
     """
 
-    files: dict[tuple[str, int, int], str] = field(default_factory=dict)
+    files: dict[FileKey, str] = field(default_factory=dict)
     records: dict[str, str] = field(default_factory=dict)
     _commits: dict[tuple[str, str | None], str | None] = field(default_factory=dict)
 
@@ -60,23 +62,29 @@ class Sources:
         for key, text, revision in _texts(plain(config.model_dump())):
             digest = self._of_text(key, text, revision)
             if digest is not None:
-                found[text if revision is None else f"{text}@{revision}"] = digest
+                found[text if revision is None or exists(text) else f"{text}@{revision}"] = digest
         if isinstance(config, SubjectConfig) and config.data is None:
             found[f"task {config.task}"] = self._of_task(config)
         return dict(sorted(found.items()))
 
     def _of_text(self, key: str, text: str, revision: str | None) -> str | None:
+        if exists(text):
+            return self._of_path(Path(text))
         if text in POCKET_MODELS:
             step = int(revision) if revision is not None and revision.isdecimal() else None
             return self._of_path(pocket_path(text, step))
-        if exists(text):
-            return self._of_path(Path(text))
-        if any(sign in text for sign in "*?["):
-            paths = sorted(glob.glob(text))  # noqa: PTH207 - an absolute pattern is no pattern for Path.glob
-            return _joined(f"{path}\n{self._of_path(Path(path))}\n" for path in paths) if paths else None
-        if key in _OF_THE_HUB and _HUB_NAME.fullmatch(text):
-            return self._commit(text, revision)
-        return None
+        if is_pattern(text):
+            paths = [Path(path) for path in sorted(glob.glob(text))]  # noqa: PTH207 - it may be absolute
+            top = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+            return (
+                _joined(f"{_within(path, top)}\n{self._of_path(path)}\n" for path in paths) if paths else None
+            )
+        if key not in _OF_THE_HUB:
+            return None
+        name, at, named = text.rpartition("@")
+        if at and revision is None:
+            return self._of_text(key, name, named)
+        return self._commit(text, revision) if _HUB_NAME.fullmatch(text) else None
 
     def _of_path(self, path: Path) -> str:
         """Return the hash of a file, or of a folder's files and their names; hidden ones are left out."""
@@ -89,15 +97,21 @@ class Sources:
             and not _LEFT_BY_TRAINERS.fullmatch(file.name)
             and not any(part.startswith(".") for part in file.relative_to(path).parts)
         )
-        return _joined(f"{file.relative_to(path).as_posix()}\n{self._of_file(file)}\n" for file in files)
+        return _joined(f"{_within(file, path)}\n{self._of_file(file)}\n" for file in files)
 
     def _of_file(self, file: Path) -> str:
-        found = file.stat()
-        key = (os.fspath(file.resolve()), found.st_size, found.st_mtime_ns)
-        if key not in self.files:
-            with file.open("rb") as opened:
-                self.files[key] = hashlib.file_digest(opened, "sha256").hexdigest()
-        return self.files[key]
+        try:
+            found = file.stat()
+            # A copy may keep the time of a file's last change, but not that of its own.
+            key = (os.fspath(file.resolve()), found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+            if key not in self.files:
+                with file.open("rb") as opened:
+                    self.files[key] = hashlib.file_digest(opened, "sha256").hexdigest()
+            return self.files[key]
+        except OSError as error:
+            raise UserError(
+                f"Cannot read {shown(file)} ({error.strerror or error}): check the path."
+            ) from error
 
     def _of_task(self, config: SubjectConfig) -> str:
         names = ("task", "template", "label_words", "columns", "separator", "quoting", "chat_template")
@@ -114,6 +128,15 @@ class Sources:
         if (repo, revision) not in self._commits:
             self._commits[repo, revision] = _commit_on_hub(repo, revision)
         return self._commits[repo, revision]
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text is a pattern of files' names."""
+    return any(sign in text for sign in "*?[")
+
+
+def _within(path: Path, top: Path) -> str:
+    return path.relative_to(top).as_posix()
 
 
 def _commit_on_hub(repo: str, revision: str | None) -> str | None:

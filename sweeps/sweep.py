@@ -13,7 +13,7 @@ from ..leases import LAPSE_SECONDS
 from ..settings import make_config
 from ..study.sweep_folder import Failure, SweepCell, SweepFolder, write_sweep
 from ..text_files import exists, in_home, is_folder
-from ..unfinished import remove_leftovers, require_on_disk
+from ..unfinished import require_on_disk
 from ..yaml_text import read_yaml
 from .config import SweepConfig
 from .hash_file import read_hashes, write_hashes
@@ -100,11 +100,11 @@ def sweep(
     _check(runner, workers, shard)
     write_sweep(planned)
     write_hashes(planned.path, sources.files)
-    if retry_failed:
-        for cell in planned.cells:
-            if planned.has_failed(cell.id) and not planned.is_done(cell.id):
-                planned.forget_failure(cell.id)
     cells = shard_of(planned, shard)
+    if retry_failed:
+        for cell in cells:
+            if planned.has_failed(cell.id):
+                planned.forget_failure(cell.id)
     before = {cell.id for cell in planned.cells if planned.is_done(cell.id)}
     todo = [cell for cell in cells if cell.id not in before and not planned.has_failed(cell.id)]
     tell(f"{len(cells)} cells of {planned.analysis}: {len(todo)} to compute")
@@ -116,10 +116,9 @@ def sweep(
         elif todo:
             from .local import run_locally
 
-            run_locally(planned, todo, workers, lapse_seconds, tell)
+            run_locally(planned, todo, workers, lapse_seconds, say)
     finally:
-        for cell in cells:
-            remove_leftovers(planned.run_directory(cell.id))
+        planned.tidy()
     return _result(planned, cells, before, time.perf_counter() - start)
 
 

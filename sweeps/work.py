@@ -55,7 +55,10 @@ class Worker:
             found = self._next(tuple(left.values()), leases, at)
             if found is not None:
                 cell, run = found
-                at, waiting = cell.group, False
+                if run.outcome in ("computed", "failed"):
+                    # What it shares with others is in memory now.
+                    at = cell.group
+                waiting = False
                 del left[cell.id]
                 told(cell, run)
                 continue

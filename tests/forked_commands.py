@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 MODULES = (
     "matplotlib.pyplot",
@@ -50,26 +50,50 @@ class Commands:
 
     def run(self, argv: list[str], cwd: Path, patience: int) -> Ended:
         """Run a command; one that takes more than `patience` seconds ends with the alarm's signal."""
-        code = self.start(argv, cwd, patience)
-        out, err = ((self.folder / name).read_text("utf-8", "replace") for name in ("stdout", "stderr"))
-        return Ended(code, out, err)
+        return self.end(self._begin(argv, cwd, patience, "std"), "std")
 
     def start(self, argv: list[str], cwd: Path, patience: int) -> int:
         """Run a command and return its exit code; its outputs are in the folder."""
+        return self._code(self._begin(argv, cwd, patience, "std"))
+
+    def begin(self, argv: list[str], cwd: Path, patience: int, name: str) -> int:
+        """Begin a command, beside others of other names, and return its process's number."""
+        return self._begin(argv, cwd, patience, name)
+
+    def end(self, process: int, name: str) -> Ended:
+        """Wait for a command that was begun."""
+        code = self._code(process)
+        out, err = (
+            (self.folder / f"{name}{which}").read_text("utf-8", "replace") for which in ("out", "err")
+        )
+        return Ended(code, out, err)
+
+    def _begin(self, argv: list[str], cwd: Path, patience: int, name: str) -> int:
+        places = {which: str(self.folder / f"{name}{which}") for which in ("out", "err")}
+        for place in places.values():
+            # One that is killed may never have begun to write.
+            Path(place).write_bytes(b"")
+        return self._ask({"argv": argv, "cwd": str(cwd), **places, "patience": patience})
+
+    def _code(self, process: int) -> int:
+        return self._ask({"wait": process})
+
+    def _ask(self, asked: dict[str, Any]) -> int:
         assert self.server.stdin is not None and self.server.stdout is not None
-        places = {"out": str(self.folder / "stdout"), "err": str(self.folder / "stderr")}
-        asked = {"argv": argv, "cwd": str(cwd), **places, "patience": patience}
         print(json.dumps(asked), file=self.server.stdin, flush=True)
         return int(self.server.stdout.readline())
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Commands]:
-    """Start the server; `folder` receives the outputs, and must not be one that a command is watched in."""
+def serve(folder: Path, *modules: str) -> Iterator[Commands]:
+    """Start the server; `folder` receives the outputs, and must not be one that a command is watched in.
+
+    Modules of this folder that are named are imported, too.
+    """
     # More threads than one would not live on in a child.
     alone = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     server = subprocess.Popen(
-        [sys.executable, __file__],
+        [sys.executable, __file__, *modules],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -104,18 +128,22 @@ def _child(argv: list[str], cwd: str, out: str, err: str, patience: int) -> int:
 
 
 def _answer(line: str, answers: IO[str]) -> None:
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            code = _child(**json.loads(line))
-        finally:
-            os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
+    asked = json.loads(line)
+    if "wait" in asked:
+        answer = os.waitstatus_to_exitcode(os.waitpid(asked["wait"], 0)[1])
+    else:
+        answer = os.fork()
+        if answer == 0:
+            code = 1
+            try:
+                code = _child(**asked)
+            finally:
+                os._exit(code)
+    print(answer, file=answers, flush=True)
 
 
 def _serve() -> None:
-    for name in MODULES:
+    for name in (*MODULES, *sys.argv[1:]):
         importlib.import_module(name)
     from iclprobe import analyses
 

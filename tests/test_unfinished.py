@@ -11,6 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -191,3 +192,55 @@ def test_a_run_that_was_being_replaced_comes_back(
     assert is_complete(target)
     assert ("new" in json.loads((target / "manifest.json").read_text())) is is_back
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_a_run_left_that_was_killed_before_it_said_whose_it_is_is_removed(tmp_path: Path) -> None:
+    from iclprobe.file_locks import lock_file
+    from iclprobe.unfinished import remove_leftovers_in
+
+    empty, held = (tmp_path / f".{name}.unfinished-12345678.lock" for name in ("one", "two"))
+    for path in (empty, held):
+        path.write_bytes(b"")
+    with held.open("r+b") as file:
+        assert lock_file(file) == "ours"
+        remove_leftovers_in(tmp_path)
+        assert list(tmp_path.iterdir()) == [held]
+    remove_leftovers(tmp_path / "two")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_whose_lock_was_taken_away_before_it_said_whose_it_is_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from iclprobe import unfinished
+    from iclprobe.file_locks import lock_file
+
+    taken: list[str] = []
+
+    def beaten(file: BinaryIO) -> str:
+        if not taken:
+            taken.append(file.name)
+            remove_leftovers(tmp_path / "one")
+        return lock_file(file)
+
+    monkeypatch.setattr(unfinished, "lock_file", beaten)
+    with unfinished_place(tmp_path / "one") as place:
+        assert [path.name for path in tmp_path.iterdir()] == [
+            f"{place.name}.lock"
+        ] and place.name not in taken[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_everything_that_killed_runs_left_in_a_folder_is_removed(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    from iclprobe.unfinished import remove_leftovers_in
+
+    killed = [begin(started, tmp_path / name, kind) for name, kind in (("one", "folder"), ("two", "file"))]
+    alive = begin(started, tmp_path / "one", "folder")
+    for process in started[:2]:
+        kill(process)
+    with pytest.warns(UserWarning, match="which a killed run left") as told:
+        remove_leftovers_in(tmp_path)
+    assert len(told) == len(killed)
+    assert {path.name for path in tmp_path.iterdir()} == {alive.name, f"{alive.name}.lock"}
