@@ -10,7 +10,7 @@ from typing import Any
 
 from ..analyses.public_settings import without_secrets
 from ..analyses.runner import resolve
-from ..errors import UserError, shown
+from ..errors import UserError, reason_of, shown
 from ..settings import Settings
 from ..study.analysis import Analysis, find_analysis
 from ..study.sweep_folder import AxisValue
@@ -75,8 +75,8 @@ def _resolved(analysis: Analysis, values: dict[str, Any], named: Mapping[str, Ax
     try:
         config = resolve(analysis, None, values)
     except UserError as error:
-        where = ", ".join(f"{axis} {value}" for axis, value in named.items())
-        raise UserError(f"the cell at {where}: {error}" if where else str(error)) from error
+        where = _cut(", ".join(f"{axis} {value}" for axis, value in named.items()))
+        raise UserError(f"the cell at {where}: {reason_of(error, 180)}" if where else str(error)) from error
     if isinstance(getattr(config, "data", None), GivenRecords):
         raise UserError(
             "the records are in memory, where no other process finds them: write them into a file"
@@ -93,11 +93,14 @@ def _points(axis: str, points: Points) -> dict[AxisValue, Mapping[str, Any]]:
     if isinstance(points, dict):
         return {**points}
     named: dict[AxisValue, Mapping[str, Any]] = {}
+    # Tables show them as texts.
+    taken: set[str] = set()
     for number, value in enumerate(points):
         name = _name(value, number)
-        if name in named:
+        if name in named or str(name) in taken:
             raise UserError(f"the axis {shown(axis)} holds {shown(name)} twice: name it once")
         named[name] = {axis: value}
+        taken.add(str(name))
     return named
 
 
@@ -115,12 +118,14 @@ def _check_excluded(sweep: SweepConfig, axes: Mapping[str, Mapping[AxisValue, Ma
     for excluded in sweep.exclude:
         for axis, value in excluded.items():
             if axis not in axes:
-                raise UserError(f"exclude names {shown(axis)}, which is no axis: there are {', '.join(axes)}")
+                there = f"there are {_cut(', '.join(axes))}" if axes else "there is none"
+                raise UserError(f"exclude names {shown(axis)}, which is no axis: {there}")
             for point in _several(value):
-                if point not in axes[axis]:
-                    known = ", ".join(map(str, axes[axis]))
+                # A list or a mapping is no key.
+                if not any(point == known for known in axes[axis]):
+                    there = _cut(", ".join(map(str, axes[axis])))
                     raise UserError(
-                        f"exclude names {axis} {shown(point)}, where are {known[:120]}: name one of them"
+                        f"exclude names {_cut(axis, 60)} {shown(point)}, where are {there}: name one of them"
                     )
 
 
@@ -130,3 +135,8 @@ def _is_at(named: Mapping[str, AxisValue], excluded: Mapping[str, Any]) -> bool:
 
 def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _cut(text: str, longest: int = 90) -> str:
+    """Return a text no longer than fits into a sentence."""
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -83,13 +83,16 @@ def _planned(analysis: Analysis, cell: GridCell, sources: Sources) -> SweepCell:
 
 
 def _by_content(value: Any, sources: Mapping[str, str]) -> Any:
-    """Return plain values in which the hash of a file or folder stands for its path."""
+    """Return plain values in which the hash of a file or folder stands for its path, and equal numbers are the same."""
     if isinstance(value, dict):
         return {name: _by_content(entry, sources) for name, entry in value.items()}
     if isinstance(value, list):
         return [_by_content(entry, sources) for entry in value]
     if isinstance(value, str) and value in sources and _is_place(value):
         return {"sha256": sources[value]}
+    if isinstance(value, float) and value.is_integer():
+        # A default of 50 is the 50.0 that somebody gives.
+        return int(value)
     return value
 
 

@@ -66,12 +66,13 @@ def test_cells_in_any_order_have_the_numbers_that_they_have_alone(tmp_path: Path
         "as it is": {},
         "other limit": {"limit": 6},
         "other order": {"order": 3},
-        "other template": {"template": "shen"},
+        "other scoring": {"scoring": "sum"},
         "other separator": {"separator": " "},
-        "not balanced": {"balanced": False},
+        "balanced": {"balanced": True},
         "shorter records": {"max_record_tokens": 12},
         "other nulls": {"null_draws": 3},
-        "other agreement": {"agreement": "same_label"},
+        "other agreement": {"agreement": "changed"},
+        "other variant": {"score_variant": "softmax"},
         "more kept": {"keep_rows": 3, "keep_maps": 0},
         "other level": {"level": 0.8},
         "more demonstrations": {"match_demonstrations": False},
@@ -79,15 +80,10 @@ def test_cells_in_any_order_have_the_numbers_that_they_have_alone(tmp_path: Path
         "other dtype": {"dtype": "bfloat16"},
         "other layers": {"plan": {"layers": [0]}},
     }
-    known = set(iclprobe.CompareConfig.model_fields)
-    changes = {name: fields for name, fields in changes.items() if set(fields) <= known}
-    fixed = {
-        name: value for name, value in SMALL.items() if not any(name in each for each in changes.values())
-    }
-    points = {
-        name: {**{k: v for k, v in SMALL.items() if k not in fixed}, **fields}
-        for name, fields in changes.items()
-    }
+    changed = {name for fields in changes.values() for name in fields}
+    fixed = {name: value for name, value in SMALL.items() if name not in changed}
+    rest = {name: value for name, value in SMALL.items() if name in changed}
+    points = {name: {**rest, **fields} for name, fields in changes.items()}
     result = sweep(
         analysis="compare",
         axes={"change": points},
