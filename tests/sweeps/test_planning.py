@@ -18,7 +18,7 @@ from iclprobe.study import analysis as registry
 from iclprobe.study.sweep_folder import SweepFolder, read_sweep, write_sweep
 from iclprobe.sweeps import sources as hashing
 from iclprobe.sweeps.config import SweepConfig
-from iclprobe.sweeps.planning import configuration, plan_sweep
+from iclprobe.sweeps.planning import cell_configuration, plan_sweep
 from iclprobe.sweeps.sources import Sources
 
 NOWHERE = Path("nowhere")
@@ -182,7 +182,6 @@ def test_a_file_is_hashed_once(tmp_path: Path, own: dict[str, Any], monkeypatch:
 
 
 def test_a_planned_cell_is_asked_as_it_was(own: dict[str, Any], tmp_path: Path) -> None:
-    from iclprobe.study.analysis import find_analysis
     from iclprobe.sweeps.grid import grid_cells
 
     asked = SweepConfig(
@@ -194,7 +193,7 @@ def test_a_planned_cell_is_asked_as_it_was(own: dict[str, Any], tmp_path: Path) 
     write_sweep(planned)
     read = read_sweep(tmp_path / "sweep")
     assert read == planned
-    configs = [configuration(find_analysis("compare"), cell) for cell in read.cells]
+    configs = [cell_configuration(cell) for cell in read.cells]
     wanted = [cell.config for cell in grid_cells(asked)]
     assert len(configs) == len(wanted) == 4 and all(config in wanted for config in configs)
 
