@@ -14,7 +14,14 @@ from ..errors import UserError, reason_of, shown
 from ..worker_processes import available_cores
 from .config import Resources
 
-_SECONDS_TO_ANSWER = 20
+_SECONDS_TO_ANSWER = 30
+_CONNECT = """
+import sys, ray
+try:
+    ray.init(sys.argv[1], log_to_driver=False, logging_level="error")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
+"""
 # Nothing but what cells are called goes through it.
 _OBJECT_STORE_BYTES = 100 * 2**20
 # A node has it that an autoscaler, or Kubernetes, made: others may come.
@@ -114,29 +121,36 @@ def _connect(ray: Any, address: str) -> None:
         _require_answer(address)
     try:
         ray.init(address, **quiet, **(fresh if address == "local" else {}))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         what = "begun here" if address == "local" else f"reached at {shown(address)}"
         raise UserError(f"a Ray cluster cannot be {what}: {reason_of(error)}") from error
 
 
 def _require_answer(address: str) -> None:
-    """Ask a cluster for its state, in a process of its own: a connection that fails takes minutes, and this one."""
-    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    """Connect in a process of its own: where it fails it takes minutes, and much of standard error."""
+    command = [sys.executable, "-c", _CONNECT, address]
+    start = "check the address, or start one with ray start --head"
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS_TO_ANSWER
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS_TO_ANSWER
         )
+        told, failed = done.stderr, done.returncode != 0
+        sentence = f"there is no Ray cluster at {shown(address)} ({_last_line(told)}): {start}"
     except subprocess.TimeoutExpired as error:
+        told, failed = error.stderr or b"", True
+        sentence = f"no Ray cluster answers at {shown(address)} within {_SECONDS_TO_ANSWER} seconds: {start}"
+    if failed and b"AuthToken" in told:
         raise UserError(
-            f"no Ray cluster answers at {shown(address)} within {_SECONDS_TO_ANSWER} seconds: check the address, "
-            "or start one with ray start --head"
-        ) from error
-    if done.returncode:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it says nothing")
-        raise UserError(
-            f"there is no Ray cluster at {shown(address)} ({said.strip()[:120]}): check the address, or start one "
-            "with ray start --head"
+            f"the Ray cluster at {shown(address)} asks for a token: export RAY_AUTH_MODE=token, and have the "
+            "cluster's token in ~/.ray/auth_token"
         )
+    if failed:
+        raise UserError(sentence)
+
+
+def _last_line(told: bytes) -> str:
+    lines = [line.strip() for line in told.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:120] if lines else "it says nothing"
 
 
 class _WithoutRay:

@@ -174,9 +174,9 @@ def test_a_cluster_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, ra
     start = time.monotonic()
     with begun("-m", "iclprobe", *command) as driver:
         _, told = driver.communicate(timeout=90)
-    assert driver.returncode == 2 and time.monotonic() - start < 60
+    assert driver.returncode == 2 and time.monotonic() - start < 80
     assert told.splitlines()[1:] == [
-        "iclprobe: no Ray cluster answers at '127.0.0.1:9' within 20 seconds: check the address, or start one with "
+        "iclprobe: no Ray cluster answers at '127.0.0.1:9' within 30 seconds: check the address, or start one with "
         "ray start --head"
     ]
 
