@@ -226,8 +226,8 @@ def read_sweep(folder: str | Path) -> SweepFolder:
             )
             for cell in said["cells"]
         )
-        if any(Path(cell.id).name != cell.id for cell in cells):
-            raise ValueError("an id names another folder")
+        if not all(_names_a_file(cell.id) for cell in cells):
+            raise ValueError("an id names no folder of its own")
         return SweepFolder(top, str(said["analysis"]), cells)
     except UserError:
         raise
@@ -235,6 +235,10 @@ def read_sweep(folder: str | Path) -> SweepFolder:
         raise UserError(
             f"{shown(path)} is damaged ({reason_of(error)}): remove it, and run the sweep again"
         ) from error
+
+
+def _names_a_file(text: str) -> bool:
+    return Path(text).name == text not in ("", "..") and "\0" not in text
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
