@@ -69,6 +69,6 @@ def sweep(study: str, out: str | None, dry_run: bool, quiet: bool, **options: An
         say(f"wrote {folder}; put it together with: iclprobe gather {folder}")
     if result.failures:
         raise UserError(
-            f"{len(result.failures)} of {len(result.folder.cells)} cells failed: mend what they say, and run again "
+            f"{len(result.failures)} of {result.cells} cells failed: mend what they say, and run again "
             "with --retry-failed"
         )

@@ -235,8 +235,8 @@ def read_sweep(folder: str | Path) -> SweepFolder:
             for cell in said["cells"]
         )
         place = str(said["place"])
-        if any(Path(name).name != name for name in (place, *(cell.id for cell in cells))):
-            raise ValueError("an id names another folder")
+        if not all(_names_a_file(name) for name in (place, *(cell.id for cell in cells))):
+            raise ValueError("an id names no folder of its own")
         return SweepFolder(top, str(said["analysis"]), cells, place)
     except UserError:
         raise
@@ -244,6 +244,10 @@ def read_sweep(folder: str | Path) -> SweepFolder:
         raise UserError(
             f"{shown(path)} is damaged ({reason_of(error)}): remove it, and run the sweep again"
         ) from error
+
+
+def _names_a_file(text: str) -> bool:
+    return Path(text).name == text not in ("", "..") and "\0" not in text
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

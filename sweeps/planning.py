@@ -83,7 +83,7 @@ def _planned(analysis: Analysis, cell: GridCell, sources: Sources) -> SweepCell:
 
 
 def _by_content(value: Any, sources: Mapping[str, str]) -> Any:
-    """Return plain values in which the hash of a file stands for its path, and equal numbers are the same."""
+    """Return plain values in which a hash stands for the path of what it is of, and equal numbers are the same."""
     if isinstance(value, dict):
         return {name: _by_content(entry, sources) for name, entry in value.items()}
     if isinstance(value, list):

@@ -43,12 +43,17 @@ class SweepResult:
     missing: int
     seconds: float
 
+    @property
+    def cells(self) -> int:
+        """How many different cells there are."""
+        return len({cell.id for cell in self.folder.cells})
+
     def table(self) -> str:
         """Return what there is, in a few lines."""
         counts = [f"{self.computed} computed", f"{self.kept} kept"]
         counts += [f"{len(self.failures)} failed"] if self.failures else []
         counts += [f"{self.missing} missing"] if self.missing else []
-        lines = [f"{len(self.folder.cells)} cells of {self.folder.analysis}: {', '.join(counts)}"]
+        lines = [f"{self.cells} cells of {self.folder.analysis}: {', '.join(counts)}"]
         for failure in self.failures:
             where = ", ".join(f"{axis} {value}" for axis, value in failure.axes.items())
             lines.append(f"failed at {where or failure.id}: {failure.sentence}")

@@ -66,13 +66,14 @@ def measure_gather(config: GatherConfig, context: Context) -> Measured:
         },
         config.draws,
     )
-    measures = [row for cell in cells for row in _measures(folder, cell, axes)]
+    found = [(cell, row) for cell in cells for row in _measures(folder, cell, axes)]
+    measures = [row for _, row in found]
     if context.folder is not None:
         write_kinds(folder, cells, context.folder / _KINDS)
     states = folder.states()
     rows = list(_cell_rows(folder, states))
     summary = list(_summary(measures, config.level))
-    paired = list(_paired(measures, {cell.id: cell for cell in cells}, axes, config.level))
+    paired = list(_paired(found, axes, config.level))
     return Measured(
         config,
         {
@@ -139,7 +140,7 @@ def _summary(measures: Sequence[Mapping[str, Any]], level: float) -> Iterator[di
 
 
 def _paired(
-    measures: Sequence[Mapping[str, Any]], cells: Mapping[str, SweepCell], axes: _Axes, level: float
+    found: Sequence[tuple[SweepCell, Mapping[str, Any]]], axes: _Axes, level: float
 ) -> Iterator[dict[str, Any]]:
     """Yield every two points of every axis, all else equal, where two draws or more have both."""
     if len(axes.points.get(axes.draws, ())) < 2:
@@ -149,8 +150,7 @@ def _paired(
             continue
         placed = [
             {**row, "point": str(cell.axes[axis]), "at": axes.group(cell, without=axis)}
-            for row in measures
-            for cell in [cells[row["cell"]]]
+            for cell, row in found
         ]
         for (at, measure), rows in _by(placed, "at", "measure").items():
             by_point = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,11 +65,30 @@ def _frames(folder: SweepFolder, cells: list[SweepCell], name: str) -> Iterator[
     table = FINDINGS if name == FINDINGS.name else find_analysis(folder.analysis).table(name)
     assert table is not FACTS
     taken = {column.name for column in table.columns}
+    texts = _of_several_kinds(folder.cells)
     for cell in cells:
         frame = read_table(folder.run_directory(cell.id), table)
-        axes: dict[str, Any] = {
-            f"axis_{axis}" if axis in taken else axis: value for axis, value in cell.axes.items()
-        }
-        for place, (column, value) in enumerate([("cell", cell.id), *axes.items()]):
+        added: dict[str, Any] = {_free("cell", "sweep", taken): cell.id}
+        for axis, value in cell.axes.items():
+            shown = str(value) if axis in texts and value is not None else value
+            added[_free(axis, "axis", {*taken, *added})] = shown
+        for place, (column, value) in enumerate(added.items()):
             frame.insert(place, column, value)
         yield frame
+
+
+def _free(name: str, before: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name = f"{before}_{name}"
+    return name
+
+
+def _of_several_kinds(cells: Iterable[SweepCell]) -> set[str]:
+    """Return the axes whose values are texts beside numbers, which no column of a file holds."""
+    kinds: dict[str, set[str]] = {}
+    for cell in cells:
+        for axis, value in cell.axes.items():
+            if value is not None:
+                kind = type(value).__name__
+                kinds.setdefault(axis, set()).add("number" if kind in ("int", "float") else kind)
+    return {axis for axis, found in kinds.items() if len(found) > 1}
