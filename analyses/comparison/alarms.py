@@ -1,4 +1,4 @@
-"""What must be read before any number of a finetuning: it changed nothing, learned nothing, or had nothing to learn."""
+"""What must be read before any number of a finetuning: it changed nothing, or there was nothing to learn."""
 
 from __future__ import annotations
 

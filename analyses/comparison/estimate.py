@@ -135,7 +135,7 @@ def estimate_comparisons(
 
 
 def queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:
-    """Return how long the queries take once."""
+    """Return how long queries of so many tokens take once, in batches of a size."""
     return pace.seconds(math.ceil(len(queries) / size), sum(queries), len(queries) * min(size, _PLACES))
 
 

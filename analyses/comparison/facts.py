@@ -50,7 +50,7 @@ def facts_of(config: CellConfig, draws: Sequence[Draw]) -> Facts:
     """Return what was run in one comparison, as name and value."""
     facts = [
         ("model", _model(config, draws[0])),
-        ("task", _task(config, draws[0])),
+        ("task", task_fact(config.task, draws[0].label_names, config.template)),
         *(("prompt", prompt_fact(draw.prompt)) for draw in draws[:1] if draw.prompt is not None),
         ("demonstrations", _demonstrations(config, draws)),
         ("queries", _queries(draws)),
@@ -94,12 +94,12 @@ def _model(config: CellConfig, draw: Draw) -> str:
     return ", ".join([*parts, f"{len(draw.layers)} {recorded} recorded"])
 
 
-def _task(config: CellConfig, draw: Draw) -> str:
-    name = config.template
+def task_fact(task: str, label_names: Sequence[str], name: str | None) -> str:
+    """Return a task with its labels, and its template's name or text where there is one to name."""
     # A template's text is quoted: its line breaks are part of it.
     shown = json.dumps(name, ensure_ascii=False) if name and "{" in name else name
     template = f", template {shown}" if shown else ""
-    return f"{config.task} ({', '.join(draw.label_names)}){template}"
+    return f"{task} ({', '.join(label_names)}){template}"
 
 
 def _demonstrations(config: CellConfig, draws: Sequence[Draw]) -> str:
