@@ -17,7 +17,6 @@ SpanName = Literal[
     "demonstration input",
     "demonstration label",
     "separator",
-    "demonstration",
     "demonstrations",
     "query",
     "turn tail",
@@ -32,8 +31,8 @@ class SpanMark:
     """What neighbouring tokens are.
 
     Attributes:
-        name: The part of the prompt. Folding makes ``demonstration`` and ``demonstrations`` of the parts of one
-            and of all; ``between`` is what no span holds.
+        name: The part of the prompt. Folding makes ``demonstrations`` of the texts of all; ``between`` is what
+            no span holds.
         start: The first token.
         stop: The token behind the last.
         demonstration: The demonstration it belongs to, counted from 0 (figures count from 1); None elsewhere.
@@ -43,6 +42,11 @@ class SpanMark:
     start: int
     stop: int
     demonstration: int | None = None
+
+    @property
+    def places(self) -> range:
+        """The places of its tokens."""
+        return range(self.start, self.stop)
 
 
 @dataclass(frozen=True, eq=False)
