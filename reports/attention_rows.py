@@ -84,6 +84,7 @@ class AttentionRows:
         row_counts: How many tokens each folded row stands for, ``(P,)``; empty where no row is folded.
         column_counts: How many tokens each folded column stands for, ``(Q,)``; empty where none is folded.
         notes: Sentences that belong below every figure of these rows.
+        limit: Of a difference: what the last colour stands for at least, so that several figures share their colours.
     """
 
     values: np.ndarray
@@ -101,6 +102,7 @@ class AttentionRows:
     row_counts: tuple[int, ...] = ()
     column_counts: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    limit: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse arrays and names that do not belong together."""
