@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: install demo gallery docs try-all test test-fast test-gpu real-models browser page-libraries lint format bench \
 	mutate pocket wheel clean
 
-# torch comes first: on Linux any other package would pull in the CUDA build.
+# torch comes first: with PIP_INDEX_URL or pip's configuration naming the index of CPU builds, they are what is taken.
 $(VENV)/.core: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch

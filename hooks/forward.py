@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.loading import LanguageModel
+from .prefix import cache_name
 
 
 class Forward(Protocol):
@@ -23,7 +24,7 @@ class Forward(Protocol):
         use_cache: bool = False,
         keep_logits: Tensor | None = None,
     ) -> Any:
-        """Return an output with ``logits``, and ``past_key_values`` where they were asked for."""
+        """Return an output with ``logits``, and with keys and values where they were asked for."""
         ...
 
 
@@ -76,7 +77,7 @@ def forward_inputs(
         "use_cache": use_cache or cache is not None,
     }
     if cache is not None:
-        inputs["past_key_values"] = cache
+        inputs[cache_name(takes)] = cache
     if "position_ids" in takes:
         positions = (exists.long().cumsum(dim=1) - 1).clamp(min=0)
         inputs["position_ids"] = positions[:, -tokens.shape[1] :].to(model.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -23,8 +24,22 @@ def encode_prefix(model: LanguageModel, ids: tuple[int, ...]) -> DynamicCache | 
         output = model.module.base_model(
             input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=True
         )
-    cache = getattr(output, "past_key_values", None)
+    cache = cache_of(output)
     return cache if can_fork(cache) else None
+
+
+def cache_name(names: Container[str]) -> str:
+    """Return what a forward or its output calls keys and values: transformers renamed them in 5.24.
+
+    Args:
+        names: The names of its arguments or fields.
+    """
+    return "cache" if "cache" in names else "past_key_values"
+
+
+def cache_of(output: Any) -> Any:
+    """Return the keys and values that a forward's output holds, or None."""
+    return getattr(output, "cache" if hasattr(output, "cache") else "past_key_values", None)
 
 
 def can_fork(cache: Any) -> bool:

@@ -18,7 +18,7 @@ from ..tasks.prompts import PromptSet
 from .batching import choose_batch_size, make_batches
 from .forward import Forward, pad, run_forward
 from .label_scores import score_labels
-from .prefix import can_fork, encode_prefix, fork
+from .prefix import cache_of, can_fork, encode_prefix, fork
 from .scoring import Scoring
 
 
@@ -215,7 +215,7 @@ def answer_batch(run: PromptRun, batch: PromptBatch, forward: Forward | None = N
     logprobs = torch.log_softmax(logits, dim=-1)
     if not run.prompts.label_ids:
         return NextToken(logprobs)
-    cache = getattr(output, "past_key_values", None)
+    cache = cache_of(output)
     indices = batch.indices.tolist()
     scores = score_labels(
         run.model,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, shown
+from .prefix import cache_name
 from .resolved_plan import ResolvedPlan
 from .rows import Wanted
 
@@ -59,7 +60,7 @@ def existing_tokens(inputs: Mapping[str, Any]) -> tuple[Tensor, int]:
     if shape is None:
         raise UserError("a forward under a tap or a patch needs input_ids or inputs_embeds")
     batch, length = shape.shape[:2]
-    cache = inputs.get("past_key_values")
+    cache = inputs.get(cache_name(inputs))
     past = int(cache.get_seq_length()) if cache is not None else 0
     mask, total = inputs.get("attention_mask"), past + length
     if mask is not None and tuple(mask.shape) != (batch, total):

@@ -57,11 +57,13 @@ if TYPE_CHECKING:
         mean_and_std,
         mean_over_layers,
     )
+    from .total_variation import AttentionChanges, attention_changes
     from .weights import WeightStatistics, fraction_below, weight_statistics
 
 _PLACES = {
     "THRESHOLDS": "options",
     "Agreement": "options",
+    "AttentionChanges": "total_variation",
     "AttentionShares": "attention_mass",
     "Drift": "drift",
     "Floor": "rounding",
@@ -88,6 +90,7 @@ _PLACES = {
     "WeightStatistics": "weights",
     "accuracy": "predictions",
     "attention_shares": "attention_mass",
+    "attention_changes": "total_variation",
     "attention_output_update": "attention_outputs",
     "below_noise": "noise",
     "bootstrap_mean": "statistics",
@@ -133,6 +136,7 @@ _PLACES = {
 __all__ = [
     "THRESHOLDS",
     "Agreement",
+    "AttentionChanges",
     "AttentionShares",
     "Drift",
     "Floor",
@@ -158,6 +162,7 @@ __all__ = [
     "TopTokens",
     "WeightStatistics",
     "accuracy",
+    "attention_changes",
     "attention_output_update",
     "attention_shares",
     "below_noise",

@@ -8,8 +8,9 @@ import numpy as np
 
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
+from .attention_finetuned import FINETUNED_NOTE, finetuned_block, finetuned_heads_figure
+from .attention_notes import study_title
 from .attention_study_maps import map_figures
-from .figure_text import subject_title
 from .heatmap import add_colour_bar, draw_heatmap, height_of_rows, name_cells
 from .panels import finish, panels
 from .ticks import thinned
@@ -26,8 +27,9 @@ _MOST_HEADS = 10
 _NOTES = (
     "Shares of the last token's attention in context, mean over queries, with bootstrap intervals; even: if it were "
     "even over all visible tokens; begin: on the first token, where attention goes that goes nowhere else. right: of "
-    "the attention on labels, how much more is on labels that are the query's than if it were even; 0 tells nothing "
-    "apart. predicted: the same for the label that the model answers.",
+    "the attention on labels, how much more is on those of the query's right label than if it were even; 0 tells "
+    "nothing apart. right, labels permuted: the same where the demonstrations have each other's labels. as answered: "
+    "the same for the label that the model answers, right or not.",
 )
 
 
@@ -38,7 +40,7 @@ def attention_sheet(study: Study) -> Sheet:
         study: A study of attention.
     """
     ranked = study.tables["ranked"]
-    columns = ("share on labels", "even", "right", "with permuted labels", "predicted")
+    columns = ("share on labels", "even", "right", "right, labels permuted", "as answered")
     chosen = {
         "look at labels most": ranked.sort_values("labels", ascending=False),
         # By the lower end: the largest of many means is large by chance.
@@ -53,6 +55,9 @@ def attention_sheet(study: Study) -> Sheet:
         for what, frame in chosen.items()
         if len(frame)
     ]
+    finetuned = study.tables["finetuned"]
+    if len(finetuned):
+        blocks.append(finetuned_block(finetuned))
     found = tuple(finding.sentence for finding in study.findings if finding.kind == "result")
     if not len(ranked):
         return sheet_of(study, (), found)
@@ -67,7 +72,8 @@ def attention_sheet(study: Study) -> Sheet:
             ),
         )
     )
-    return sheet_of(study, tuple(blocks), (*found, *_NOTES))
+    notes = (*_NOTES, FINETUNED_NOTE) if len(finetuned) else _NOTES
+    return sheet_of(study, tuple(blocks), (*found, *notes))
 
 
 def _ranked_row(row: Any) -> tuple[str, tuple[Cell, ...]]:
@@ -98,7 +104,13 @@ def attention_figures(study: Study) -> dict[str, Any]:
     """
     if not len(study.tables["ranked"]):
         return map_figures(study)
-    return {"heads": ranked_heads_figure, "layers": layer_shares_figure, **map_figures(study)}
+    finetuned = {"finetuned": finetuned_heads_figure} if len(study.tables["finetuned"]) else {}
+    return {
+        "heads": ranked_heads_figure,
+        **finetuned,
+        "layers": layer_shares_figure,
+        **map_figures(study),
+    }
 
 
 def ranked_heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
@@ -138,7 +150,7 @@ def ranked_heads_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
         add_colour_bar(made.figure, images[-1], made.axes[1:], "above an even share")
         notes = [f"dots: the {100 * study.config.level:g}% interval leaves out 0" if marked else ""]
         notes.append("hatched: undefined" if hatched else "")
-        finish(made.figure, title=_title(study), notes=notes)
+        finish(made.figure, title=study_title(study), notes=notes)
     return made.figure
 
 
@@ -186,10 +198,5 @@ def layer_shares_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Fi
             ylabel="layer",
         )
         axes.grid(visible=False)
-        finish(made.figure, title=_title(study), notes=["mean over heads"])
+        finish(made.figure, title=study_title(study), notes=["mean over heads"])
     return made.figure
-
-
-def _title(study: Study) -> str:
-    config = study.config
-    return f"{subject_title(config)}, {config.shots} shot{'s' * (config.shots > 1)}"

@@ -151,7 +151,7 @@ def bracket_points(tokens: Sequence[str], spans: Sequence[SpanMark], cell: float
 
 def _is_named(group: SpanMark, spans: Sequence[SpanMark]) -> bool:
     """Return whether a group has a name even if it is longer than the group: its cells do not say what they are."""
-    folded = any(span.name == "demonstration" and group.start <= span.start < group.stop for span in spans)
+    folded = any(span.name == "demonstrations" and group.start <= span.start < group.stop for span in spans)
     return group.stop - group.start > 1 and not folded
 
 

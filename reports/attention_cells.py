@@ -12,11 +12,14 @@ from .token_text import font_draws, joined, printable
 
 Level = Literal["tokens", "parts", "demonstrations", "all demonstrations"]
 LEVELS: tuple[Level, ...] = ("tokens", "parts", "demonstrations", "all demonstrations")
-"""How far demonstrations are folded: not at all, each part, each demonstration, or all of them into one cell."""
+"""How far demonstrations are folded: not at all, each part, each but for its label, or all of them but for theirs.
+
+A label is never folded into the text that it belongs to: whether heads look at labels is what maps are drawn for.
+"""
 FEWEST_CELLS = 8
 """No axis is asked to have fewer cells than this."""
 
-_HEAD = "turn head"
+_HEAD, _LABELS = "turn head", "their labels"
 Group = tuple[str, SpanMark]
 """What is marked at an axis, with its name."""
 
@@ -26,16 +29,18 @@ class Cells:
     """What the tokens of one axis are folded into: cell after cell, without a gap.
 
     Attributes:
-        starts: The first token of each cell.
+        starts: The first token of each cell, by its place in `order`.
         counts: How many tokens each one stands for.
         texts: What is written at each one: the token's own text where it stands for one token.
         spans: What the cells are; starts and stops count cells.
+        order: The tokens in the order of the cells, which is not theirs where all labels are one cell.
     """
 
     starts: tuple[int, ...]
     counts: tuple[int, ...]
     texts: tuple[str, ...]
     spans: tuple[SpanMark, ...]
+    order: tuple[int, ...]
 
 
 def cells_of(tokens: Sequence[str], spans: Sequence[SpanMark], level: Level, run: int = 1) -> Cells:
@@ -51,24 +56,32 @@ def cells_of(tokens: Sequence[str], spans: Sequence[SpanMark], level: Level, run
     counts: list[int] = []
     texts: list[str] = []
     found: list[SpanMark] = []
-    for name, span, size in _stretches(tokens, spans, level, run):
+    order = tuple(range(len(tokens)))
+    if level == "all demonstrations":
+        order, groups = _folded_together(tokens, spans)
+        tokens = [tokens[place] for place in order]
+    else:
+        parts = _texts_and_labels(spans) if level == "demonstrations" else spans
+        groups = [(_part_name(tokens, span, level), span) for span in parts]
+    for name, span, size in _stretches(len(tokens), groups, level, run):
         first = len(starts)
         for start in range(span.start, span.stop, size):
             stop = min(start + size, span.stop)
             starts.append(start)
             counts.append(stop - start)
-            alone = stop - start == 1 and span.name not in ("demonstration", "demonstrations")
+            alone = stop - start == 1 and span.name != "demonstrations" and name != _LABELS
             texts.append(tokens[start] if alone else name or joined(tokens[start:stop], font_draws))
         if span.name != "between":
             found.append(replace(span, start=first, stop=len(starts)))
-    return Cells(tuple(starts), tuple(counts), tuple(texts), tuple(found))
+    return Cells(tuple(starts), tuple(counts), tuple(texts), tuple(found), order)
 
 
 def fitting_cells(tokens: Sequence[str], spans: Sequence[SpanMark], most: int) -> tuple[Cells, str]:
     """Return the finest cells of which there are no more than `most`, and what was folded.
 
     Demonstrations are folded first, and with them the head of a chat's turn. Where that is not enough, neighbouring
-    tokens of the rest become one cell, and demonstrations stay apart if they take no more than half of the cells.
+    tokens of the rest become one cell, and demonstrations stay apart if they take no more than two thirds of the
+    cells. Labels have cells of their own.
 
     Args:
         tokens: Their texts.
@@ -81,11 +94,12 @@ def fitting_cells(tokens: Sequence[str], spans: Sequence[SpanMark], most: int) -
     most = max(most, FEWEST_CELLS)
     numbers = {span.demonstration for span in spans if span.demonstration is not None}
     has_head = any(span.name == _HEAD for span in spans)
-    for level in LEVELS if numbers else LEVELS[: 1 + has_head]:
+    apart = 2 * len(numbers) <= 2 * most // 3
+    for level in LEVELS[: 3 if apart else 4] if numbers else LEVELS[: 1 + has_head]:
         cells = cells_of(tokens, spans, level)
         if len(cells.starts) <= most:
             return cells, _note(level, 1, has_head=has_head, has_demonstrations=bool(numbers))
-    level = LEVELS[has_head] if not numbers else LEVELS[3] if len(numbers) > most // 2 else LEVELS[2]
+    level = LEVELS[has_head] if not numbers else LEVELS[2] if apart else LEVELS[3]
     for run in range(2, len(tokens)):
         cells = cells_of(tokens, spans, level, run)
         if len(cells.starts) <= most:
@@ -98,84 +112,92 @@ def fitting_cells(tokens: Sequence[str], spans: Sequence[SpanMark], most: int) -
 def groups_of(tokens: Sequence[str], spans: Sequence[SpanMark]) -> tuple[Group, ...]:
     """Return what is marked at an axis, with names: each demonstration as a whole, and every other span.
 
-    A demonstration's name is its number, counted from 1, and its label. Demonstrations that are folded into one cell
-    each say so there, and are one group here.
+    A demonstration's name is its number, counted from 1, and its label. All demonstrations that are folded together
+    are one group.
 
     Args:
         tokens: Texts of the tokens or cells.
         spans: What they are.
     """
-    folded = [span for span in spans if span.name == "demonstration"]
     groups = []
-    for number, together in groupby(spans, lambda span: -1 if span in folded else span.demonstration):
+    for number, together in groupby(spans, lambda span: span.demonstration):
         parts = list(together)
         if number is None:
             groups += [(part.name, part) for part in parts]
             continue
         whole = SpanMark("demonstrations", parts[0].start, parts[-1].stop, parts[0].demonstration)
-        if number == -1:
-            name = f"{len(parts)} demonstration{'s' * (len(parts) > 1)}"
-        elif parts[0].name == "demonstrations":
-            name = tokens[parts[0].start]
-        else:
-            name = _demonstration_name(tokens, parts)
-        groups.append((name, whole))
+        folded = parts[0].name == "demonstrations"
+        groups.append((tokens[parts[0].start] if folded else _demonstration_name(tokens, parts), whole))
     return tuple(groups)
 
 
 def _stretches(
-    tokens: Sequence[str], spans: Sequence[SpanMark], level: Level, run: int
+    length: int, groups: Sequence[Group], level: Level, run: int
 ) -> Iterator[tuple[str, SpanMark, int]]:
-    """Yield every span at this level, and what lies between, with its name as a cell and the size of its cells."""
+    """Yield every span, and what lies between, with its name as a cell and the size of its cells."""
     at = 0
-    for name, span in _at_level(tokens, spans, level):
+    for name, span in groups:
         if at < span.start:
             yield "", replace(span, name="between", start=at, stop=span.start, demonstration=None), run
         inside = span.demonstration is not None or span.name == _HEAD
         size = 1 if inside and level == "tokens" else span.stop - span.start if inside else run
         yield name, span, size
         at = span.stop
-    if at < len(tokens):
-        yield "", SpanMark("between", at, len(tokens)), run
+    if at < length:
+        yield "", SpanMark("between", at, length), run
 
 
-def _at_level(tokens: Sequence[str], spans: Sequence[SpanMark], level: Level) -> list[Group]:
-    """Return the spans as they are folded at this level, each with its name as one cell."""
-    if level in ("tokens", "parts"):
-        return [(_part_name(tokens, span), span) for span in spans]
-    every = level == "all demonstrations"
-    found = []
-    for number, together in groupby(spans, lambda span: _number(span, every=every)):
-        parts = list(together)
-        if number is None:
-            found += [(_part_name(tokens, part), part) for part in parts]
-            continue
-        own = {part.demonstration for part in parts}
-        whole = SpanMark(
-            "demonstrations" if every else "demonstration",
-            parts[0].start,
-            parts[-1].stop,
-            parts[0].demonstration,
-        )
-        many = f"{len(own)} demonstration{'s' * (len(own) > 1)}"
-        found.append((many if every else _demonstration_name(tokens, parts), whole))
+def _is_label(span: SpanMark) -> bool:
+    return span.name == "demonstration label"
+
+
+def _texts_and_labels(spans: Sequence[SpanMark]) -> list[SpanMark]:
+    """Return the spans with what stands between two labels as one, which belongs to the later demonstration."""
+    found: list[SpanMark] = []
+    for span in spans:
+        before = found[-1] if found else span
+        texts = all(each.demonstration is not None and not _is_label(each) for each in (before, span))
+        if texts and before.stop == span.start:
+            found[-1] = replace(span, name="demonstration input", start=before.start)
+        else:
+            found.append(span)
     return found
 
 
-def _number(span: SpanMark, *, every: bool) -> int | None:
-    return 0 if every and span.demonstration is not None else span.demonstration
+def _folded_together(tokens: Sequence[str], spans: Sequence[SpanMark]) -> tuple[tuple[int, ...], list[Group]]:
+    """Return the tokens with the labels of all demonstrations behind their texts, and the spans there with names."""
+    shown = [span for span in spans if span.demonstration is not None]
+    groups = [(_part_name(tokens, span), span) for span in spans if span.demonstration is None]
+    if not shown:
+        return tuple(range(len(tokens))), groups
+    first, last = shown[0].start, shown[-1].stop
+    labels = [place for span in shown if _is_label(span) for place in span.places]
+    texts = sorted(set(range(first, last)) - set(labels))
+    many = len({span.demonstration for span in shown})
+    middle, number = first + len(texts), shown[0].demonstration
+    name = f"{many} demonstration{'s' * (many > 1)}"
+    both = [
+        (name, SpanMark("demonstrations", first, middle, number)),
+        (_LABELS, SpanMark("demonstration label", middle, last, number)),
+    ]
+    before = [group for group in groups if group[1].stop <= first]
+    behind = [group for group in groups if group[1].start >= last]
+    order = (*range(first), *texts, *labels, *range(last, len(tokens)))
+    return order, [*before, *(each for each in both if each[1].start < each[1].stop), *behind]
 
 
-def _part_name(tokens: Sequence[str], span: SpanMark) -> str:
+def _part_name(tokens: Sequence[str], span: SpanMark, level: Level = "parts") -> str:
     if span.demonstration is None:
         return _HEAD if span.name == _HEAD else ""
-    if span.name == "demonstration label":
+    if _is_label(span):
         return printable("".join(tokens[span.start : span.stop]), font_draws)
+    if level == "demonstrations" and span.name == "demonstration input":
+        return f"{span.demonstration + 1}"
     return span.name.removeprefix("demonstration ")
 
 
 def _demonstration_name(tokens: Sequence[str], parts: Sequence[SpanMark]) -> str:
-    labels = [tokens[part.start : part.stop] for part in parts if part.name == "demonstration label"]
+    labels = [tokens[part.start : part.stop] for part in parts if _is_label(part)]
     label = "".join(token for own in labels for token in own).strip()
     number = f"{(parts[0].demonstration or 0) + 1}"
     return printable(f"{number} {label}" if label else number, font_draws)
@@ -185,8 +207,8 @@ def _note(level: Level, run: int, *, has_head: bool = False, has_demonstrations:
     folded = {
         "tokens": "",
         "parts": "each part of a demonstration is one cell",
-        "demonstrations": "each demonstration is one cell",
-        "all demonstrations": "all demonstrations are one cell",
+        "demonstrations": "each demonstration is one cell and its label another",
+        "all demonstrations": "all demonstrations are one cell and their labels another",
     }[level]
     parts = [folded] if folded and has_demonstrations else []
     if has_head and level != "tokens":

@@ -24,8 +24,9 @@ def attention_difference(rows: AttentionRows, minus: AttentionRows, over: Over =
     """Subtract one setting's attention from another's.
 
     Over the query's tokens a pattern is renormalised in each setting, because demonstrations take a share of the
-    attention that zero-shot prompts leave to the query; `query_shares` says how large that was. A row that gives the
-    query's tokens nothing has no pattern over them: NaN. Scores are subtracted as they are. An entry is visible where
+    attention that zero-shot prompts leave to the query; `query_shares` says how large that was. Where the query's
+    first token begins a prompt, attention rests on it that goes nowhere else, and a note says so. A row that gives
+    the query's tokens nothing has no pattern over them: NaN. Scores are subtracted as they are. An entry is visible where
     both settings see it.
 
     Args:
@@ -52,6 +53,7 @@ def attention_difference(rows: AttentionRows, minus: AttentionRows, over: Over =
         for each in (rows, minus)
         if over == "query" and each.kind == "pattern" and demonstration_columns(each).any()
     )
+    resting = [each.setting for each in (rows, minus) if over == "query" and query_columns(each)[0]]
     if over == "query":
         rows, minus = _of_query(rows), _of_query(minus)
     if (rows.row_tokens, rows.column_tokens) != (minus.row_tokens, minus.column_tokens):
@@ -71,7 +73,14 @@ def attention_difference(rows: AttentionRows, minus: AttentionRows, over: Over =
         visible=visible,
         minus=minus.setting,
         query_shares=shares,
-        notes=("patterns renormalised over the query's tokens",) if renormalised else (),
+        notes=(
+            *(["patterns renormalised over the query's tokens"] if renormalised else []),
+            *(
+                [f"the first token begins the prompt {' and '.join(resting)}: heads rest on it"]
+                if resting
+                else []
+            ),
+        ),
     )
 
 

@@ -73,5 +73,6 @@ def _how(rows: AttentionRows, of_rows: str, of_columns: str) -> str:
 
 
 def _summed(values: np.ndarray, row_cells: Cells, column_cells: Cells) -> np.ndarray:
+    values = values[..., list(row_cells.order), :][..., list(column_cells.order)]
     over_rows = np.add.reduceat(values, row_cells.starts, axis=-2)
     return np.add.reduceat(over_rows, column_cells.starts, axis=-1)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .attention_rows import AttentionRows
 from .attention_scale import scale_of
+from .figure_text import subject_title
+
+if TYPE_CHECKING:
+    from ..study.study import Study
 
 
 def notes_of(rows: AttentionRows, *, cells_named: bool) -> list[str]:
@@ -36,6 +41,12 @@ def notes_of(rows: AttentionRows, *, cells_named: bool) -> list[str]:
         what = [name for name, is_there in (("not visible", masked), ("undefined", undefined)) if is_there]
         notes.append(f"hatched: {' or '.join(what)}")
     return notes
+
+
+def study_title(study: Study) -> str:
+    """Return what the figures of a study of attention are about."""
+    config = study.config
+    return f"{subject_title(config)}, {config.shots} shot{'s' * (config.shots > 1)}"
 
 
 def numbers(values: Sequence[int]) -> str:

@@ -17,7 +17,6 @@ SpanName = Literal[
     "demonstration input",
     "demonstration label",
     "separator",
-    "demonstration",
     "demonstrations",
     "query",
     "turn tail",
@@ -32,8 +31,8 @@ class SpanMark:
     """What neighbouring tokens are.
 
     Attributes:
-        name: The part of the prompt. Folding makes ``demonstration`` and ``demonstrations`` of the parts of one
-            and of all; ``between`` is what no span holds.
+        name: The part of the prompt. Folding makes ``demonstrations`` of the texts of all; ``between`` is what
+            no span holds.
         start: The first token.
         stop: The token behind the last.
         demonstration: The demonstration it belongs to, counted from 0 (figures count from 1); None elsewhere.
@@ -43,6 +42,11 @@ class SpanMark:
     start: int
     stop: int
     demonstration: int | None = None
+
+    @property
+    def places(self) -> range:
+        """The places of its tokens."""
+        return range(self.start, self.stop)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +84,7 @@ class AttentionRows:
         row_counts: How many tokens each folded row stands for, ``(P,)``; empty where no row is folded.
         column_counts: How many tokens each folded column stands for, ``(Q,)``; empty where none is folded.
         notes: Sentences that belong below every figure of these rows.
+        limit: Of a difference: what the last colour stands for at least, so that several figures share their colours.
     """
 
     values: np.ndarray
@@ -97,6 +102,7 @@ class AttentionRows:
     row_counts: tuple[int, ...] = ()
     column_counts: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    limit: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse arrays and names that do not belong together."""

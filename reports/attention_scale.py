@@ -67,7 +67,7 @@ def scale_of(rows: AttentionRows, values: np.ndarray | None = None) -> Scale:
     drawn = drawn[np.isfinite(drawn)]
     label = _LABELS[rows.kind]
     if rows.minus:
-        most = float(np.abs(drawn).max(initial=0.0)) or 1.0
+        most = float(np.abs(drawn).max(initial=rows.limit)) or 1.0
         return Scale(-most, most, style.DIVERGING_COLOURS, _DIFFERENCE_LABELS[rows.kind])
     if rows.kind == "pattern":
         most = float(drawn.max(initial=0.0)) or 1.0

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .attention_difference import attention_difference
+from .attention_folding import folded_to_fit
 from .attention_heads import attention_heads_figure
 from .attention_last_row import attention_last_row_figure
+from .attention_layout import MOST_CELLS
 from .attention_map import attention_map_figure
 from .attention_rows import AttentionRows
 from .prompt_marks import SETTING_NAMES, prompt_marks
@@ -61,7 +66,7 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
     Args:
         study: A study of attention.
     """
-    mapped = [setting for setting in _MAPPED if f"map-{setting}" in study.arrays]
+    mapped = _settings(study)
     layers = [int(layer) for layer in study.arrays[f"map-{mapped[0]}"]["layers"]] if mapped else []
     figures: dict[str, Callable[[Study], Figure]] = {}
     for setting in mapped:
@@ -76,6 +81,10 @@ def map_figures(study: Study) -> dict[str, Callable[[Study], Figure]]:
     return figures
 
 
+def _settings(study: Study) -> list[str]:
+    return [setting for setting in _MAPPED if f"map-{setting}" in study.arrays]
+
+
 def _last_token(study: Study, *, setting: str, width: float = TWO_COLUMNS) -> Figure:
     """Draw what the last token attends to, layer by layer."""
     return attention_last_row_figure(study_rows(study, setting, "last"), width=width)
@@ -87,10 +96,16 @@ def _heads(study: Study, *, setting: str, layer: int, width: float = TWO_COLUMNS
 
 
 def _difference(study: Study, *, one: str, other: str, layer: int, width: float = TWO_COLUMNS) -> Figure:
-    """Draw how every head's attention in one layer differs between two settings."""
-    rows, minus = (study_rows(study, setting) for setting in (one, other))
-    alike = rows.column_tokens == minus.column_tokens
-    return _of_layer(attention_difference(rows, minus, "all" if alike else "query"), layer, width)
+    """Draw how every head's attention to the query differs between two settings, on the scale of its layer."""
+    mapped = {setting: study_rows(study, setting).select([layer]) for setting in _settings(study)}
+    differences = {
+        pair: attention_difference(*(mapped[setting] for setting in pair))
+        for pair in _DIFFERENCES
+        if set(pair) <= set(mapped)
+    }
+    drawn = [folded_to_fit(rows, MOST_CELLS, MOST_CELLS).drawn() for rows in differences.values()]
+    limit = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) for values in drawn)
+    return _of_layer(replace(differences[one, other], limit=limit), layer, width)
 
 
 def _of_layer(rows: AttentionRows, layer: int, width: float) -> Figure:

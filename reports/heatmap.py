@@ -105,6 +105,33 @@ def height_of_rows(rows: int) -> float:
     return 0.65 + min(_HIGHEST, max(_LOWEST, _ROW * rows))
 
 
+def add_colour_bar_below(
+    figure: Figure, image: Any, axes: Axes, label: str, ticks: Sequence[float] | None = None
+) -> None:
+    """Draw the colour bar of one panel below it.
+
+    Args:
+        figure: Where to draw.
+        image: Its image.
+        axes: The panel.
+        label: What the colours mean, with the unit.
+        ticks: Numbers that are named; None is a few.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    bar = figure.colorbar(
+        image,
+        ax=axes,
+        location="bottom",
+        label=label,
+        fraction=0.04,
+        pad=0.02,
+        aspect=20,
+        ticks=MaxNLocator(3) if ticks is None else list(ticks),
+    )
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
 def add_colour_bar(figure: Figure, image: Any, panels: Sequence[Axes], label: str) -> None:
     """Draw the colour bar of some panels right of them.
 

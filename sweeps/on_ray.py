@@ -30,7 +30,7 @@ _MOST_DEATHS = 5
 _MOST_PARTS = 1000
 """Parts that the cluster is given at once."""
 _SECONDS_BETWEEN_LOOKS = 2.0
-_SECONDS_UNTIL_STALLED = 20.0
+_SECONDS_UNTIL_STALLED = 60.0
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,19 @@ def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = 
         for layer in range(layers)
         for part, share in zip(parts, random.dirichlet(np.ones(len(parts))), strict=True)
     ]
+    finetuned = [
+        {
+            "layer": row["layer"],
+            "head": row["head"],
+            "labels": row["labels"],
+            "label_head": row["labels"] > 0.9,
+            "icl": random.uniform(0, 1),
+            "ft": random.uniform(0, 0.1),
+            "same": random.uniform(-1, 1) if row["layer"] else math.nan,
+        }
+        for row in ranked
+        if "ft" in settings
+    ]
     arrays, tokens = {}, []
     for setting in settings:
         rows = made_rows(2 if setting == "icl" else 0, 3, 4, layers=(0, 2), heads=heads, setting=setting)
@@ -122,7 +135,8 @@ def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = 
         dtype="Int64",
     )
     options = {"model": "pocket", "task": "pocket-tone", "shots": 8}
-    return study_of("attention", {"ranked": ranked, "layers": shares, "map_tokens": frame}, options, arrays)
+    tables = {"ranked": ranked, "finetuned": finetuned, "layers": shares, "map_tokens": frame}
+    return study_of("attention", tables, options, arrays)
 
 
 def claims_study() -> Any:

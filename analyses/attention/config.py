@@ -22,6 +22,11 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else several(value)
 
 
+def _layers(value: Any) -> Any:
+    """Accept ``auto``, one number, a list, or ``"0,-1"``."""
+    return value if value == "auto" else numbers(value)
+
+
 def _heads(value: Any) -> Any:
     """Accept ``all``, one number, a list, or ``"0,3"``."""
     return value if value == "all" else numbers(value)
@@ -37,13 +42,16 @@ class AttentionConfig(SubjectConfig):
         query: The query that is mapped: its index among the validation records, among those asked or not; None is the
             first one asked.
         settings: In which settings it is mapped: ``zsl`` (zero-shot), ``icl``, ``ft`` (finetuned on the
-            demonstrations and asked without them).
-        layers: Which layers are mapped; negative ones count from the end.
+            demonstrations and asked without them). With ``ft`` it is also measured, over all queries, how far
+            finetuning and ICL move each head's attention.
+        layers: Which layers are mapped; negative ones count from the end. ``auto`` is the layer of the head that
+            looks at the demonstrations' labels most; of a text of one's own it is the last.
         heads: Which heads are mapped.
         map: What is mapped: the post-softmax ``pattern`` or the pre-softmax ``scores``.
         engine: What runs the model where something is recorded: ``native``, ``transformer-lens`` or ``nnsight``.
         recipe: How to finetune for ``ft``: a preset, a YAML file or a mapping.
-        learning_rate: In place of the recipe's: a number, ``auto`` or ``published``.
+        learning_rate: In place of the recipe's, which is ``auto`` in every preset: up to 11 rates are tried on
+            held-out training records. A number, ``auto`` or ``published``.
         resamples: Bootstrap resamples.
         level: Coverage of the intervals.
     """
@@ -60,9 +68,11 @@ class AttentionConfig(SubjectConfig):
         "zsl",
         "icl",
     )
-    layers: Annotated[tuple[Layer, ...], BeforeValidator(numbers), Field(min_length=1, max_length=1000)] = (
-        -1,
-    )
+    layers: Annotated[
+        Annotated[tuple[Layer, ...], Field(min_length=1, max_length=1000)] | Literal["auto"],
+        BeforeValidator(_layers),
+        OnCommandLine(example="20,-1"),
+    ] = "auto"
     heads: Annotated[
         tuple[_Head, ...] | Literal["all"], BeforeValidator(_heads), OnCommandLine(example="0,3")
     ] = "all"
@@ -76,4 +86,7 @@ class AttentionConfig(SubjectConfig):
     def finetuning(self) -> CellConfig:
         """Return the comparison whose finetuning the setting ``ft`` has."""
         shared = {name: getattr(self, name) for name in SubjectConfig.model_fields}
-        return CellConfig(**{**shared, "recipe": self.recipe, "learning_rate": self.learning_rate})
+        own = {
+            name: getattr(self, name) for name in ("engine", "recipe", "learning_rate", "resamples", "level")
+        }
+        return CellConfig(**{**shared, **own})

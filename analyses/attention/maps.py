@@ -13,11 +13,10 @@ from ...errors import UserError
 from ...hooks.capture import capture
 from ...hooks.captured import Capture
 from ...hooks.plan import CapturePlan
+from ...models.delta import Delta
 from ...models.loading import LanguageModel
 from ...tasks.prompts import PromptSet
-from ...tasks.task import Task
 from ..cell import Cell
-from ..comparison.finetuned import batch_size_for, finetune_cell
 from .config import AttentionConfig, Setting
 
 MapName = Setting | Literal["text"]
@@ -37,29 +36,33 @@ class Mapped:
 
 
 def capture_maps(
-    config: AttentionConfig, model: LanguageModel, task: Task, cell: Cell
+    config: AttentionConfig,
+    model: LanguageModel,
+    cell: Cell,
+    layers: tuple[int, ...],
+    delta: Delta | None,
 ) -> dict[MapName, Mapped]:
     """Record the asked query in each setting.
 
     Args:
         config: What is asked.
         model: The model.
-        task: The task, whose training records choose a learning rate where that is asked for.
         cell: The draw.
+        layers: Which layers.
+        delta: What finetuning changed, where that setting is asked for.
 
     Raises:
-        UserError: If a layer has no attention, or finetuning fails.
+        UserError: If a layer has no attention.
     """
     place = 0 if config.query is None else cell.queries.index(config.query)
 
     def mapped(prompts: PromptSet, setting: Setting) -> Mapped:
-        return map_prompt(config, model, one_prompt(prompts, place), setting)
+        return map_prompt(config, model, one_prompt(prompts, place), setting, layers)
 
     found: dict[MapName, Mapped] = {}
     for setting in config.settings:
         if setting == "ft":
-            size = batch_size_for(config, model, cell.prompts.zero_shot)
-            delta, _ = finetune_cell(config.finetuning(), model, task, cell, size)
+            assert delta is not None
             with delta.applied(model):
                 found[setting] = mapped(cell.prompts.zero_shot, setting)
         else:
@@ -68,7 +71,11 @@ def capture_maps(
 
 
 def map_prompt(
-    config: AttentionConfig, model: LanguageModel, prompt: PromptSet | str, setting: MapName
+    config: AttentionConfig,
+    model: LanguageModel,
+    prompt: PromptSet | str,
+    setting: MapName,
+    layers: tuple[int, ...],
 ) -> Mapped:
     """Record one prompt, or one text.
 
@@ -77,11 +84,12 @@ def map_prompt(
         model: The model.
         prompt: The prompt.
         setting: What the capture is said to be of.
+        layers: Which layers' maps.
 
     Raises:
         UserError: If a layer has no attention, or the prompt does not fit.
     """
-    rows = CapturePlan(sites=(config.map,), layers=config.layers, positions="prompt", columns="all")
+    rows = CapturePlan(sites=(config.map,), layers=layers, positions="prompt", columns="all")
     last = CapturePlan(sites=(config.map,), columns="all")
     found = (
         capture(model, prompt, plan, batch_size=1, setting=setting, engine=config.engine)
@@ -166,6 +174,7 @@ def map_token_rows(label_names: Sequence[str], mapped: Mapping[MapName, Mapped])
 
 def map_bytes(config: AttentionConfig, model: LanguageModel, tokens: int) -> int:
     """Return what the maps of prompts of so many tokens take, while the largest is made and kept."""
-    rows = len(config.layers) * model.geometry.heads * tokens**2
+    layers = 1 if config.layers == "auto" else len(config.layers)
+    rows = layers * model.geometry.heads * tokens**2
     # fp32 of the array, of the batch and of one layer's scores before they are kept; visibility for all heads.
     return len(config.settings) * 4 * rows + 3 * 4 * rows

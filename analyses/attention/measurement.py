@@ -8,28 +8,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...hooks.batching import bytes_per_prompt, choose_batch_size, held_memory
+from ...models.delta import Delta
 from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ...tasks.task import Task
 from ..cell import Cell, cell_of, prepare_cell
+from ..comparison.facts import finetuning_facts, task_fact
+from ..comparison.rows import finetuning_row
 from ..context import Context, Measured
 from ..controls.altered_cells import changed_labels, with_permuted_labels
 from ..prompt import view_prompt
 from ..prompt_table import prompt_facts, prompt_rows, prompt_warnings
+from .changes import finetuned_rows, moved_heads
 from .config import AttentionConfig
+from .estimate import estimate_attention
 from .findings import attention_findings
-from .maps import capture_maps, check_heads, map_arrays, map_bytes, map_token_rows
-from .prompt_parts import PARTS
-from .ranking import ranked_rows
+from .finetuned import FinetunedDraw, measure_finetuned
+from .finetuned_findings import finetuned_findings
+from .maps import capture_maps, check_heads, map_arrays, map_token_rows
+from .ranking import label_shares, ranked_rows
 from .shares import DrawShares, measure_shares, share_rows
 from .text_map import measure_text
-
-_KEPT_BY_THE_ALLOCATOR = 1.1
 
 
 def measure_attention(config: AttentionConfig, context: Context) -> Measured:
     """Measure shares on every draw, with and without permuted labels, and map one query of the first draw.
+
+    Where the finetuned setting is among those asked for, every draw is finetuned on, too, and what moved is measured.
 
     Args:
         config: What is asked.
@@ -48,7 +53,7 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
     if config.query is not None and config.query not in mapped.queries:
         mapped = cell_of(config, model, task, mapped.seed, mapped.demonstrations, (config.query,))
     views = [view_prompt(model, task, mapped, config.query)]
-    context.say(_estimate(config, model, cells))
+    context.say(estimate_attention(config, model, cells))
     draws: list[DrawShares] = []
     notes: list[Finding] = []
     for cell in cells:
@@ -60,9 +65,12 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
             notes.append(_same_labels(cell))
             continue
         draws.append(measure_shares(config, model, permuted, "permuted_labels"))
-    maps = capture_maps(config, model, task, mapped)
     ranked = ranked_rows(config, draws)
     asked = len(set.intersection(*(set(cell.queries) for cell in cells)))
+    finetuned, delta = _finetuned(config, model, task, cells)
+    moved = moved_heads(config, ranked, label_shares(_own(draws)), finetuned) if finetuned else None
+    layers = (ranked[0]["layer"],) if config.layers == "auto" else config.layers
+    maps = capture_maps(config, model, mapped, layers, delta)
     return Measured(
         config,
         {
@@ -70,37 +78,37 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
             **share_rows(config, draws),
             "queries": [row for draw in draws for row in _query_rows(draw, task)],
             "map_tokens": list(map_token_rows(task.label_names, maps)),
+            "finetuned": finetuned_rows(config, ranked, finetuned) if finetuned else [],
+            "finetuning": list(map(_finetuning_row, finetuned)),
             "prompts": prompt_rows(views),
-            "facts": [*_facts(config, model, task, draws), *prompt_facts(views)],
+            "facts": [*_facts(config, model, task, draws, finetuned), *prompt_facts(views)],
         },
-        (*attention_findings(config, ranked, asked), *notes, *prompt_warnings(views)),
-        {**_share_arrays(draws), **map_arrays(config, maps)},
+        (
+            *attention_findings(config, ranked, asked),
+            *(() if moved is None else finetuned_findings(config, moved, finetuned, asked)),
+            *notes,
+            *prompt_warnings(views),
+        ),
+        {**_share_arrays(draws), **_change_arrays(finetuned), **map_arrays(config, maps)},
     )
 
 
-def _estimate(config: AttentionConfig, model: LanguageModel, cells: Sequence[Cell]) -> str:
-    """Say what memory the process takes: what it holds, one batch with its rows, the shares of all, the maps."""
-    prompts = [cell.prompts.icl for cell in cells]
-    longest = max(each.longest for each in prompts)
-    queries = max(len(ids) for each in prompts for ids in each.query_ids)
-    past = max(len(each.prefix_ids) for each in prompts)
-    size = config.batch_size if config.batch_size != "auto" else choose_batch_size(model, queries, past)
-    size = min(size, max(each.n for each in prompts))
-    rows = len(model.parts) * model.geometry.heads
-    # Patterns in fp32 as they are recorded and put together, in float64, and where hidden tokens are taken out.
-    batch = size * (bytes_per_prompt(model, queries, past) + rows * longest * (4 + 4 + 8 + 8))
-    controls = 1 + config.permuted_labels
-    shares = sum(each.n for each in prompts) * controls * rows * len(PARTS) * 8
-    # The model is loaded, and with it its tokenizer, the records and the libraries.
-    held = max(held_memory(), sum(parameter.nbytes for parameter in model.module.parameters()))
-    maps = map_bytes(config, model, longest)
-    # The demonstrations run once before the queries; an allocator keeps some of what was given back.
-    prefix = bytes_per_prompt(model, past, 0)
-    total = held + shares + _KEPT_BY_THE_ALLOCATOR * (prefix + max(batch, maps))
-    return (
-        f"estimate: {total / 1e9:.2f} GB ({held / 1e9:.2f} held with the model, {(prefix + batch) / 1e9:.2f} a batch "
-        f"of {size}, {shares / 1e9:.2f} shares, {maps / 1e9:.2f} maps)"
-    )
+def _finetuned(
+    config: AttentionConfig, model: LanguageModel, task: Task, cells: Sequence[Cell]
+) -> tuple[list[FinetunedDraw], Delta | None]:
+    """Measure the finetuned setting of every draw, where it is asked for, and keep what the first one changed."""
+    if "ft" not in config.settings:
+        return [], None
+    draws, first = [], None
+    for cell in cells:
+        draw, delta = measure_finetuned(config, model, task, cell)
+        draws.append(draw)
+        first = first or delta
+    return draws, first
+
+
+def _own(draws: Sequence[DrawShares]) -> list[DrawShares]:
+    return [draw for draw in draws if draw.control == "none"]
 
 
 def _same_labels(cell: Cell) -> Finding:
@@ -130,20 +138,51 @@ def _query_rows(draw: DrawShares, task: Task) -> list[dict[str, Any]]:
 
 
 def _facts(
-    config: AttentionConfig, model: LanguageModel, task: Task, draws: Sequence[DrawShares]
+    config: AttentionConfig,
+    model: LanguageModel,
+    task: Task,
+    draws: Sequence[DrawShares],
+    finetuned: Sequence[FinetunedDraw],
 ) -> list[dict[str, str]]:
-    own = [draw for draw in draws if draw.control == "none"]
+    own = _own(draws)
     right = [
         float((draw.prediction == torch.tensor(draw.cell.prompts.icl.gold)).double().mean()) for draw in own
     ]
     seeds = f"seed{'s' * (len(config.seeds) > 1)} {', '.join(map(str, config.seeds))}"
     facts: Mapping[str, str] = {
         "model": f"{config.model}, {len(model.parts)} layers of {model.geometry.heads} heads",
-        "task": f"{config.task} ({', '.join(task.label_names)})",
+        "task": task_fact(config.task, task.label_names, config.template or task.template.name),
         "demonstrations": f"{own[0].cell.prompts.demonstrations_used} of {config.shots} shots used, {seeds}",
         "queries": f"{own[0].cell.prompts.icl.n}, {np.mean(right):.1%} of them answered right in context",
+        **dict(
+            finetuning_facts(config.finetuning(), [draw.finetuned for draw in finetuned]) if finetuned else ()
+        ),
     }
     return [{"name": name, "text": text} for name, text in facts.items()]
+
+
+def _finetuning_row(draw: FinetunedDraw) -> dict[str, Any]:
+    run, outcome = finetuning_row(draw.finetuned), draw.outcome
+    kept = ("source", "trained_parameters", "learning_rate", "steps", "first_loss", "final_loss")
+    return {
+        "seed": draw.cell.seed,
+        **{name: run[name] for name in kept},
+        "queries": outcome.queries,
+        "changed": outcome.changed,
+        "zero_shot_right": outcome.zero_shot_right,
+        "icl_right": outcome.icl_right,
+    }
+
+
+def _change_arrays(draws: Sequence[FinetunedDraw]) -> dict[str, dict[str, np.ndarray]]:
+    """Return the changes of every query, so that any interval can be computed again."""
+    return {
+        f"changes-seed{draw.cell.seed}": {
+            **{name: getattr(draw, name).numpy() for name in ("icl", "ft", "same", "same_null")},
+            "layers": np.array(draw.layers),
+        }
+        for draw in draws
+    }
 
 
 def _share_arrays(draws: Sequence[DrawShares]) -> dict[str, dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...study.columns import Column, Table
+from ..comparison.tables import FINETUNING
 from ..prompt_table import PROMPTS
 
 _CONTROL = Column("control", "text", "none, or permuted_labels: the demonstrations have each other's labels")
@@ -39,8 +40,17 @@ RANKED = Table(
         Column("right_low", "number", "lower end of its bootstrap interval over queries"),
         Column("right_high", "number", "upper end"),
         Column("right_std", "number", "standard deviation over draws (ddof 1); missing with fewer than two"),
-        Column("predicted", "number", "the same for the labels that the model answers"),
-        Column("right_permuted", "number", "right, with permuted labels; missing where that was not run"),
+        Column(
+            "predicted",
+            "number",
+            "of the attention on labels, how much more is on those of the label that the model answers than if it "
+            "were even",
+        ),
+        Column(
+            "right_permuted",
+            "number",
+            "right, where the demonstrations have each other's labels; missing where that was not run",
+        ),
         Column("right_permuted_low", "number", "lower end of its bootstrap interval over queries"),
         Column("right_permuted_high", "number", "upper end"),
     ),
@@ -77,4 +87,63 @@ MAP_TOKENS = Table(
         Column("label", "text", "the label of that demonstration"),
     ),
 )
-ATTENTION_TABLES = (RANKED, HEADS, LAYERS, QUERIES, MAP_TOKENS, PROMPTS)
+_VARIATION = "total variation"
+_RECIPE_COLUMNS = ("source", "trained_parameters", "learning_rate", "steps", "first_loss", "final_loss")
+FINETUNED = Table(
+    "finetuned",
+    "one head, over all draws: how far ICL and finetuning move the last token's attention over the query's tokens "
+    "(softmax over these alone, without a token that begins the zero-shot prompt); empty without the setting ft",
+    (
+        _LAYER,
+        _HEAD,
+        Column("labels", "number", "share on the demonstrations' labels in context, as in ranked"),
+        Column(
+            "label_head",
+            "truth",
+            "whether it looks at labels: at least half the share of the head with the most, and above an even row",
+        ),
+        Column(
+            "icl",
+            "number",
+            "share of that attention which ICL moves from where it is zero-shot, mean over queries and draws; 0 "
+            "where only rounding changed the scores",
+            _VARIATION,
+        ),
+        Column("icl_low", "number", "lower end of its bootstrap interval over queries", _VARIATION),
+        Column("icl_high", "number", "upper end", _VARIATION),
+        Column(
+            "ft",
+            "number",
+            "the same of the finetuned model, which is asked without demonstrations",
+            _VARIATION,
+        ),
+        Column("ft_low", "number", "lower end of its bootstrap interval over queries", _VARIATION),
+        Column("ft_high", "number", "upper end", _VARIATION),
+        Column(
+            "same",
+            "number",
+            "SimAM of the two changes of the scores; undefined where only rounding changed them",
+            "cosine",
+            "code of Bar Natan et al.",
+        ),
+        Column("same_low", "number", "lower end of its bootstrap interval over queries", "cosine"),
+        Column("same_high", "number", "upper end", "cosine"),
+        Column("same_null", "number", "the same with the ICL scores of other queries", "cosine"),
+        Column("same_defined", "number", "share of the queries for which same is defined"),
+        Column(
+            "ft_rounding", "number", "share of the queries whose scores finetuning changed by rounding alone"
+        ),
+    ),
+)
+FINETUNINGS = Table(
+    "finetuning",
+    "one finetuning, of one draw of demonstrations; empty without the setting ft",
+    (
+        *(column for column in FINETUNING.columns if column.name in ("seed", *_RECIPE_COLUMNS)),
+        Column("queries", "integer", "how many were asked"),
+        Column("changed", "integer", "of how many the finetuned model answers otherwise than zero-shot"),
+        Column("zero_shot_right", "integer", "right answers over the label set, zero-shot"),
+        Column("icl_right", "integer", "the same in context"),
+    ),
+)
+ATTENTION_TABLES = (RANKED, HEADS, LAYERS, FINETUNED, FINETUNINGS, QUERIES, MAP_TOKENS, PROMPTS)

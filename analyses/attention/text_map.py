@@ -22,7 +22,8 @@ def measure_text(config: AttentionConfig, model: LanguageModel) -> Measured:
     """
     if config.text is None:
         raise UserError("there is no text to map: give one (--text)")
-    maps: dict[MapName, Mapped] = {"text": map_prompt(config, model, config.text, "text")}
+    layers = (-1,) if config.layers == "auto" else config.layers
+    maps: dict[MapName, Mapped] = {"text": map_prompt(config, model, config.text, "text", layers)}
     rows = list(map_token_rows((), maps))
     mapped = maps["text"].rows
     found = Finding(
@@ -38,7 +39,10 @@ def measure_text(config: AttentionConfig, model: LanguageModel) -> Measured:
     return Measured(
         config,
         {
-            **{name: [] for name in ("ranked", "heads", "layers", "queries", "prompts")},
+            **{
+                name: []
+                for name in ("ranked", "heads", "layers", "queries", "prompts", "finetuned", "finetuning")
+            },
             "map_tokens": rows,
             "facts": [{"name": name, "text": text} for name, text in facts.items()],
         },

@@ -100,7 +100,7 @@ def estimate_comparisons(
         batch = int(size) * bytes_per_prompt(model, max(queries), past)
         # The zero-shot setting is that of the first number of shots.
         runs = len(configs) + 1 + (cell is planned[0][0])
-        forward = _queries_seconds(pace, queries, int(size))
+        forward = queries_seconds(pace, queries, int(size))
         seconds += runs * _RECORDING * forward + pace.seconds(1, past, 1)
         for config in configs:
             if config.finetuned:
@@ -117,7 +117,7 @@ def estimate_comparisons(
             seconds += training + along * forward
             if recipe.learning_rate == "auto":
                 cost = expected_cost(recipe, len(prompts.training), config.held_out)
-                looked = _queries_seconds(
+                looked = queries_seconds(
                     pace, [round(sum(queries) / len(queries))] * config.held_out, int(size)
                 )
                 search += cost.finetunings * training + cost.looks * looked
@@ -134,8 +134,8 @@ def estimate_comparisons(
     )
 
 
-def _queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:
-    """Return how long the queries take once."""
+def queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:
+    """Return how long queries of so many tokens take once, in batches of a size."""
     return pace.seconds(math.ceil(len(queries) / size), sum(queries), len(queries) * min(size, _PLACES))
 
 

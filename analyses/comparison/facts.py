@@ -50,19 +50,29 @@ def facts_of(config: CellConfig, draws: Sequence[Draw]) -> Facts:
     """Return what was run in one comparison, as name and value."""
     facts = [
         ("model", _model(config, draws[0])),
-        ("task", _task(config, draws[0])),
+        ("task", task_fact(config.task, draws[0].label_names, config.template)),
         *(("prompt", prompt_fact(draw.prompt)) for draw in draws[:1] if draw.prompt is not None),
         ("demonstrations", _demonstrations(config, draws)),
         ("queries", _queries(draws)),
-        ("finetuning", _finetuning([draw.finetuned for draw in draws])),
-        ("learning rate", _learning_rate(config, [draw.finetuned for draw in draws])),
+        *finetuning_facts(config, [draw.finetuned for draw in draws]),
     ]
     if draws[0].record_notes:
         facts.insert(2, ("records", "; ".join(draws[0].record_notes)))
-    if draws[0].finetuned.drift:
-        facts.append(("finetuning moved", _moved(draws)))
     if any(draw.noise for draw in draws):
         facts.append(("noise floor", _noise(draws)))
+    return tuple(facts)
+
+
+def finetuning_facts(config: CellConfig, settings: Sequence[FinetunedSetting]) -> Facts:
+    """Return how it was finetuned: the recipe and its losses, the learning rate, what moved how far.
+
+    Args:
+        config: The comparison.
+        settings: Where the weights of each draw came from.
+    """
+    facts = [("finetuning", _finetuning(settings)), ("learning rate", _learning_rate(config, settings))]
+    if settings[0].drift:
+        facts.append(("finetuning moved", _moved(settings)))
     return tuple(facts)
 
 
@@ -84,12 +94,12 @@ def _model(config: CellConfig, draw: Draw) -> str:
     return ", ".join([*parts, f"{len(draw.layers)} {recorded} recorded"])
 
 
-def _task(config: CellConfig, draw: Draw) -> str:
-    name = config.template
+def task_fact(task: str, label_names: Sequence[str], name: str | None) -> str:
+    """Return a task with its labels, and its template's name or text where there is one to name."""
     # A template's text is quoted: its line breaks are part of it.
     shown = json.dumps(name, ensure_ascii=False) if name and "{" in name else name
     template = f", template {shown}" if shown else ""
-    return f"{config.task} ({', '.join(draw.label_names)}){template}"
+    return f"{task} ({', '.join(label_names)}){template}"
 
 
 def _demonstrations(config: CellConfig, draws: Sequence[Draw]) -> str:
@@ -142,8 +152,8 @@ def _learning_rate(config: CellConfig, settings: Sequence[FinetunedSetting]) -> 
     return f"{_each(f'{run.learning_rate:g}' for run in runs)}, {origin}"
 
 
-def _moved(draws: Sequence[Draw]) -> str:
-    rows = [row for draw in draws for row in draw.finetuned.drift if row.drift.mean_absolute > 0]
+def _moved(settings: Sequence[FinetunedSetting]) -> str:
+    rows = [row for setting in settings for row in setting.drift if row.drift.mean_absolute > 0]
     if not rows:
         return "no attention projection"
     parts = []

@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...study.columns import Frame
 from ...study.finding import Finding
-from ...study.names import (
-    DELTA,
-    DELTA_NULL,
-    LOSS_ROSE,
-    NO_CHANGE,
-    NO_LEARNING,
-    PARTIAL,
-    PARTIAL_NULL,
-)
+from ...study.names import DELTA, DELTA_NULL, PARTIAL, PARTIAL_NULL
+from .alarms import Outcome, alarms_of
 from .draw import Draw
 from .measures import Intervals
 from .rows import Key, Rows
-
-# Losses over the same demonstrations differ by so much, relatively, from rounding alone.
-_ROUNDING = 1e-5
 
 
 def comparison_findings(
@@ -63,57 +53,32 @@ def draw_warnings(draws: Sequence[Draw], key: Key) -> tuple[Finding, ...]:
 
 def _alarms(rows: Rows, key: Key) -> Iterator[Finding]:
     measures, finetuning = rows["measures"], rows["finetuning"]
-    seeds = list(dict.fromkeys(measures["seed"]))
-    for name, alarm in _ALARMS.items():
-        for seed in seeds:
-            found = measures[measures["seed"] == seed].set_index("measure")
-            run = finetuning[finetuning["seed"] == seed].iloc[0]
-            sentence = alarm(found, run, f" in the draw of seed {seed}" if len(seeds) > 1 else "")
-            if sentence:
-                yield Finding(name, sentence, "alarm", where={**key, "seed": int(seed)})
+    outcomes = {
+        int(seed): _outcome(
+            measures[measures["seed"] == seed].set_index("measure"),
+            finetuning[finetuning["seed"] == seed].iloc[0],
+        )
+        for seed in dict.fromkeys(measures["seed"])
+    }
+    for name, seed, sentence in alarms_of(outcomes):
+        yield Finding(name, sentence, "alarm", where={**key, "seed": seed})
 
 
-def _unchanged(measures: Frame, run: Any, where: str) -> str:
-    changed = measures.loc["predictions changed by finetuning"]
-    if changed["numerator"]:
-        return ""
-    rate = run["learning_rate"]
-    how = "" if math.isnan(rate) else f" and learning rate {rate:g}"
-    return (
-        f"finetuning changed no prediction{where}: with {run['source']}{how} every one of "
-        f"{int(changed['denominator'])} is that of zero-shot, so the overlap of changes says nothing about finetuning"
+def _outcome(measures: Frame, run: Any) -> Outcome:
+    changed, zero_shot, icl = (
+        measures.loc[name]
+        for name in ("predictions changed by finetuning", "accuracy, zero-shot", "accuracy, ICL")
     )
-
-
-def _no_better(measures: Frame, run: Any, where: str) -> str:
-    icl, zero_shot = (
-        int(measures.loc[name, "numerator"]) for name in ("accuracy, ICL", "accuracy, zero-shot")
+    return Outcome(
+        source=run["source"],
+        learning_rate=run["learning_rate"],
+        first_loss=run["first_loss"],
+        final_loss=run["final_loss"],
+        queries=int(changed["denominator"]),
+        changed=int(changed["numerator"]),
+        zero_shot_right=int(zero_shot["numerator"]),
+        icl_right=int(icl["numerator"]),
     )
-    # As many right is no better.
-    if icl > zero_shot:
-        return ""
-    of = int(measures.loc["accuracy, ICL", "denominator"])
-    return (
-        f"ICL is not better than zero-shot{where}: {icl} against {zero_shot} of {of} right over the label set, so "
-        "there is no learning in context to compare finetuning with"
-    )
-
-
-def _rose(measures: Frame, run: Any, where: str) -> str:
-    first, final = run["first_loss"], run["final_loss"]
-    if math.isnan(run["learning_rate"]) or final <= first * (1 + _ROUNDING):
-        return ""
-    return (
-        f"the training loss rose{where}, from {first:.3f} to {final:.3f}: finetuning did not learn the "
-        "demonstrations, so take a smaller learning rate"
-    )
-
-
-_ALARMS: dict[str, Callable[[Frame, Any, str], str]] = {
-    NO_CHANGE: _unchanged,
-    NO_LEARNING: _no_better,
-    LOSS_ROSE: _rose,
-}
 
 
 def _results(rows: Rows, where: Key, intervals: Intervals) -> Iterator[Finding]:

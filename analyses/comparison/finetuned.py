@@ -69,7 +69,8 @@ def _finetune(
             evaluations.append(_evaluate(queries, torch.tensor(cell.prompts.zero_shot.gold), epoch))
 
     if finetuning is None:
-        with Progress("finetune", recipe.steps(len(training)), "steps") as bar:
+        name = f"finetune ({recipe.name}, learning rate {rate:g})"
+        with Progress(name, recipe.steps(len(training)), "steps") as bar:
             finetuning = finetune(
                 model,
                 training,

@@ -75,7 +75,7 @@ def reduce_finetuned(
         floors: Up to which length changes are only rounding.
         seed: The draw's seed, for the nulls of other queries.
     """
-    partners = _partners(len(gold), config.null_draws, seed)
+    partners = partners_of(len(gold), config.null_draws, seed)
     pretrained = _Pretrained(config, zero_shot, icl, floors, partners)
     zsl_output, icl_output = outputs_of(zero_shot), outputs_of(icl)
     ft_output = _WholeOutputs(zsl_output)
@@ -102,7 +102,7 @@ def reduce_finetuned(
     )
 
 
-def _partners(n: int, draws: int, seed: int) -> Tensor | None:
+def partners_of(n: int, draws: int, seed: int) -> Tensor | None:
     """Return derangements ``[R, N]``, or None where a single query has no other to be paired with."""
     if n < 2:
         return None

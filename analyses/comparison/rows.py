@@ -15,7 +15,7 @@ from torch import Tensor
 from ...probes import Agreement, calibrated_prediction, mean_and_std, prediction_changes
 from ...study.columns import Frame
 from ..prompt_table import prompt_rows
-from .draw import SETTINGS, Draw
+from .draw import SETTINGS, Draw, FinetunedSetting
 from .measures import Intervals, head_profiles_of, layer_profiles_of, measures_of, resampled_of
 from .tables import COMPARISON_TABLES
 
@@ -205,8 +205,24 @@ def _draw(draw: Draw, agreement: Agreement) -> dict[str, Any]:
 
 def _finetuning(draw: Draw) -> dict[str, Any]:
     finetuned = draw.finetuned
+    run = finetuned.finetuning
+    losses = () if run is None else run.losses
+    return {
+        "finetuning": [finetuning_row(finetuned)],
+        "losses": [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)],
+        "evaluations": [dataclasses.asdict(evaluation) for evaluation in finetuned.evaluations],
+        "rate_search": _rate_search(draw),
+        "finetuning_drift": [
+            {"layer": row.layer, "matrix": row.matrix, **dataclasses.asdict(row.drift)}
+            for row in finetuned.drift
+        ],
+    }
+
+
+def finetuning_row(finetuned: FinetunedSetting) -> dict[str, Any]:
+    """Return where the weights of one draw came from, as the table of finetunings has it."""
     run, choice = finetuned.finetuning, finetuned.choice
-    one = {
+    return {
         "source": finetuned.source,
         "trained_parameters": finetuned.trained_parameters,
         "learning_rate": math.nan if run is None else run.learning_rate,
@@ -215,17 +231,6 @@ def _finetuning(draw: Draw) -> dict[str, Any]:
         "final_loss": math.nan if run is None else run.final_loss,
         "rate_searched": choice is not None,
         "baseline_held_out_nll": math.nan if choice is None else choice.baseline_nll,
-    }
-    losses = () if run is None else run.losses
-    return {
-        "finetuning": [one],
-        "losses": [{"step": step, "loss": loss} for step, loss in enumerate(losses, start=1)],
-        "evaluations": [dataclasses.asdict(evaluation) for evaluation in finetuned.evaluations],
-        "rate_search": _rate_search(draw),
-        "finetuning_drift": [
-            {"layer": row.layer, "matrix": row.matrix, **dataclasses.asdict(row.drift)}
-            for row in finetuned.drift
-        ],
     }
 
 

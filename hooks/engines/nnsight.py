@@ -14,7 +14,7 @@ from ...errors import UserError, shown
 from ...models.loading import LanguageModel, load_model
 from ..forward import forward_inputs, run_forward
 from ..forward_rows import Recording
-from ..prefix import fork
+from ..prefix import cache_name, fork
 from ..resolved_plan import ResolvedPlan
 from ..rows import Wanted
 from .nnsight_model import is_nnsight_model, model_inside
@@ -178,4 +178,5 @@ class _Hosted:
 
 
 def _output(found: dict[Any, Any]) -> CausalLMOutputWithPast:
-    return CausalLMOutputWithPast(logits=found["logits"], past_key_values=found.get("cache"))
+    fields = CausalLMOutputWithPast.__dataclass_fields__
+    return CausalLMOutputWithPast(logits=found["logits"], **{cache_name(fields): found.get("cache")})

@@ -31,7 +31,8 @@ def read_answer(found: dict[Any, Any], envoy: Any, reading: dict[str, Any]) -> N
         logits = logits[:, keep.to(logits.device)]
     found["logits"] = logits.detach()
     if reading["cache"]:
-        found["cache"] = output.past_key_values
+        # transformers renamed keys and values in 5.24.
+        found["cache"] = output.cache if hasattr(output, "cache") else output.past_key_values
 
 
 def read_module(found: dict[Any, Any], envoy: Any, reading: dict[str, Any], wanted: dict[str, Any]) -> None:

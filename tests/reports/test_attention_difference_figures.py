@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from drawn_attention import drawn, panels
 from made_attention import made_rows
+from made_studies import attention_study
 
 from iclprobe.reports import style
 from iclprobe.reports.attention_difference import attention_difference
@@ -60,6 +61,38 @@ def test_a_difference_over_the_query_says_what_icl_left_for_the_demonstrations()
     assert f"ICL: {share.on_demonstrations.mean():.2f} of" in every
     assert "(mean over 2 layers and 3 heads)" in every
     assert "demonstrations" not in attention_map_figure(differences("scores")[1], 0, 0).get_supxlabel()
+
+
+def test_the_differences_of_a_study_share_their_colours_and_are_over_the_query_alike() -> None:
+    made = attention_study(heads=3)
+    limits, notes = [], []
+    for pair in ("icl-zsl", "ft-zsl", "icl-ft"):
+        figure = made.plot(f"difference-{pair}-layer2")
+        limits += [axes.get_images()[0].get_clim() for axes in panels(figure)]
+        notes.append(figure.get_supxlabel().replace("\n", " "))
+    assert len(set(limits)) == 1 and all(
+        "patterns renormalised over the query's tokens" in note for note in notes
+    )
+
+
+def test_a_query_whose_first_token_begins_a_prompt_is_told() -> None:
+    with_begin, icl = made_rows(0, query=4, setting="zero-shot"), made_rows(2, query=4, setting="ICL")
+    spans = tuple(
+        replace(span, start=span.start - 1, stop=span.stop - 1) for span in with_begin.column_spans[1:]
+    )
+    without = AttentionRows(
+        with_begin.values[:, :, 1:, 1:],
+        with_begin.visible[:, :, 1:, 1:],
+        with_begin.layers,
+        with_begin.heads,
+        *[with_begin.column_tokens[1:]] * 2,
+        *[spans] * 2,
+        "pattern",
+        "zero-shot",
+    )
+    told = "the first token begins the prompt zero-shot: heads rest on it"
+    assert told in attention_difference(icl, without).notes
+    assert told not in attention_difference(icl, with_begin).notes
 
 
 def test_no_change_at_all_is_the_colour_of_zero_and_undefined_rows_are_hatched() -> None:

@@ -21,7 +21,8 @@ from iclprobe.reports.attention_rows import AttentionRows, Kind, SpanMark
 
 def members(cells: Cells) -> list[list[int]]:
     return [
-        list(range(start, start + count)) for start, count in zip(cells.starts, cells.counts, strict=True)
+        list(cells.order[start : start + count])
+        for start, count in zip(cells.starts, cells.counts, strict=True)
     ]
 
 
@@ -94,12 +95,16 @@ def test_cells_are_parts_demonstrations_or_all_of_them() -> None:
     assert parts.spans[1] == SpanMark("demonstration input", 1, 2, 0)
     assert parts.spans[-1] == SpanMark("query", 7, 11)
     each = cells_of(tokens, spans, "demonstrations", 3)
-    assert each.texts == ("<s>", "1 positive", "2 negative", "␣a…␣a", " b")
-    assert each.starts == (0, 1, 6, 11, 14) and each.counts == (1, 5, 5, 3, 1)
-    assert each.spans[1:3] == (SpanMark("demonstration", 1, 2, 0), SpanMark("demonstration", 2, 3, 1))
+    # What stands between two labels is one cell; it begins with the separator of the demonstration before.
+    assert each.texts == ("<s>", "1", " positive", "2", " negative", "\n\n", "␣a…␣a", " b")
+    assert each.starts == (0, 1, 4, 5, 9, 10, 11, 14) and each.counts == (1, 3, 1, 4, 1, 1, 3, 1)
+    assert each.spans[3:5] == (
+        SpanMark("demonstration input", 3, 4, 1),
+        SpanMark("demonstration label", 4, 5, 1),
+    )
     every = cells_of(tokens, spans, "all demonstrations")
-    assert every.texts[:2] == ("<s>", "2 demonstrations") and every.counts[1] == 10
-    assert every.spans[1] == SpanMark("demonstrations", 1, 2, 0)
+    assert every.texts[:3] == ("<s>", "2 demonstrations", "their labels") and every.counts[1:3] == (8, 2)
+    assert every.spans[1:3] == (SpanMark("demonstrations", 1, 2, 0), SpanMark("demonstration label", 2, 3, 0))
 
 
 def test_tokens_that_no_span_holds_are_cells_too() -> None:
@@ -115,7 +120,8 @@ def test_a_label_of_several_tokens_names_its_demonstration_as_a_whole() -> None:
         SpanMark("separator", 3, 4, 4),
         SpanMark("query", 4, 5),
     )
-    assert cells_of(tokens, spans, "demonstrations").texts == ("5 very good", "q")
+    assert cells_of(tokens, spans, "demonstrations").texts == ("x", "␣very good", "\n", "q")
+    assert cells_of(tokens, spans, "all demonstrations").texts == ("1 demonstration", "their labels", "q")
     assert cells_of(tokens, spans, "parts").texts == ("x", "␣very good", "\n", "q")
     assert [name for name, _ in groups_of(tokens, spans)] == ["5 very good", "query"]
 
@@ -145,9 +151,7 @@ def test_demonstrations_are_groups_named_by_number_and_label() -> None:
     groups = [(name, span.start, span.stop) for name, span in groups_of(tokens, spans)]
     assert groups == [*expected, ("turn tail", 17, 20)]
     each = cells_of(tokens, spans, "demonstrations")
-    assert ("2 demonstrations", 1, 3) in [
-        (name, span.start, span.stop) for name, span in groups_of(each.texts, each.spans)
-    ]
+    assert [name for name, _ in groups_of(each.texts, each.spans)][1:3] == ["1 positive", "2 negative"]
     every = cells_of(tokens, spans, "all demonstrations")
     assert [name for name, _ in groups_of(every.texts, every.spans)][1] == "2 demonstrations"
 
@@ -159,7 +163,12 @@ def test_demonstrations_are_groups_named_by_number_and_label() -> None:
         (15, None, ""),
         (14, 11, "each part of a demonstration is one cell"),
         (11, 11, "each part of a demonstration is one cell"),
-        (10, 7, "each demonstration is one cell"),
+        (10, 10, "each demonstration is one cell and its label another"),
+        (
+            9,
+            8,
+            "each demonstration is one cell and its label another and 2 neighbouring tokens are one cell elsewhere",
+        ),
     ],
 )
 def test_the_finest_cells_that_fit_are_taken(most: int, count: int | None, note: str) -> None:
@@ -176,7 +185,7 @@ def test_whatever_a_prompt_is_its_cells_fit_and_hold_every_token_once(
     tokens, spans = made_prompt(demonstrations, 6, query, chat=True)
     cells, note = fitting_cells(tokens, spans, most)
     assert len(cells.starts) <= max(most, FEWEST_CELLS) and note
-    assert [token for cell in members(cells) for token in cell] == list(range(len(tokens)))
+    assert sorted(token for cell in members(cells) for token in cell) == list(range(len(tokens)))
     assert len(cells.texts) == len(cells.starts)
 
 
@@ -203,3 +212,15 @@ def test_rows_and_columns_are_folded_each_as_it_needs() -> None:
     assert lines.notes[0].startswith("folded: rows: 4 neighbouring tokens")
     assert lines.notes[0].endswith("with the share, mean over its rows")
     assert lines.values.shape[2:] == (9, 31)
+
+
+@pytest.mark.parametrize("demonstrations", [1, 8, 25, 100])
+@pytest.mark.parametrize("query", [4, 40, 300])
+@pytest.mark.parametrize("most", [FEWEST_CELLS, 30, 60])
+def test_labels_are_never_folded_into_the_texts_that_they_belong_to(
+    demonstrations: int, query: int, most: int
+) -> None:
+    tokens, spans = made_prompt(demonstrations, 12, query)
+    labels = {place for span in spans if span.name == "demonstration label" for place in span.places}
+    for cell in members(fitting_cells(tokens, spans, most)[0]):
+        assert set(cell) <= labels or not set(cell) & labels

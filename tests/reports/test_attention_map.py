@@ -110,11 +110,12 @@ def test_a_map_of_any_prompt_can_be_read_and_says_what_is_folded(
 def test_a_narrow_map_of_eight_demonstrations_still_names_each_of_them() -> None:
     figure = attention_map_figure(made_rows(8, 20, 14), 0, 0, width=style.ONE_COLUMN)
     axes = panels(figure)[0]
-    assert ticks(axes.xaxis)[1:9] == [f"{n + 1} {('positive', 'negative')[n % 2]}" for n in range(8)]
+    labels = ("␣positive", "␣negative")
+    assert ticks(axes.xaxis)[1:17] == [name for n in range(8) for name in (f"{n + 1}", labels[n % 2])]
     colours = [label.get_color() for label in axes.xaxis.get_ticklabels()]
-    assert len({*colours[1:9]}) == 1 and colours[0] == colours[9] != colours[1]
+    assert len({*colours[1:17:2]}) == 1 and colours[0] == colours[2] != colours[1]
     assert "blue: cells of several tokens" in figure.get_supxlabel().replace("\n", " ")
-    assert "each demonstration is one cell" in figure.get_supxlabel().replace("\n", " ")
+    assert "each demonstration is one cell and its label another" in figure.get_supxlabel().replace("\n", " ")
 
 
 def test_rows_of_the_query_alone_are_drawn_over_all_columns() -> None:
