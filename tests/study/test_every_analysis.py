@@ -51,6 +51,16 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> None:
     SMALL["claims"] = str(folder)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Run a sweep that is put together."""
+    folder = tmp_path_factory.mktemp("sweep")
+    axes = {"shots": [2, 4], "seeds": [0, 1]}
+    fixed = {"learning_rate": 0.1, "device": "cpu"}
+    iclprobe.sweep(analysis="gradients", axes=axes, fixed=fixed, out=folder)
+    SMALL["gather"] = str(folder)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Study, Path]]:
     """Run each analysis once, from Python, and save it."""
