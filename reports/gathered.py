@@ -24,7 +24,8 @@ _ROW, _PAIR_ROW, _AROUND = 0.17, 0.29, 0.75
 """Inches of a group's row, of a pair's, and of what stands above and below the rows of a panel."""
 _MOST_PANELS, _MOST_GROUPS, _MOST_ROWS = 8, 40, 60
 _MEASURES_A_BLOCK = 4
-_LONGEST = 46
+_INTERVAL = "{level:.0%} interval over draws"
+_LONGEST, _LONGEST_OF_ONE_COLUMN = 46, 20
 _NOTES = (
     "mean ± standard deviation over draws; summary.csv has Student's intervals, and measures.csv every cell.",
     "paired: the other point less the one, draw by draw, all else equal; p of the permutation test that swaps the "
@@ -105,7 +106,7 @@ def _p(value: float) -> str:
 
 
 def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
-    """Draw each measure over the groups of cells: every draw, the mean with the deviation, and the mean null.
+    """Draw each measure over the groups of cells: every draw, the mean with its interval, and the mean null.
 
     Args:
         study: The sweep, put together.
@@ -116,8 +117,9 @@ def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
     groups = [str(group) for group in dict.fromkeys(summary["group"])][:_MOST_GROUPS]
     places = {group: place for place, group in enumerate(groups)}
     with style.figure_style():
-        made = panels(width, len(names), height=_ROW * len(groups) + _AROUND, least=1.7, most=4, sharey=True)
-        for axes, name in zip(made.axes, names, strict=True):
+        count, height = max(1, len(names)), _ROW * max(1, len(groups)) + _AROUND
+        made = panels(width, count, height=height, least=1.7, most=4, sharey=True)
+        for axes, name in zip(made.axes, names, strict=False):
             every = measures[(measures["measure"] == name) & measures["group"].isin(groups)]
             mean = summary[(summary["measure"] == name) & summary["group"].isin(groups)]
             axes.plot(
@@ -148,18 +150,23 @@ def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
             unit = str(mean["unit"].iloc[0])
             axes.set_xlabel(unit)
             axes.grid(True, axis="x")
+        if not names:
+            made.axes[0].set_xlabel("nothing")
         for axes in made.left:
-            axes.set_yticks(
-                range(len(groups)), [short_name(group or "all cells", _LONGEST) for group in groups]
-            )
-        made.axes[0].set_ylim(len(groups) - 0.5, -0.5)
-        made.title(names)
+            axes.set_yticks(range(len(groups)), [_short(group or "all cells", width) for group in groups])
+            axes.set_ylabel("group")
+        made.axes[0].set_ylim(max(1, len(groups)) - 0.5, -0.5)
+        if names:
+            made.title(names)
         left_out = study.tables["summary"]["group"].nunique() - len(groups)
         finish(
             made.figure,
             title=f"{len(groups)} groups of cells of {study.provenance.get('sweep_of', 'a sweep')}",
-            intervals=f"± one standard deviation over {int(summary['draws'].max())} draws",
-            notes=[f"{left_out} more groups are in summary.csv"] if left_out else [],
+            intervals=_INTERVAL.format(level=study.config.level) if len(summary) else "",
+            notes=[
+                *([f"{left_out} more groups are in summary.csv"] if left_out > 0 else []),
+                *([] if names else ["the cells found no number"]),
+            ],
         )
         return made.figure
 
@@ -174,27 +181,25 @@ def paired_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     names = headline_measures(study)
     shown = _shown_pairs(study, names)
     measures = [name for name in names if name in set(shown["measure"])][:2]
-    labels = list(dict.fromkeys(_pair_name(row) for row in shown.itertuples(index=False)))[:_MOST_GROUPS]
-    places = {label: place for place, label in enumerate(labels)}
+    pairs = list(dict.fromkeys(map(_pair, shown.itertuples(index=False))))[:_MOST_GROUPS]
+    places = {pair: place for place, pair in enumerate(pairs)}
     with style.figure_style():
         made = panels(
             width,
             max(1, len(measures)),
-            height=_PAIR_ROW * max(1, len(labels)) + _AROUND,
+            height=_PAIR_ROW * max(1, len(pairs)) + _AROUND,
             least=2.2,
             most=2,
             sharey=True,
         )
         for axes, name in zip(made.axes, measures, strict=False):
             rows = [
-                row
-                for row in shown[shown["measure"] == name].itertuples(index=False)
-                if _pair_name(row) in places
+                row for row in shown[shown["measure"] == name].itertuples(index=False) if _pair(row) in places
             ]
             axes.axvline(0, color=style.INK, linewidth=0.8, linestyle=NULL_LINE, label="no difference")
             draw_points(
                 axes,
-                [places[_pair_name(row)] for row in rows],
+                [places[_pair(row)] for row in rows],
                 [row.difference for row in rows],
                 [(row.high - row.low) / 2 for row in rows],
                 style.MEASURE_COLOURS["SimAOU"],
@@ -203,21 +208,32 @@ def paired_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
             )
             axes.set_xlabel(f"difference ({rows[0].unit})" if rows and rows[0].unit else "difference")
             axes.grid(True, axis="x")
+        if not measures:
+            made.axes[0].set_xlabel("difference")
         for axes in made.left:
-            axes.set_yticks(range(len(labels)), labels)
-        made.axes[0].set_ylim(max(1, len(labels)) - 0.5, -0.5)
+            axes.set_yticks(range(len(pairs)), [_pair_name(pair, width) for pair in pairs])
+            axes.set_ylabel("pair")
+        made.axes[0].set_ylim(max(1, len(pairs)) - 0.5, -0.5)
         if measures:
             made.title(measures)
         notes = [] if measures else ["no two points of an axis have two draws in common"]
         finish(
             made.figure,
             title="differences along the axes, paired by draws",
-            intervals=f"{study.config.level:.0%} interval over draws",
+            intervals=_INTERVAL.format(level=study.config.level) if measures else "",
             notes=notes,
         )
         return made.figure
 
 
-def _pair_name(row: Any) -> str:
-    pair = short_name(f"{row.axis}: {row.other} less {row.one}", _LONGEST)
-    return f"{pair}\n{short_name(row.at, _LONGEST)}" if row.at else pair
+def _pair(row: Any) -> tuple[str, str]:
+    """Return what tells a pair of points from others."""
+    return f"{row.axis}: {row.other} less {row.one}", str(row.at)
+
+
+def _pair_name(pair: tuple[str, str], width: float) -> str:
+    return "\n".join(_short(part, width) for part in pair if part)
+
+
+def _short(name: str, width: float) -> str:
+    return short_name(name, _LONGEST if width >= style.TWO_COLUMNS else _LONGEST_OF_ONE_COLUMN)

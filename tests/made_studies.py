@@ -13,6 +13,7 @@ import pandas
 from made_arm_studies import gradients_study, order_study, outputs_study
 from made_attention import made_rows
 from made_draws import made_comparison, made_draw
+from made_gathered import gather_study
 from made_study import LONG, study_of
 from made_weight_studies import drift_study, sparsity_study
 from small_construction import small_study
@@ -225,6 +226,13 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "even steps": drift_study(),
         "steps that double": drift_study((0, 1, 2, 4, 64, 512, 1000, 3000, 143000), (), 2),
         "no steps": drift_study((None, None, None), ("pocket-tone",), 1),
+    },
+    "gather": lambda: {
+        "six groups": gather_study(),
+        "many groups": gather_study(50, 3),
+        "one cell": gather_study(1, 1),
+        "no nulls": gather_study(2, 2, nulls=False),
+        "nothing found": gather_study(2, 2, ()),
     },
     "gradients": lambda: {"two draws": gradients_study(), "one step": gradients_study(1, 1, (0,))},
     "order": lambda: {"two models": order_study()},

@@ -20,6 +20,7 @@ from .paired import mean_over_draws, paired_p
 from .tables import done_cells, write_kinds
 
 _KINDS = "kinds"
+_MOST_RESULTS = 100
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def measure_gather(config: GatherConfig, context: Context) -> Measured:
             ],
             "facts": [{"name": name, "text": text} for name, text in _facts(folder, axes, states).items()],
         },
-        tuple(_findings(folder, states, axes)),
+        (*_findings(folder, states, axes), *_results(summary, config.level)),
         provenance={"sweep_of": folder.analysis, "cells": sorted({cell.id for cell in cells})},
     )
 
@@ -137,6 +138,27 @@ def _summary(measures: Sequence[Mapping[str, Any]], level: float) -> Iterator[di
             "null": sum(nulls) / len(nulls) if nulls else math.nan,
             "unit": rows[0]["unit"],
         }
+
+
+def _results(summary: Sequence[Mapping[str, Any]], level: float) -> Iterator[Finding]:
+    """Yield the means of what has a null, or of everything where nothing has; of very many the first."""
+    chosen = [row for row in summary if math.isfinite(row["null"])] or list(summary)
+    for row in chosen[:_MOST_RESULTS]:
+        unit = "" if row["unit"] in ("", "cosine") else f" {row['unit']}"
+        at = f" at {row['group']}" if row["group"] else ""
+        several = row["draws"] > 1
+        spread = f" ± {row['std']:.3g} over {row['draws']} draws" if several else " in one draw"
+        yield Finding(
+            row["measure"],
+            f"{row['measure']}: {row['mean']:.3g}{unit}{spread}{at}",
+            value=row["mean"],
+            low=row["low"],
+            high=row["high"],
+            null=row["null"],
+            unit=row["unit"],
+            basis=f"Student's {level:.0%} interval over {row['draws']} draws" if several else "",
+            where={"group": row["group"]} if row["group"] else {},
+        )
 
 
 def _paired(

@@ -26,7 +26,21 @@ def experiments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory, experiments: Path) -> Callable[[str], tuple[Any, Path]]:
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sweep that is put together."""
+    import iclprobe
+
+    folder = tmp_path_factory.mktemp("sweep")
+    axes = {"shots": [2, 4], "seeds": [0, 1]}
+    fixed = {"learning_rate": 0.1, "device": "cpu"}
+    iclprobe.sweep(analysis="gradients", axes=axes, fixed=fixed, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(
+    tmp_path_factory: pytest.TempPathFactory, experiments: Path, swept: Path
+) -> Callable[[str], tuple[Any, Path]]:
     """What runs an analysis from Python and saves it, when it is first asked for."""
     import iclprobe
     from iclprobe.study.analysis import registered_analyses
@@ -35,7 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, experiments: Path) -> Callable
 
     @cache
     def of(name: str) -> tuple[Any, Path]:
-        line = small.SMALL[name].format(experiments=experiments)
+        line = small.SMALL[name].format(experiments=experiments, sweep=swept)
         folder = tmp_path_factory.mktemp(name) / "run"
         study = iclprobe.run_analysis(registered_analyses()[name], small.config_of(name, line))
         study.save(folder)

@@ -17,6 +17,7 @@ SMALL = {
     "construction": "--n-x 3 --steps 20 --batch-size 8 --evaluation-tasks 16",
     "controls": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
     "drift": "pocket@0 pocket@256 pocket@1152 --icl pocket-topic-code --shots 2 --seeds 0,1 --limit 4",
+    "gather": "{sweep}",
     "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
     "order": f"{ARMS} --orders 2",
     "outputs": ARMS,

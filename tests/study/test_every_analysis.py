@@ -43,8 +43,8 @@ def test_every_analysis_is_tried() -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def claims_have_experiments(experiments: Path) -> None:
-    SMALL["claims"] = str(experiments)
+def what_was_run_before(experiments: Path, swept: Path) -> None:
+    SMALL.update(claims=str(experiments), gather=str(swept))
 
 
 @pytest.mark.parametrize("name", NAMES)
