@@ -173,7 +173,7 @@ def test_a_file_is_hashed_once(tmp_path: Path, own: dict[str, Any], monkeypatch:
         hashing.hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind)
     )
     sources = Sources()
-    axes = {"shots": [2, 4], "seeds": [0, 1, 2]}
+    axes: dict[str, Any] = {"shots": [2, 4], "seeds": [0, 1, 2]}
     config = SweepConfig(analysis="compare", axes=axes, fixed=own)
     plan_sweep(config, NOWHERE, sources)
     assert len(read) == len(set(read)) > 2
