@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
         left_out = study.tables["summary"]["group"].nunique() - len(groups)
         finish(
             made.figure,
-            title=f"{len(groups)} groups of cells of {study.provenance.get('sweep_of', 'a sweep')}",
+            title=f"{_sweep(study)}: {len(groups)} groups of cells",
             intervals=_INTERVAL.format(level=study.config.level) if len(summary) else "",
             notes=[
                 *([f"{left_out} more groups are in summary.csv"] if left_out > 0 else []),
@@ -219,7 +220,7 @@ def paired_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         notes = [] if measures else ["no two points of an axis have two draws in common"]
         finish(
             made.figure,
-            title="differences along the axes, paired by draws",
+            title=f"{_sweep(study)}: differences along the axes, paired by draws",
             intervals=_INTERVAL.format(level=study.config.level) if measures else "",
             notes=notes,
         )
@@ -237,3 +238,8 @@ def _pair_name(pair: tuple[str, str], width: float) -> str:
 
 def _short(name: str, width: float) -> str:
     return short_name(name, _LONGEST if width >= style.TWO_COLUMNS else _LONGEST_OF_ONE_COLUMN)
+
+
+def _sweep(study: Study) -> str:
+    """Return what figures call the sweep: its folder's own name."""
+    return Path(study.config.sweep).name or "sweep"

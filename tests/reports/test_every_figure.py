@@ -171,7 +171,8 @@ def test_every_figure_of_a_study_says_of_what_model_or_task(name: str, variant: 
     # Pictures of one prompt stand beside it; the construction has no model, and parts of a paper are of many.
     if re.match("map|last-token|difference", kind) or name in ("construction", "reproduce", "claims"):
         return
-    whose = "pocket" if name == "drift" else subject_title(studies_of(name)[variant].config)
+    other = {"drift": "pocket", "gather": "grid: "}
+    whose = other.get(name) or subject_title(studies_of(name)[variant].config)
     for figure in at_both_widths(name, variant, kind):
         title = figure.get_suptitle().replace("\n", " ")
         assert title.startswith(whose), title
