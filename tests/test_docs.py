@@ -143,9 +143,7 @@ def test_the_tutorial_on_a_real_model_runs(tmp_path: Path, monkeypatch: pytest.M
     moved = {finding.name: finding for finding in session["looked"].findings}["attention moved by finetuning"]
     assert [moved.value, moved.null] == pytest.approx([0.32, 0.26], abs=0.02), "the page says so"
     assert int(session["changes"]["label_head"].sum()) == 17
-    assert {"heads.png", "map.png", "finetuned.png"} <= {
-        file.name for file in tmp_path.iterdir()
-    }
+    assert {"heads.png", "map.png", "finetuned.png"} <= {file.name for file in tmp_path.iterdir()}
 
 
 # Pages whose Python runs as it stands; their commands, and other pages, name models and files of the reader's.
