@@ -25,9 +25,9 @@ def attention_difference(rows: AttentionRows, minus: AttentionRows, over: Over =
 
     Over the query's tokens a pattern is renormalised in each setting, because demonstrations take a share of the
     attention that zero-shot prompts leave to the query; `query_shares` says how large that was. Where the query's
-    first token begins a prompt, attention rests on it that goes nowhere else, and a note says so. A row that gives
-    the query's tokens nothing has no pattern over them: NaN. Scores are subtracted as they are. An entry is visible
-    where both settings see it.
+    first token begins a prompt, heads rest on it that look nowhere else, and a note says so. A row that gives the
+    query's tokens nothing has no pattern over them: NaN. Scores are subtracted as they are. An entry is visible where
+    both settings see it.
 
     Args:
         rows: What is subtracted from.

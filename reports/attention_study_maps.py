@@ -99,9 +99,9 @@ def _difference(study: Study, *, one: str, other: str, layer: int, width: float 
     """Draw how every head's attention to the query differs between two settings, on the scale of its layer."""
     mapped = {setting: study_rows(study, setting).select([layer]) for setting in _settings(study)}
     differences = {
-        pair: attention_difference(*(mapped[setting] for setting in pair))
-        for pair in _DIFFERENCES
-        if set(pair) <= set(mapped)
+        (first, second): attention_difference(mapped[first], mapped[second])
+        for first, second in _DIFFERENCES
+        if first in mapped and second in mapped
     }
     drawn = [folded_to_fit(rows, MOST_CELLS, MOST_CELLS).drawn() for rows in differences.values()]
     limit = max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) for values in drawn)

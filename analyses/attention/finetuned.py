@@ -96,8 +96,17 @@ def measure_finetuned(
         zero_shot_right=int(before.correct.sum()),
         icl_right=int(demonstrated.correct.sum()),
     )
-    arrays = (each[order] for each in (changes_icl, changes_ft, rounding, same, null))
-    return FinetunedDraw(cell, zero_shot.layers, *arrays, finetuned, outcome), delta
+    return FinetunedDraw(
+        cell=cell,
+        layers=zero_shot.layers,
+        icl=changes_icl[order],
+        ft=changes_ft[order],
+        ft_is_rounding=rounding[order],
+        same=same[order],
+        same_null=null[order],
+        finetuned=finetuned,
+        outcome=outcome,
+    ), delta
 
 
 def compared_tokens(zero_shot: Capture) -> Tensor:

@@ -113,6 +113,11 @@ def shares(make: Any) -> probes.AttentionShares:
 # For each function how it is called, on what `m` makes of tensors.
 FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     "accuracy": lambda m: (probes.accuracy, (m(RIGHT[0]),), {}),
+    "attention_changes": lambda m: (
+        probes.attention_changes,
+        (*map(m, SCORES), m(COLUMNS)),
+        {"visible": m(VISIBLE)},
+    ),
     "attention_output_update": lambda m: (probes.attention_output_update, tuple(map(m, OUTPUTS[:2])), {}),
     "attention_shares": lambda m: (probes.attention_shares, (m(PATTERN), m(VISIBLE), m(GROUPS)), {}),
     "below_noise": lambda m: (probes.below_noise, (m(OUTPUTS[0][..., 0].abs()), m(FLOOR)), {}),

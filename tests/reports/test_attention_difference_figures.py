@@ -85,10 +85,12 @@ def test_a_query_whose_first_token_begins_a_prompt_is_told() -> None:
         with_begin.visible[:, :, 1:, 1:],
         with_begin.layers,
         with_begin.heads,
-        *[with_begin.column_tokens[1:]] * 2,
-        *[spans] * 2,
-        "pattern",
-        "zero-shot",
+        row_tokens=with_begin.column_tokens[1:],
+        column_tokens=with_begin.column_tokens[1:],
+        row_spans=spans,
+        column_spans=spans,
+        kind="pattern",
+        setting="zero-shot",
     )
     told = "the first token begins the prompt zero-shot: heads rest on it"
     assert told in attention_difference(icl, without).notes
