@@ -43,6 +43,11 @@ def allocate_scratch(shapes: Shapes) -> dict[str, Tensor]:
     }
 
 
+def scratch_zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Return zeros of one shape: in memory, or on disk as `allocate_scratch` does."""
+    return allocate_scratch({"array": (shape, dtype)})["array"]
+
+
 def total_bytes(shapes: Shapes) -> int:
     """Return the bytes that arrays of these shapes take."""
     return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in shapes.values())

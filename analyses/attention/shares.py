@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...hooks.capture import stream
 from ...hooks.plan import CapturePlan
+from ...hooks.storage import scratch_zeros
 from ...models.loading import LanguageModel
 from ...probes import AttentionShares, attention_shares, bootstrap_mean
 from ...seeds import derive_seed
@@ -41,7 +42,7 @@ class DrawShares:
 
 
 def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, control: str) -> DrawShares:
-    """Run the queries of a draw in context, one batch after another, and keep their shares.
+    """Run the queries of a draw in context, one batch after another, and keep their shares, on disk if large.
 
     Args:
         config: What is asked.
@@ -50,7 +51,8 @@ def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, co
         control: What it is called.
     """
     prompts = cell.prompts.icl
-    found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    shares = uniform = torch.empty(0)
+    prediction = torch.empty(prompts.n, dtype=torch.int64)
     layers: tuple[int, ...] = ()
     batches = stream(
         model,
@@ -70,11 +72,12 @@ def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, co
             for index, predicted in zip(indices.tolist(), batch.prediction, strict=True)
         ]
         mass = attention_shares(batch.pattern, batch.visible, torch.stack(members))
-        for place, index in enumerate(indices.tolist()):
-            found[index] = (mass.shares[place], mass.uniform[place], batch.prediction[place])
-    shares, uniform, prediction = (
-        torch.stack(each) for each in zip(*(found[i] for i in sorted(found)), strict=True)
-    )
+        if not len(shares):
+            shares, uniform = (
+                scratch_zeros(prompts.n, *each.shape[1:], dtype=each.dtype)
+                for each in (mass.shares, mass.uniform)
+            )
+        shares[indices], uniform[indices], prediction[indices] = mass.shares, mass.uniform, batch.prediction
     return DrawShares(control, cell, layers, AttentionShares(shares, uniform), prediction)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...hooks.captured import Capture
-from ...hooks.storage import allocate_scratch
+from ...hooks.storage import scratch_zeros
 from ...probes import (
     NullMeans,
     NullSimilarity,
@@ -84,8 +84,7 @@ def reduce_finetuned(
     zsl_output, icl_output = outputs_of(zero_shot), outputs_of(icl)
     filled = None
     if outputs is None:
-        shape = tuple(zsl_output.shape), zsl_output.dtype
-        filled = outputs = allocate_scratch({"outputs": shape})["outputs"]
+        filled = outputs = scratch_zeros(*zsl_output.shape, dtype=zsl_output.dtype)
     parts = []
     for indices, finetuned in batches:
         if filled is not None:
@@ -160,7 +159,7 @@ class _Pretrained:
         zero_shot, icl = self.zero_shot, self.icl
         assert zero_shot.scores is not None and icl.scores is not None
         assert zero_shot.visible is not None and icl.visible is not None
-        both = allocate_scratch({"visible": (tuple(icl.visible.shape), torch.bool)})["visible"]
+        both = scratch_zeros(*icl.visible.shape, dtype=torch.bool)
         for rows in slices_of(icl):
             both[rows] = zero_shot.visible[rows] & icl.visible[rows]
         return zero_shot.scores, icl.scores, both
