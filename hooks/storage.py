@@ -29,7 +29,7 @@ def allocate_scratch(shapes: Shapes) -> dict[str, Tensor]:
     Raises:
         UserError: If the disk has no room for them.
     """
-    if total_bytes(shapes) <= IN_MEMORY_BYTES:
+    if not lies_on_disk(total_bytes(shapes)):
         return allocate(shapes)
     sizes = {name: total_bytes({name: each}) for name, each in shapes.items()}
     starts, end = {}, 0
@@ -41,6 +41,11 @@ def allocate_scratch(shapes: Shapes) -> dict[str, Tensor]:
         name: whole[starts[name] : starts[name] + sizes[name]].view(dtype).view(shape)
         for name, (shape, dtype) in shapes.items()
     }
+
+
+def lies_on_disk(size: int) -> bool:
+    """Tell whether so many bytes are too many for memory."""
+    return size > IN_MEMORY_BYTES
 
 
 def scratch_zeros(*shape: int, dtype: torch.dtype) -> Tensor:

@@ -19,6 +19,8 @@ from ..cell import Cell
 from .config import AttentionConfig
 from .prompt_parts import PARTS, part_members
 
+_NUMBERS_AT_ONCE = 2**19
+
 PLAN = CapturePlan(sites=("pattern",), columns="all")
 
 
@@ -93,10 +95,12 @@ def share_rows(config: AttentionConfig, draws: Sequence[DrawShares]) -> dict[str
     for draw in draws:
         key = {"control": draw.control, "seed": draw.cell.seed}
         for place, layer in enumerate(draw.layers):
-            # One layer at a time: resamples of all heads and parts of a large model would fill the memory.
+            # One layer at a time, and of many queries some heads: they and their resamples would fill the memory.
             shares = draw.mass.shares[:, place]
             even = draw.mass.uniform[:, place].mean(0).expand(shares.shape[1:])
-            spread = bootstrapped(config, shares, draw.cell.seed)
+            step = max(1, _NUMBERS_AT_ONCE // shares[:, 0].numel())
+            of_heads = [bootstrapped(config, some, draw.cell.seed) for some in shares.split(step, dim=1)]
+            spread = [torch.cat(each) for each in zip(*of_heads, strict=True)]
             for head in range(shares.shape[1]):
                 heads += _rows(
                     {**key, "layer": layer, "head": head}, [part[head] for part in (*spread, even)]
