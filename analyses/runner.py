@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..scratch_files import scratch_place
 from ..settings import Settings, make_config
 from ..study.analysis import Analysis, there
 from ..study.finding import Finding
@@ -77,7 +78,8 @@ def run_analysis(
     start = time.perf_counter()
     with nullcontext(None) if out is None else run_directory(out, overwrite=overwrite) as folder:
         context = Context(given, folder, say or say_nothing, shared or Shared())
-        measured: Measured = there(analysis.measure)(resolved, context)
+        with scratch_place(None if folder is None else folder.parent):
+            measured: Measured = there(analysis.measure)(resolved, context)
         study = make_study(
             analysis,
             without_secrets(measured.config),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MOST_ON_CPU, _MOST_ON_GPU = 16, 256
 _NUMBERS_ON_CPU = 1 << 17
 _FALLBACK_MEMORY = 4 << 30
+_MEMORY = Path("/proc/meminfo")
 
 
 # By what sizes that are chosen here are divided.
@@ -50,10 +51,16 @@ def free_memory(device: torch.device) -> int:
         return torch.xpu.mem_get_info(device)[0]
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    names = getattr(os, "sysconf_names", {})
-    if "SC_AVPHYS_PAGES" in names and "SC_PAGE_SIZE" in names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return _FALLBACK_MEMORY
+    return _available_memory()
+
+
+def _available_memory() -> int:
+    """Return the bytes that are free, or that the system frees when asked, such as those of files that it caches."""
+    try:
+        with _MEMORY.open() as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return _FALLBACK_MEMORY
 
 
 def held_memory() -> int:

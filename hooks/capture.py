@@ -34,7 +34,7 @@ from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt
 from .resolved_plan import ResolvedPlan, resolve_plan
 from .rows import Wanted
 from .scoring import Scoring
-from .storage import allocate, total_bytes
+from .storage import allocate, allocate_scratch, total_bytes
 from .text_prompts import Spans, as_prompt_set, begin_token
 from .wanted_rows import rows_at
 
@@ -57,6 +57,7 @@ def capture(
     spans: Spans | None = None,
     engine: EngineName | Engine = "native",
     file: str | Path | None = None,
+    scratch: bool = False,
     progress: str | None = None,
 ) -> Capture:
     """Run prompts and record what a plan asks for.
@@ -78,12 +79,13 @@ def capture(
         engine: What runs the model and reads its attention: ``native`` is our tap in the model's own module;
             ``transformer-lens`` and ``nnsight`` are these libraries and their own hooks, which need their extra.
         file: Keep the arrays in this safetensors file, mapped into memory, instead of in memory.
+        scratch: Keep large arrays on disk as long as they are used, in a file without a name.
         progress: Show a progress bar of this name.
 
     Raises:
         UserError: If the plan does not fit the model, a prompt does not fit the context window or has a token that
-            the model does not know, the arrays do not fit into memory, the engine cannot run the model or give what
-            is asked for, or another thread uses the model.
+            the model does not know, the arrays fit neither into memory nor on the disk, the engine cannot run the
+            model or give what is asked for, or another thread uses the model.
     """
     model, chosen = choose_engine(engine, model)
     with exclusive(model.module, "a capture"):
@@ -107,6 +109,8 @@ def capture(
         with closing(batches):
             if file is not None:
                 return fill_file(Path(file), shapes, batches, resolved.layers, captured)
+            if scratch:
+                return fill(allocate_scratch(shapes), batches, resolved.layers, captured)
             available = free_memory(torch.device("cpu"))
             if total_bytes(shapes) > available * 0.9:
                 raise UserError(

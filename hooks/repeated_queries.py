@@ -20,6 +20,7 @@ from ..tasks.prompts import PromptSet
 from .batching import free_memory
 from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
 from .scoring import Scoring
+from .storage import allocate_scratch
 
 # Hidden states may take this share of the free memory; beyond it every layer runs each time.
 _SHARE_OF_MEMORY = 0.25
@@ -64,6 +65,15 @@ class RepeatedQueries:
         self.keeps = alone and fits
         self._partial = PartialForward(model) if self.keeps else None
         self._hidden: dict[int, Tensor] = {}
+        self._room: dict[str, Tensor] = {}
+        if self.keeps and model.device.type == "cpu":
+            # In a file where they are large.
+            self._room = allocate_scratch(
+                {
+                    str(place): ((*batch.tokens.shape, model.width), model.dtype)
+                    for place, batch in enumerate(self._batches)
+                }
+            )
 
     def ask(self) -> Iterator[tuple[Tensor, NextToken]]:
         """Ask all queries of the model as it now is.
@@ -79,7 +89,13 @@ class RepeatedQueries:
             for place, batch in enumerate(self._batches):
                 with self._lower_layers(place):
                     said = answer_batch(self._run, batch)
+                self._put_away(place)
                 yield batch.indices, said
+
+    def _put_away(self, place: int) -> None:
+        room = self._room.pop(str(place), None)
+        if room is not None:
+            self._hidden[place] = room.copy_(self._hidden[place])
 
     def _lower_layers(self, place: int) -> AbstractContextManager[None]:
         if self._partial is None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         SensitivityAggregate,
     )
     from .other_queries import permuted_pairs, shared_baseline
-    from .partial_outputs import partial_permuted_pairs, partial_sim_aou
+    from .partial_outputs import partial_permuted_pairs, partial_sim_aou, partial_similarity
     from .predictions import (
         Jaccard,
         PredictionChanges,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     )
     from .rounding import Floor, Floors, rounding_floor, stored_rounding
     from .score_nulls import delta_shared_baseline
+    from .similarity_means import NullMeans, SimAMMeans
     from .statistics import (
         Interval,
         MeanAndStd,
@@ -77,6 +78,7 @@ _PLACES = {
     "LayerParameters": "gradients",
     "MeanAndStd": "statistics",
     "NullKind": "null_similarity",
+    "NullMeans": "similarity_means",
     "NullSimilarity": "null_similarity",
     "OrderMoments": "demonstration_order",
     "OverlapNorm": "options",
@@ -85,6 +87,7 @@ _PLACES = {
     "ScoreVariant": "options",
     "SensitivityAggregate": "options",
     "SimAM": "attention_scores",
+    "SimAMMeans": "similarity_means",
     "SimAOU": "attention_outputs",
     "TopTokens": "distributions",
     "WeightStatistics": "weights",
@@ -113,6 +116,7 @@ _PLACES = {
     "pairwise_mean_absolute": "drift",
     "partial_permuted_pairs": "partial_outputs",
     "partial_sim_aou": "partial_outputs",
+    "partial_similarity": "partial_outputs",
     "permuted_pairs": "other_queries",
     "prediction_changes": "predictions",
     "preference": "attention_mass",
@@ -150,6 +154,7 @@ __all__ = [
     "LayerParameters",
     "MeanAndStd",
     "NullKind",
+    "NullMeans",
     "NullSimilarity",
     "OrderMoments",
     "OverlapNorm",
@@ -158,6 +163,7 @@ __all__ = [
     "ScoreVariant",
     "SensitivityAggregate",
     "SimAM",
+    "SimAMMeans",
     "SimAOU",
     "TopTokens",
     "WeightStatistics",
@@ -186,6 +192,7 @@ __all__ = [
     "pairwise_mean_absolute",
     "partial_permuted_pairs",
     "partial_sim_aou",
+    "partial_similarity",
     "permuted_pairs",
     "prediction_changes",
     "preference",

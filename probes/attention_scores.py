@@ -19,6 +19,7 @@ from torch import Tensor
 from .arrays import ArrayLike, as_tensor, as_tensors
 from .options import ScoreVariant
 from .rounding import Floor, Floors
+from .similarity_means import SimAMMeans
 from .vectors import (
     as_float64,
     concatenate_chunks,
@@ -67,6 +68,12 @@ class SimAM:
     def layer_profile(self) -> Tensor:
         """`[L]` mean over heads, then over examples."""
         return self.per_example.nanmean(0)
+
+    def means(self) -> SimAMMeans:
+        """Return what is left without the heads of each example."""
+        return SimAMMeans(
+            self.variant, self.per_example, self.values.nansum(0), (~self.values.isnan()).sum(0)
+        )
 
     @property
     def undefined_layers(self) -> int:
@@ -140,10 +147,10 @@ def sim_am(
         settings["zero_shot"] = zero_shot
     require_shape("N L H Q", **settings)
     examples, layers, heads, width = icl.shape
-    compared = compared_columns(columns, visible, (examples, layers, width))
+    compared = ComparedColumns(columns, visible, (examples, layers, width))
     chunks = []
     for rows in example_slices(examples, layers * heads * width):
-        mask = compared[rows]
+        mask = compared.of(rows)
         first, second, *reference = [
             masked_scores(name, scores[rows], mask) for name, scores in settings.items()
         ]
@@ -185,11 +192,14 @@ def score_floors(
     visible = as_tensor(visible)
     require_shape("N L H Q", zero_shot=zero_shot)
     examples, layers, heads, width = zero_shot.shape
-    compared = compared_columns(columns, visible, (examples, layers, width))
+    compared = ComparedColumns(columns, visible, (examples, layers, width))
     squares = torch.zeros(layers, heads, dtype=torch.float64)
+    counts = torch.zeros(1, 1, dtype=torch.int64)
     for rows in example_slices(examples, layers * heads * width):
-        squares += masked_scores("zero_shot", zero_shot[rows], compared[rows]).square().sum((0, 3))
-    sizes = (squares / compared.sum((0, 3)).clamp(min=1)).sqrt()
+        mask = compared.of(rows)
+        squares += masked_scores("zero_shot", zero_shot[rows], mask).square().sum((0, 3))
+        counts = counts + mask.sum((0, 3))
+    sizes = (squares / counts.clamp(min=1)).sqrt()
     return Floors(floors.icl * sizes, floors.ft * sizes)
 
 
@@ -209,27 +219,46 @@ def change_floors(scores: Tensor, mask: Tensor, floors: Floors | None, dtype: to
     return Floors(floors.icl * root, floors.ft * root)
 
 
-def compared_columns(columns: Tensor, visible: Tensor | None, shape: tuple[int, int, int]) -> Tensor:
-    """Return the mask `[N, 1 or L, 1, Q]` of the columns to compare."""
-    examples, layers, width = shape
-    if columns.dtype != torch.bool or columns.shape != (examples, width):
-        raise ValueError(
-            f"expected columns {(examples, width)} of torch.bool, "
-            f"got {tuple(columns.shape)} of {columns.dtype}"
+class ComparedColumns:
+    """Which columns of each query are compared, worked out for some queries at a time."""
+
+    def __init__(self, columns: Tensor, visible: Tensor | None, shape: tuple[int, int, int]) -> None:
+        """Check the shapes.
+
+        Args:
+            columns: `[N, Q]` bool.
+            visible: Bool, broadcastable to `[N, L, 1, Q]`; None for all.
+            shape: N, L and Q.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        examples, layers, width = shape
+        if columns.dtype != torch.bool or columns.shape != (examples, width):
+            raise ValueError(
+                f"expected columns {(examples, width)} of torch.bool, "
+                f"got {tuple(columns.shape)} of {columns.dtype}"
+            )
+        self._columns, self._visible = columns, visible
+        if visible is None:
+            return
+        full = (examples, layers, 1, width)
+        fits = visible.ndim == 4 and all(
+            have in (1, want) for have, want in zip(visible.shape, full, strict=True)
         )
-    mask = rearrange(columns.cpu(), "n q -> n 1 1 q")
-    if visible is None:
-        return mask
-    full = (examples, layers, 1, width)
-    fits = visible.ndim == 4 and all(
-        have in (1, want) for have, want in zip(visible.shape, full, strict=True)
-    )
-    if visible.dtype != torch.bool or not fits:
-        raise ValueError(
-            f"expected visible broadcastable to {full} of torch.bool, "
-            f"got {tuple(visible.shape)} of {visible.dtype}"
-        )
-    return mask & visible.cpu()
+        if visible.dtype != torch.bool or not fits:
+            raise ValueError(
+                f"expected visible broadcastable to {full} of torch.bool, "
+                f"got {tuple(visible.shape)} of {visible.dtype}"
+            )
+
+    def of(self, examples: slice | Tensor) -> Tensor:
+        """Return the mask `[n, 1 or L, 1, Q]` of these queries."""
+        mask = rearrange(self._columns[examples].cpu(), "n q -> n 1 1 q")
+        if self._visible is None:
+            return mask
+        shared = len(self._visible) == 1
+        return mask & (self._visible if shared else self._visible[examples]).cpu()
 
 
 def masked_scores(name: str, scores: Tensor, mask: Tensor) -> Tensor:

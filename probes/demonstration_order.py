@@ -6,6 +6,8 @@ not grow with the number of orders.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import torch
@@ -22,8 +24,8 @@ _SUM_TOLERANCE = 1e-2
 class OrderMoments:
     """Running mean and variance, over orders, of every token's probability for N queries.
 
-    The moments are of probabilities, not of log-probabilities. Memory is 2 x N x V float64 numbers, whatever
-    the number of orders: 1.6 GB for 2,000 queries and 50,000 tokens.
+    The moments are of probabilities, not of log-probabilities. They are 2 x N x V float64 numbers, whatever
+    the number of orders: 1.6 GB for 2,000 queries and 50,000 tokens, which need not lie in memory.
 
     Attributes:
         mean: `[N, V]` float64, mean probability over the orders so far.
@@ -32,20 +34,22 @@ class OrderMoments:
         counts: `[N]` int64, how many orders each query has had.
     """
 
-    def __init__(self, n: int, vocabulary: int) -> None:
+    def __init__(self, n: int, vocabulary: int, zeros: Callable[[int, int], Tensor] | None = None) -> None:
         """Begin with no order.
 
         Args:
             n: How many queries, N.
             vocabulary: How many tokens, V.
+            zeros: What makes float64 zeros of a shape, such as in a file; None is in memory.
 
         Raises:
             ValueError: One of them is not positive.
         """
         if n < 1 or vocabulary < 1:
             raise ValueError(f"expected at least 1 query and 1 token, got {n} and {vocabulary}")
-        self.mean = torch.zeros(n, vocabulary, dtype=torch.float64)
-        self.squared_deviations = torch.zeros(n, vocabulary, dtype=torch.float64)
+        zeros = zeros or partial(torch.zeros, dtype=torch.float64)
+        self.mean = zeros(n, vocabulary)
+        self.squared_deviations = zeros(n, vocabulary)
         self.counts = torch.zeros(n, dtype=torch.int64)
 
     @property

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor, as_tensors
 from .attention_outputs import attention_output_update
-from .attention_scores import compared_columns, masked_scores
+from .attention_scores import ComparedColumns, masked_scores
 from .vectors import example_slices, require_shape
 
 
@@ -70,10 +70,10 @@ def score_noise_floor(
     examples, layers, heads, width = first.shape
     if examples == 0:
         raise ValueError(f"a noise floor needs at least one example, got shape {tuple(first.shape)}")
-    compared = compared_columns(columns, visible, (examples, layers, width))
+    compared = ComparedColumns(columns, visible, (examples, layers, width))
     largest = torch.zeros(layers, heads, dtype=torch.float64)
     for rows in example_slices(examples, layers * heads * width):
-        mask = compared[rows]
+        mask = compared.of(rows)
         one, other = (masked_scores("repeated", scores[rows], mask) for scores in (first, second))
         squares = (one - other).square().sum(-1) / mask.sum(-1).clamp(min=1)
         largest = torch.maximum(largest, squares.sqrt().amax(0))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor
+from .similarity_means import NullMeans
 from .statistics import mean_and_std
 
 NullKind = Literal[
@@ -65,6 +66,10 @@ class NullSimilarity:
     def std(self) -> float:
         """Standard deviation over draws (ddof 1) of the mean over layers; NaN for a single draw."""
         return float(mean_and_std(self.draws.nanmean(1).nanmean(1)).std)
+
+    def means(self) -> NullMeans:
+        """Return what is left without the draws of each example."""
+        return NullMeans(self.kind, self.values, self.draws.nansum(1), (~self.draws.isnan()).sum(1))
 
     def select(self, examples: ArrayLike) -> NullSimilarity:
         """Return the null for these examples: a bool mask `[N]`, or indices in the order wanted."""

@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor, as_tensors
-from .attention_scores import SimAM, change_floors, compared_columns, masked_scores
+from .attention_scores import ComparedColumns, SimAM, change_floors, masked_scores
 from .other_queries import require_derangements
 from .rounding import Floors
 from .vectors import concatenate_chunks, cosine, example_slices, require_shape, without_rounding
@@ -64,14 +64,14 @@ def delta_shared_baseline(
             f"expected finetuned {(len(examples), layers, heads, width)} for {len(examples)} examples, "
             f"got {tuple(finetuned.shape)}"
         )
-    compared = compared_columns(columns, visible, (total, layers, width))
-    ends = _last_tokens_last(columns)
+    compared = ComparedColumns(columns, visible, (total, layers, width))
     chunks = []
     for rows in example_slices(len(examples), layers * heads * width):
         own = examples[rows]
-        mask = _take(compared[own], ends[own])
+        ends = _last_tokens_last(columns[own])
+        mask = _take(compared.of(own), ends)
         before, after, demonstrated = (
-            _take(scores, ends[own]) for scores in (zero_shot[own], finetuned[rows], icl[own])
+            _take(scores, ends) for scores in (zero_shot[own], finetuned[rows], icl[own])
         )
         # Where the query's own change is only rounding there is nothing that this could be a null of.
         reference = masked_scores("zero_shot", before, mask)
@@ -80,11 +80,12 @@ def delta_shared_baseline(
         missing = (without_rounding(change, lengths.icl) == 0).all(-1)
         drawn = []
         for other in partners[:, own]:
-            both = mask & _take(compared[other], ends[other])
+            others_ends = _last_tokens_last(columns[other])
+            both = mask & _take(compared.of(other), others_ends)
             reference = masked_scores("zero_shot", before, both)
             lengths = change_floors(reference, both, floors, icl.dtype)
             change_ft = masked_scores("finetuned", after, both) - reference
-            change_icl = masked_scores("icl", _take(icl[other], ends[other]), both) - reference
+            change_icl = masked_scores("icl", _take(icl[other], others_ends), both) - reference
             drawn.append(
                 cosine(without_rounding(change_ft, lengths.ft), without_rounding(change_icl, lengths.icl))
             )

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 2**20
-"""How many float64 numbers (8 MiB) one operand of a chunk may hold."""
+CHUNK_ELEMENTS = 2**17
+"""How many float64 numbers (1 MiB, so that several stay in a cache) one operand of a chunk may hold."""
 
 
 def as_float64(tensor: Tensor) -> Tensor:

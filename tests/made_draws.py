@@ -156,15 +156,17 @@ def made_draw(
         answers={setting: answers(logits[setting].log_softmax(1), gold, reached) for setting in SETTINGS},
         sim_aou=similarity,
         nulls={
-            kind: sim_aou_null(output["zsl"], output["icl"], output["ft"], kind, seed=seed, draws=3)
+            kind: sim_aou_null(output["zsl"], output["icl"], output["ft"], kind, seed=seed, draws=3).means()
             for kind in ("gaussian", "permuted_pairs", "shared_baseline")
         },
         sim_aou_partial=partial_sim_aou(*(output[setting] for setting in SETTINGS)),
         sim_aou_partial_null=partial_permuted_pairs(*(output[setting] for setting in SETTINGS)),
-        sim_am_before=sim_am(scores["zsl"], scores["icl"], mask),
-        sim_am_after=sim_am(scores["ft"], scores["icl"], mask),
-        sim_am_delta=sim_am(scores["ft"], scores["icl"], mask, variant="delta", zero_shot=scores["zsl"]),
-        sim_am_delta_null=delta_null,
+        sim_am_before=sim_am(scores["zsl"], scores["icl"], mask).means(),
+        sim_am_after=sim_am(scores["ft"], scores["icl"], mask).means(),
+        sim_am_delta=sim_am(
+            scores["ft"], scores["icl"], mask, variant="delta", zero_shot=scores["zsl"]
+        ).means(),
+        sim_am_delta_null=delta_null.means(),
         noise=noise,
         finetuned=FinetunedSetting(
             source="somewhere/finetuned" if somebody_elses else "dai",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probes import mean_and_std, preference
+from ...probes import AttentionShares, mean_and_std, preference
 from ..cell import Cell
 from .config import AttentionConfig
 from .prompt_parts import PARTS
@@ -31,21 +31,9 @@ def ranked_rows(config: AttentionConfig, draws: Sequence[DrawShares]) -> list[di
     own = [draw for draw in draws if draw.control == "none"]
     permuted = [draw for draw in draws if draw.control != "none"]
     layers, heads = own[0].layers, own[0].mass.shares.shape[2]
-    columns: dict[str, Tensor] = {}
-    cells = [draw.cell for draw in own]
-    columns |= with_ends(config, "labels", label_shares(own))
-    even = over_draws([draw.mass.uniform.expand_as(draw.mass.shares)[..., _LABELS] for draw in own], cells)
-    columns["labels_even"] = even.mean(0)
-    each = [preference(draw.mass, _RIGHT, _OTHER) for draw in own]
-    columns |= with_ends(config, "right", over_draws(each, cells))
-    columns["right_std"] = mean_and_std(torch.stack([values.nanmean(0) for values in each])).std
-    answered = [preference(draw.mass, _PREDICTED, _NOT_PREDICTED) for draw in own]
-    columns["predicted"] = over_draws(answered, cells).nanmean(0)
-    if permuted:
-        again = over_draws(
-            [preference(draw.mass, _RIGHT, _OTHER) for draw in permuted], [draw.cell for draw in permuted]
-        )
-        columns |= with_ends(config, "right_permuted", again)
+    # One layer at a time: shares of all layers of many queries lie on disk.
+    found = [_of_layer(config, own, permuted, place) for place in range(len(layers))]
+    columns = {name: torch.cat([each[name] for each in found]) for name in found[0]}
     names = ("right_permuted", "right_permuted_low", "right_permuted_high")
     missing = {name: math.nan for name in names if name not in columns}
     rows = [
@@ -68,6 +56,34 @@ def label_shares(draws: Sequence[DrawShares]) -> Tensor:
         draws: The draws, without control.
     """
     return over_draws([draw.mass.shares[..., _LABELS] for draw in draws], [draw.cell for draw in draws])
+
+
+def _of_layer(
+    config: AttentionConfig, own: Sequence[DrawShares], permuted: Sequence[DrawShares], place: int
+) -> dict[str, Tensor]:
+    """Return every column of the layer at a place, ``[1, H]``."""
+
+    def masses(draws: Sequence[DrawShares]) -> list[AttentionShares]:
+        chosen = slice(place, place + 1)
+        return [AttentionShares(draw.mass.shares[:, chosen], draw.mass.uniform[:, chosen]) for draw in draws]
+
+    columns: dict[str, Tensor] = {}
+    found, cells = masses(own), [draw.cell for draw in own]
+    labels = over_draws([mass.shares[..., _LABELS] for mass in found], cells)
+    columns |= with_ends(config, "labels", labels)
+    even = over_draws([mass.uniform.expand_as(mass.shares)[..., _LABELS] for mass in found], cells)
+    columns["labels_even"] = even.mean(0)
+    each = [preference(mass, _RIGHT, _OTHER) for mass in found]
+    columns |= with_ends(config, "right", over_draws(each, cells))
+    columns["right_std"] = mean_and_std(torch.stack([values.nanmean(0) for values in each])).std
+    answered = [preference(mass, _PREDICTED, _NOT_PREDICTED) for mass in found]
+    columns["predicted"] = over_draws(answered, cells).nanmean(0)
+    if permuted:
+        again = over_draws(
+            [preference(mass, _RIGHT, _OTHER) for mass in masses(permuted)], [draw.cell for draw in permuted]
+        )
+        columns |= with_ends(config, "right_permuted", again)
+    return columns
 
 
 def over_draws(values: Sequence[Tensor], cells: Sequence[Cell]) -> Tensor:

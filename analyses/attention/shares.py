@@ -11,12 +11,15 @@ from torch import Tensor
 
 from ...hooks.capture import stream
 from ...hooks.plan import CapturePlan
+from ...hooks.storage import scratch_zeros
 from ...models.loading import LanguageModel
 from ...probes import AttentionShares, attention_shares, bootstrap_mean
 from ...seeds import derive_seed
 from ..cell import Cell
 from .config import AttentionConfig
 from .prompt_parts import PARTS, part_members
+
+_NUMBERS_AT_ONCE = 2**19
 
 PLAN = CapturePlan(sites=("pattern",), columns="all")
 
@@ -41,7 +44,7 @@ class DrawShares:
 
 
 def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, control: str) -> DrawShares:
-    """Run the queries of a draw in context, one batch after another, and keep their shares.
+    """Run the queries of a draw in context, one batch after another, and keep their shares, on disk if large.
 
     Args:
         config: What is asked.
@@ -50,7 +53,8 @@ def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, co
         control: What it is called.
     """
     prompts = cell.prompts.icl
-    found: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+    shares = uniform = torch.empty(0)
+    prediction = torch.empty(prompts.n, dtype=torch.int64)
     layers: tuple[int, ...] = ()
     batches = stream(
         model,
@@ -70,11 +74,12 @@ def measure_shares(config: AttentionConfig, model: LanguageModel, cell: Cell, co
             for index, predicted in zip(indices.tolist(), batch.prediction, strict=True)
         ]
         mass = attention_shares(batch.pattern, batch.visible, torch.stack(members))
-        for place, index in enumerate(indices.tolist()):
-            found[index] = (mass.shares[place], mass.uniform[place], batch.prediction[place])
-    shares, uniform, prediction = (
-        torch.stack(each) for each in zip(*(found[i] for i in sorted(found)), strict=True)
-    )
+        if not len(shares):
+            shares, uniform = (
+                scratch_zeros(prompts.n, *each.shape[1:], dtype=each.dtype)
+                for each in (mass.shares, mass.uniform)
+            )
+        shares[indices], uniform[indices], prediction[indices] = mass.shares, mass.uniform, batch.prediction
     return DrawShares(control, cell, layers, AttentionShares(shares, uniform), prediction)
 
 
@@ -90,10 +95,12 @@ def share_rows(config: AttentionConfig, draws: Sequence[DrawShares]) -> dict[str
     for draw in draws:
         key = {"control": draw.control, "seed": draw.cell.seed}
         for place, layer in enumerate(draw.layers):
-            # One layer at a time: resamples of all heads and parts of a large model would fill the memory.
+            # One layer at a time, and of many queries some heads: they and their resamples would fill the memory.
             shares = draw.mass.shares[:, place]
             even = draw.mass.uniform[:, place].mean(0).expand(shares.shape[1:])
-            spread = bootstrapped(config, shares, draw.cell.seed)
+            step = max(1, _NUMBERS_AT_ONCE // shares[:, 0].numel())
+            of_heads = [bootstrapped(config, some, draw.cell.seed) for some in shares.split(step, dim=1)]
+            spread = [torch.cat(each) for each in zip(*of_heads, strict=True)]
             for head in range(shares.shape[1]):
                 heads += _rows(
                     {**key, "layer": layer, "head": head}, [part[head] for part in (*spread, even)]

@@ -16,7 +16,7 @@ from .draw import Draw, FinetunedSetting
 from .pretrained import Pretrained
 from .reduction import reduce_finetuned
 from .rounding import noise_of
-from .settings import answers_of
+from .settings import answers_of, slices_of
 
 
 def compare_cell(
@@ -26,6 +26,7 @@ def compare_cell(
     pretrained: Pretrained,
     finetuned: FinetunedSetting,
     batches: Iterator[tuple[Tensor, Capture]],
+    outputs: Tensor | None = None,
 ) -> Draw:
     """Compare a finetuned setting, batch by batch, with the pretrained ones.
 
@@ -36,11 +37,12 @@ def compare_cell(
         pretrained: Its zero-shot and in-context setting.
         finetuned: Where the finetuned weights came from.
         batches: The finetuned setting: indices of the queries and their capture.
+        outputs: Its attention outputs of all queries, where they are kept anyway.
     """
     task, zero_shot, icl = subject.task, pretrained.zero_shot.capture, pretrained.icl
     gold = torch.tensor(cell.prompts.zero_shot.gold)
     reduced = reduce_finetuned(
-        config, batches, zero_shot, icl, gold, pretrained.gaussian, pretrained.floors, cell.seed
+        config, batches, zero_shot, icl, gold, pretrained.gaussian, pretrained.floors, cell.seed, outputs
     )
     return Draw(
         seed=cell.seed,
@@ -77,5 +79,7 @@ def compare_cell(
 
 
 def whole(capture: Capture) -> Iterator[tuple[Tensor, Capture]]:
-    """Return a capture as one batch."""
-    return iter([(torch.arange(capture.n), capture)])
+    """Yield a capture that is there whole, some queries after others."""
+    for rows in slices_of(capture):
+        indices = torch.arange(rows.start, rows.stop)
+        yield indices, capture.select(indices)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...models.finetuning import Finetuning
 from ...models.learning_rate import LearningRateChoice
-from ...probes import NullSimilarity, SimAM, SimAOU
+from ...probes import NullMeans, NullSimilarity, SimAMMeans, SimAOU
 from ..prompt import PromptView
 from .finetuning_drift import FinetuningDrift
 
@@ -129,13 +129,13 @@ class Draw:
     gold: Tensor
     answers: Mapping[Setting, Answers]
     sim_aou: SimAOU
-    nulls: Mapping[str, NullSimilarity]
+    nulls: Mapping[str, NullMeans]
     sim_aou_partial: SimAOU
     sim_aou_partial_null: NullSimilarity
-    sim_am_before: SimAM
-    sim_am_after: SimAM
-    sim_am_delta: SimAM
-    sim_am_delta_null: SimAM
+    sim_am_before: SimAMMeans
+    sim_am_after: SimAMMeans
+    sim_am_delta: SimAMMeans
+    sim_am_delta_null: SimAMMeans
     noise: NoiseFloor | None
     finetuned: FinetunedSetting
     demonstrations_used: int

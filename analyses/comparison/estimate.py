@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...hooks.assembly import array_shapes
 from ...hooks.batching import bytes_per_prompt, choose_batch_size
+from ...hooks.resolved_plan import resolve_plan
+from ...hooks.storage import lies_on_disk, total_bytes
 from ...models.finetuning_memory import delta_bytes, finetuning_bytes
 from ...models.loading import LanguageModel
 from ...models.parameters import count_parameters, select_parameters
@@ -27,6 +30,8 @@ _PLACES = 4
 # Checking gradients and making a step on a CPU: seconds for each trained number.
 _SECONDS_A_NUMBER = {"adam": 8e-9, "adamw": 8e-9, "gd": 2e-9, "sgd": 2e-9}
 _DEMONSTRATIONS_A_FORWARD = 8
+# Of each query and layer, in float64: similarities, nulls and lengths, in a draw's result and in the tables.
+_KEPT_NUMBERS = 2 * 14
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,9 @@ class Estimate:
 
     Attributes:
         model_bytes: Weights.
-        kept_bytes: The two pretrained captures, the finetuned attention outputs, and the finetuned tensors of all
-            runs but the last.
+        kept_bytes: What every query leaves, the finetuned tensors of all runs but the last, and of the two
+            pretrained captures and the finetuned attention outputs those that are small.
+        disk_bytes: Those that are large, on disk while the draw is compared.
         working_bytes: One batch of queries while it runs, beside the finetuned tensors.
         finetuning_bytes: Copies, gradients, the optimiser's states and what a backward pass keeps; never there
             together with a batch of queries.
@@ -47,6 +53,7 @@ class Estimate:
 
     model_bytes: int
     kept_bytes: int
+    disk_bytes: int
     working_bytes: int
     finetuning_bytes: int
     seconds: float
@@ -67,9 +74,10 @@ class Estimate:
             if self.search_seconds
             else ""
         )
+        disk = f" and {self.disk_bytes / 1e9:.2f} GB of disk while it runs" if self.disk_bytes else ""
         return (
             f"estimate: {self.total_bytes / 1e9:.2f} GB ({self.model_bytes / 1e9:.2f} model, "
-            f"{self.kept_bytes / 1e9:.2f} kept, {work / 1e9:.2f} {name}), about "
+            f"{self.kept_bytes / 1e9:.2f} kept, {work / 1e9:.2f} {name}){disk}, about "
             f"{max(1, round(self.seconds + self.search_seconds))} s{each}{search}"
         )
 
@@ -85,15 +93,17 @@ def estimate_comparisons(
     """
     pace = measure_pace(model)
     weights = sum(parameter.nbytes for parameter in model.module.parameters())
-    captures = working = finetuning = deltas = last = 0
+    in_memory = on_disk = kept = working = finetuning = deltas = last = 0
     seconds = search = 0.0
     draws = len(planned[0][1][0].seeds)
     for cell, configs in planned:
         prompts = cell.prompts
         queries = [len(ids) for ids in prompts.zero_shot.query_ids]
         past = len(prompts.icl.prefix_ids)
-        layers, heads = len(model.parts), model.geometry.heads
-        captures = max(captures, len(queries) * layers * 4 * (3 * model.width + 2 * heads * max(queries)))
+        recorded = _recorded_bytes(configs[0], model, cell)
+        in_memory = max(in_memory, sum(size for size, disk in recorded if not disk))
+        on_disk = max(on_disk, sum(size for size, disk in recorded if disk))
+        kept += draws * len(configs) * kept_of_queries(model, len(queries))
         size = configs[0].batch_size
         if size == "auto":
             size = choose_batch_size(model, max(queries), past)
@@ -125,13 +135,30 @@ def estimate_comparisons(
             finetuning = max(finetuning, held)
     return Estimate(
         model_bytes=weights,
-        kept_bytes=captures + deltas - last,
+        kept_bytes=in_memory + kept + deltas - last,
+        disk_bytes=on_disk,
         working_bytes=working,
         finetuning_bytes=finetuning,
         seconds=seconds,
         search_seconds=search,
         draws=draws,
     )
+
+
+def kept_of_queries(model: LanguageModel, queries: int) -> int:
+    """Return the bytes that queries leave in the result of one draw."""
+    return queries * len(model.parts) * _KEPT_NUMBERS * 8
+
+
+def _recorded_bytes(config: CellConfig, model: LanguageModel, cell: Cell) -> list[tuple[int, bool]]:
+    """Return the bytes of what is recorded of all queries of a draw, and whether they lie on disk."""
+    resolved, prompts = resolve_plan(config.plan, model), cell.prompts
+    zero_shot, icl = (array_shapes(resolved, one, 0) for one in (prompts.zero_shot, prompts.icl))
+    outputs = {"outputs": zero_shot["attention_output"]}
+    sizes = [
+        total_bytes(shapes) for shapes in (zero_shot, icl, zero_shot if config.save_captures else outputs)
+    ]
+    return [(size, config.save_captures or lies_on_disk(size)) for size in sizes]
 
 
 def queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...probes import (
     Agreement,
     Ratio,
-    SimAM,
+    SimAMMeans,
     accuracy,
     bootstrap_mean,
     calibrated_accuracy,
@@ -144,7 +144,7 @@ def resampled_of(draw: Draw) -> dict[str, Tensor]:
     }
 
 
-def _maps(draw: Draw) -> dict[str, SimAM]:
+def _maps(draw: Draw) -> dict[str, SimAMMeans]:
     return {
         "SimAM before finetuning": draw.sim_am_before,
         "SimAM after finetuning": draw.sim_am_after,
@@ -177,23 +177,19 @@ class LayerProfile:
 def layer_profiles_of(draw: Draw, intervals: Intervals) -> tuple[LayerProfile, ...]:
     """Return every measure that has a value in each layer, with intervals that resample queries jointly."""
 
-    def profile(name: str, per_example: Tensor, values: Tensor) -> LayerProfile:
+    def profile(name: str, per_example: Tensor, means: SimAMMeans | None) -> LayerProfile:
         interval = bootstrap_mean(
             per_example,
             seed=derive_seed("bootstrap", name),
             resamples=intervals.resamples,
             level=intervals.level,
         )
-        axes = tuple(axis for axis in range(values.dim()) if axis != 1)
-        defined = (~values.isnan()).sum(dim=axes)
-        of = values.numel() // values.shape[1]
+        defined = (~per_example.isnan()).sum(0) if means is None else means.defined
+        of = len(per_example) * (1 if means is None else means.counts.shape[1])
         return LayerProfile(name, interval.estimate, interval.low, interval.high, defined, of)
 
     maps = _maps(draw)
-    return tuple(
-        profile(name, values, maps[name].values if name in maps else values)
-        for name, values in resampled_of(draw).items()
-    )
+    return tuple(profile(name, values, maps.get(name)) for name, values in resampled_of(draw).items())
 
 
 def head_profiles_of(draw: Draw) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...hooks.captured import Capture
 from ...models.loading import LanguageModel
-from ...probes import NullSimilarity
+from ...probes import NullMeans
 from ..cell import Cell
 from ..configuration import MeasuringConfig
 from .finetuned import batch_size_for
@@ -45,7 +45,7 @@ class Pretrained:
     zero_shot: ZeroShot
     icl: Capture
     floors: ChangeFloors
-    gaussian: NullSimilarity
+    gaussian: NullMeans
 
     def save(self, folder: Path) -> None:
         """Write both captures into a folder that does not hold them yet."""
@@ -70,7 +70,7 @@ def record_zero_shot(
         model: The model.
         cell: The draw.
         earlier: A zero-shot setting of the same model, which is taken where the queries are the same.
-        folder: Where to keep the arrays; None is in memory.
+        folder: Where to keep the arrays for good, see `capture_setting`.
     """
     prompts = cell.prompts.zero_shot
     if earlier is not None and earlier.capture.manifest["prompts_sha256"] == prompts.digest():

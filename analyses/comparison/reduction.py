@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 
 from ...hooks.captured import Capture
+from ...hooks.storage import scratch_zeros
 from ...probes import (
+    NullMeans,
     NullSimilarity,
     ScoreVariant,
     SimAM,
+    SimAMMeans,
     SimAOU,
     delta_shared_baseline,
     derangement,
-    partial_permuted_pairs,
-    partial_sim_aou,
+    partial_similarity,
     permuted_pairs,
     shared_baseline,
     sim_am,
@@ -29,7 +31,7 @@ from ...seeds import derive_seed
 from ..configuration import MeasuringConfig
 from .draw import Answers
 from .rounding import ChangeFloors
-from .settings import answers_of, outputs_of
+from .settings import answers_of, outputs_of, slices_of
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,13 @@ class Reduced:
 
     answers: Answers
     sim_aou: SimAOU
-    nulls: dict[str, NullSimilarity]
+    nulls: dict[str, NullMeans]
     sim_aou_partial: SimAOU
     sim_aou_partial_null: NullSimilarity
-    sim_am_before: SimAM
-    sim_am_after: SimAM
-    sim_am_delta: SimAM
-    sim_am_delta_null: SimAM
+    sim_am_before: SimAMMeans
+    sim_am_after: SimAMMeans
+    sim_am_delta: SimAMMeans
+    sim_am_delta_null: SimAMMeans
 
 
 def reduce_finetuned(
@@ -56,35 +58,40 @@ def reduce_finetuned(
     zero_shot: Capture,
     icl: Capture,
     gold: Tensor,
-    gaussian: NullSimilarity,
+    gaussian: NullMeans,
     floors: ChangeFloors,
     seed: int,
+    outputs: Tensor | None = None,
 ) -> Reduced:
     """Compare the finetuned setting with the other two, batch by batch.
 
     Of the finetuned setting its attention outputs are kept until the last batch, for the partial similarity, which
-    needs all queries at once; its scores are not.
+    needs those of all queries; its scores are not. Heads and random draws of a query are gone with its batch.
 
     Args:
         config: The comparison.
         batches: The finetuned setting: indices of the queries and their capture.
-        zero_shot: The zero-shot setting, whole.
-        icl: The in-context setting, whole.
+        zero_shot: The zero-shot setting, whole, in memory or in a file.
+        icl: The in-context setting likewise.
         gold: Right options, ``[N]``.
         gaussian: The null that needs no finetuned output.
         floors: Up to which length changes are only rounding.
         seed: The draw's seed, for the nulls of other queries.
+        outputs: The finetuned attention outputs of all queries, where they are kept anyway.
     """
     partners = partners_of(len(gold), config.null_draws, seed)
     pretrained = _Pretrained(config, zero_shot, icl, floors, partners)
     zsl_output, icl_output = outputs_of(zero_shot), outputs_of(icl)
-    ft_output = _WholeOutputs(zsl_output)
+    filled = None
+    if outputs is None:
+        filled = outputs = scratch_zeros(*zsl_output.shape, dtype=zsl_output.dtype)
     parts = []
     for indices, finetuned in batches:
-        ft_output.add(indices, outputs_of(finetuned))
+        if filled is not None:
+            filled[indices] = outputs_of(finetuned)
         parts.append(pretrained.compare(indices, finetuned, gold))
-    outputs = (zsl_output, icl_output, ft_output.tensor)
     joined = _join(parts)
+    partial, partial_null = partial_similarity(zsl_output, icl_output, outputs, floors=floors.outputs)
     return Reduced(
         answers=joined.answers,
         sim_aou=joined.sim_aou,
@@ -93,8 +100,8 @@ def reduce_finetuned(
             "permuted_pairs": joined.permuted_pairs,
             "shared_baseline": joined.shared_baseline,
         },
-        sim_aou_partial=partial_sim_aou(*outputs, floors=floors.outputs),
-        sim_aou_partial_null=partial_permuted_pairs(*outputs, floors=floors.outputs),
+        sim_aou_partial=partial,
+        sim_aou_partial_null=partial_null,
         sim_am_before=joined.before,
         sim_am_after=joined.after,
         sim_am_delta=joined.delta,
@@ -109,22 +116,6 @@ def partners_of(n: int, draws: int, seed: int) -> Tensor | None:
     return torch.stack([derangement(n, derive_seed("derangement", seed, draw)) for draw in range(draws)])
 
 
-class _WholeOutputs:
-    """The attention outputs of all queries; those that come whole, in memory or in a file, are not copied."""
-
-    def __init__(self, like: Tensor) -> None:
-        self.tensor = torch.empty(0)
-        self._like = like
-
-    def add(self, indices: Tensor, outputs: Tensor) -> None:
-        if torch.equal(indices, torch.arange(len(self._like))):
-            self.tensor = outputs
-            return
-        if not len(self.tensor):
-            self.tensor = torch.empty_like(self._like)
-        self.tensor[indices] = outputs
-
-
 @dataclass(frozen=True)
 class _Part:
     """What one batch has in common with the pretrained settings."""
@@ -132,12 +123,12 @@ class _Part:
     indices: Tensor
     answers: Answers
     sim_aou: SimAOU
-    permuted_pairs: NullSimilarity
-    shared_baseline: NullSimilarity
-    before: SimAM
-    after: SimAM
-    delta: SimAM
-    delta_null: SimAM
+    permuted_pairs: NullMeans
+    shared_baseline: NullMeans
+    before: SimAMMeans
+    after: SimAMMeans
+    delta: SimAMMeans
+    delta_null: SimAMMeans
 
 
 @dataclass(frozen=True)
@@ -168,24 +159,30 @@ class _Pretrained:
         zero_shot, icl = self.zero_shot, self.icl
         assert zero_shot.scores is not None and icl.scores is not None
         assert zero_shot.visible is not None and icl.visible is not None
-        return zero_shot.scores, icl.scores, zero_shot.visible & icl.visible
+        both = scratch_zeros(*icl.visible.shape, dtype=torch.bool)
+        for rows in slices_of(icl):
+            both[rows] = zero_shot.visible[rows] & icl.visible[rows]
+        return zero_shot.scores, icl.scores, both
 
-    def _nulls(self, indices: Tensor, output: Tensor) -> tuple[NullSimilarity, NullSimilarity]:
+    def _nulls(self, indices: Tensor, output: Tensor) -> tuple[NullMeans, NullMeans]:
         if self.partners is None:
             shape = (1, *output.shape[:2])
-            return undefined_null("permuted_pairs", *shape), undefined_null("shared_baseline", *shape)
+            return (
+                undefined_null("permuted_pairs", *shape).means(),
+                undefined_null("shared_baseline", *shape).means(),
+            )
         outputs = (outputs_of(self.zero_shot), outputs_of(self.icl), output)
         paired = {"partner": self.partners, "examples": indices, "floors": self.floors.outputs}
-        return permuted_pairs(*outputs, **paired), shared_baseline(*outputs, **paired)
+        return permuted_pairs(*outputs, **paired).means(), shared_baseline(*outputs, **paired).means()
 
-    def _maps(self, indices: Tensor, finetuned: Capture) -> tuple[SimAM, SimAM, SimAM]:
+    def _maps(self, indices: Tensor, finetuned: Capture) -> tuple[SimAMMeans, SimAMMeans, SimAMMeans]:
         """Return SimAM before finetuning, after it, and of the changes."""
         assert finetuned.scores is not None and finetuned.visible is not None
         width, columns = finetuned.columns.shape[-1], finetuned.columns
         before, demonstrated, visible = (array[indices][..., :width] for array in self._scores)
         visible, variant = visible & finetuned.visible, self.config.score_variant
 
-        def compare(scores: Tensor, kind: ScoreVariant, base: Tensor | None) -> SimAM:
+        def compare(scores: Tensor, kind: ScoreVariant, base: Tensor | None) -> SimAMMeans:
             return sim_am(
                 scores,
                 demonstrated,
@@ -194,7 +191,7 @@ class _Pretrained:
                 zero_shot=base,
                 visible=visible,
                 floors=self.floors.scores,
-            )
+            ).means()
 
         return (
             compare(before, "raw" if variant == "delta" else variant, None),
@@ -202,11 +199,11 @@ class _Pretrained:
             compare(finetuned.scores, "delta", before),
         )
 
-    def _delta_null(self, indices: Tensor, finetuned: Capture) -> SimAM:
+    def _delta_null(self, indices: Tensor, finetuned: Capture) -> SimAMMeans:
         assert finetuned.scores is not None
         before, demonstrated, visible = self._scores
         if self.partners is None:
-            return SimAM("delta", torch.full(before.shape[:3], torch.nan, dtype=torch.float64))
+            return SimAM("delta", torch.full(before.shape[:3], torch.nan, dtype=torch.float64)).means()
         missing = before.shape[-1] - finetuned.scores.shape[-1]
         return delta_shared_baseline(
             torch.nn.functional.pad(finetuned.scores, (0, missing)),
@@ -217,7 +214,7 @@ class _Pretrained:
             examples=indices,
             visible=visible,
             floors=self.floors.scores,
-        )
+        ).means()
 
 
 def _join(parts: Sequence[_Part]) -> _Part:
@@ -232,10 +229,10 @@ def _join(parts: Sequence[_Part]) -> _Part:
         indices[order],
         Answers(*map(answers, ("prediction", "label_logprobs", "correct", "correct_vocabulary"))),
         SimAOU.concatenate([part.sim_aou for part in parts]).select(order),
-        NullSimilarity.concatenate([part.permuted_pairs for part in parts]).select(order),
-        NullSimilarity.concatenate([part.shared_baseline for part in parts]).select(order),
-        SimAM.concatenate([part.before for part in parts]).select(order),
-        SimAM.concatenate([part.after for part in parts]).select(order),
-        SimAM.concatenate([part.delta for part in parts]).select(order),
-        SimAM.concatenate([part.delta_null for part in parts]).select(order),
+        NullMeans.join([part.permuted_pairs for part in parts], order),
+        NullMeans.join([part.shared_baseline for part in parts], order),
+        SimAMMeans.join([part.before for part in parts], order),
+        SimAMMeans.join([part.after for part in parts], order),
+        SimAMMeans.join([part.delta for part in parts], order),
+        SimAMMeans.join([part.delta_null for part in parts], order),
     )

@@ -101,7 +101,7 @@ def _draw_rows(draw: Draw, agreement: Agreement, intervals: Intervals) -> dict[s
         "null_draws": [
             {"null": kind, "null_draw": number, "layer": layer, "value": value}
             for kind, null in draw.nulls.items()
-            for number, profile in enumerate(null.draws.nanmean(1).tolist())
+            for number, profile in enumerate(null.draw_profiles.tolist())
             for layer, value in zip(draw.layers, profile, strict=True)
         ],
         "draws": [_draw(draw, agreement)],

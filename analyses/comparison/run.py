@@ -24,7 +24,7 @@ from .finetuned import comparison_recipe, finetune_cell
 from .finetuned_elsewhere import FinetunedElsewhere
 from .kept import Kept, plan_keeping
 from .pretrained import Pretrained, ZeroShot, record_pretrained
-from .settings import capture_setting, stream_finetuned
+from .settings import capture_setting, outputs_of, stream_finetuned
 
 
 @dataclass(frozen=True)
@@ -154,13 +154,15 @@ def _draw(
     batched = config.model_copy(update={"batch_size": size})
     prompts = cell.prompts.zero_shot
     with delta.applied(subject.model):
+        outputs = None
         if captures is None:
             batches = stream_finetuned(batched, subject.model, prompts, "ft")
         else:
             pretrained.save(captures)
-            batches = whole(capture_setting(batched, subject.model, prompts, "ft", captures))
+            recorded = capture_setting(batched, subject.model, prompts, "ft", captures)
+            batches, outputs = whole(recorded), outputs_of(recorded)
         watched = kept.watch(cell, batches)
-        draw = compare_cell(config, subject, cell, pretrained, finetuned, watched)
+        draw = compare_cell(config, subject, cell, pretrained, finetuned, watched, outputs)
         kept.add_finetuned(subject.model, config.shots, cell, watched, place, finetuned.source)
         return draw
 

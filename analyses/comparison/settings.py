@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ...errors import UserError, shown
@@ -13,11 +15,12 @@ from ...hooks.captured import Capture
 from ...models.loading import LanguageModel
 from ...probes import (
     Floors,
-    NullSimilarity,
+    NullMeans,
     correct_over_labels,
     correct_over_vocabulary,
     sim_aou_null,
 )
+from ...probes.vectors import example_slices
 from ...seeds import derive_seed
 from ...tasks.prompts import PromptSet
 from ..configuration import MeasuringConfig
@@ -34,7 +37,7 @@ def capture_setting(
         model: The model.
         prompts: The setting's prompts.
         name: The setting, for the progress bar and the file's name.
-        folder: Where to keep the arrays; None is in memory.
+        folder: Where to keep the arrays for good; None is as long as they are used, in memory or in scratch.
 
     Raises:
         UserError: If what the model computes is no number.
@@ -48,9 +51,11 @@ def capture_setting(
         setting=name,
         engine=config.engine,
         file=None if folder is None else folder / f"{name}.safetensors",
+        scratch=True,
         progress=name,
     )
-    if not outputs_of(recorded).isfinite().all():
+    outputs = outputs_of(recorded)
+    if not all(bool(outputs[rows].isfinite().all()) for rows in slices_of(recorded)):
         raise UserError(
             f"the attention outputs of {shown(model.name)} are NaN or infinite for some prompts: load it with "
             "dtype=float32, or fetch it again"
@@ -81,19 +86,29 @@ def outputs_of(capture: Capture) -> Tensor:
     return capture.attention_output
 
 
+def slices_of(capture: Capture) -> Iterator[slice]:
+    """Yield slices of the queries of a capture, of which no array of a slice is large."""
+    return example_slices(capture.n, max(array[:1].numel() for array in capture.arrays().values()))
+
+
 def gaussian_null(
     config: MeasuringConfig, zero_shot: Capture, icl: Capture, floors: Floors, seed: int
-) -> NullSimilarity:
-    """Return SimAOU under random updates, drawn at once so that it does not depend on batches."""
+) -> NullMeans:
+    """Return SimAOU under random updates, drawn query by query so that it does not depend on batches."""
     outputs = (outputs_of(zero_shot), outputs_of(icl))
-    return sim_aou_null(
-        *outputs,
-        None,
-        "gaussian",
-        seed=derive_seed("null", seed),
-        draws=config.null_draws,
-        floors=floors,
-    )
+    generator = np.random.default_rng(derive_seed("null", seed))
+    parts = [
+        sim_aou_null(
+            *(output[rows] for output in outputs),
+            None,
+            "gaussian",
+            seed=generator,
+            draws=config.null_draws,
+            floors=floors,
+        ).means()
+        for rows in slices_of(zero_shot)
+    ]
+    return NullMeans.join(parts, torch.arange(zero_shot.n))
 
 
 def stream_finetuned(

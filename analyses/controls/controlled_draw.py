@@ -18,7 +18,7 @@ from ..comparison.draw import Draw, FinetunedSetting
 from ..comparison.finetuned import comparison_recipe, finetune_cell
 from ..comparison.finetuning_drift import finetuning_drift
 from ..comparison.pretrained import Pretrained, ZeroShot, record_pretrained, record_zero_shot
-from ..comparison.settings import capture_setting, stream_finetuned
+from ..comparison.settings import capture_setting, outputs_of, stream_finetuned
 from ..configuration import CellConfig
 from ..learning_rates import learning_rate_for
 from ..subject import Subject
@@ -135,8 +135,15 @@ class ControlledDraw:
         """Compare the draw's own finetuning with another context."""
         learned = self._learned
         pretrained = pretrained or self._in_context(cell)
-        batches = whole(learned.capture)
-        return compare_cell(self._config, self._subject, cell, pretrained, learned.setting, batches)
+        return compare_cell(
+            self._config,
+            self._subject,
+            cell,
+            pretrained,
+            learned.setting,
+            whole(learned.capture),
+            outputs_of(learned.capture),
+        )
 
     def _with_random_update(self) -> Draw:
         """Compare a random update with the draw's own context."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ...errors import UserError, shown
 from ...hooks.next_token import NextToken, stream_next_token
+from ...hooks.storage import scratch_zeros
 from ...probes import correct_over_labels, correct_over_vocabulary
 from ...probes.demonstration_order import OrderMoments, order_sensitivity
 from ...progress import Progress, progressing
@@ -49,7 +51,10 @@ from .registration import ROWS
 
 
 class Tally:
-    """What is kept of the answers to all queries over all orders: running moments and counts."""
+    """What is kept of the answers to all queries over all orders: running moments and counts.
+
+    The moments of many queries, or of a large vocabulary, lie on disk.
+    """
 
     def __init__(self, gold: Tensor) -> None:
         """Begin with no order.
@@ -65,7 +70,8 @@ class Tally:
         """Add the answers to all queries behind one more order."""
         for indices, said in batches:
             if self._moments is None:
-                self._moments = OrderMoments(len(self._gold), said.logprobs.shape[1])
+                zeros = partial(scratch_zeros, dtype=torch.float64)
+                self._moments = OrderMoments(len(self._gold), said.logprobs.shape[1], zeros)
             self._moments.update(indices, said.logprobs)
             assert said.label_is_argmax is not None
             gold = self._gold[indices]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import tiny_families
@@ -58,12 +59,18 @@ def test_a_cpu_takes_as_many_prompts_as_keep_it_busy(
     assert choose_batch_size(model, tokens, 0) == size
 
 
-@pytest.mark.skipif(
-    "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}), reason="the system does not tell"
-)
-def test_free_memory_is_a_part_of_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = os.sysconf("SC_PAGE_SIZE")
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not tell")
+def test_free_memory_is_a_part_of_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = free_memory(torch.device("cpu"))
-    assert 16 << 20 < free <= os.sysconf("SC_PHYS_PAGES") * page and free % page == 0
-    monkeypatch.setattr(os, "sysconf_names", {})
+    assert 16 << 20 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.setattr(batching, "_MEMORY", tmp_path / "nothing")
     assert free_memory(torch.device("cpu")) == 4 << 30
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="the system does not tell")
+def test_memory_that_holds_cached_files_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a large file was written little is unused, and batches would shrink to one prompt."""
+    said = tmp_path / "meminfo"
+    said.write_text("MemTotal: 8000000 kB\nMemFree: 1000 kB\nMemAvailable: 6000000 kB\n")
+    monkeypatch.setattr(batching, "_MEMORY", said)
+    assert free_memory(torch.device("cpu")) == 6000000 * 1024

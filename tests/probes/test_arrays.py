@@ -163,6 +163,11 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
         {"floors": floors(m)},
     ),
     "partial_sim_aou": lambda m: (probes.partial_sim_aou, tuple(map(m, OUTPUTS)), {"floors": floors(m)}),
+    "partial_similarity": lambda m: (
+        probes.partial_similarity,
+        tuple(map(m, OUTPUTS)),
+        {"floors": floors(m)},
+    ),
     "permuted_pairs": lambda m: (
         probes.permuted_pairs,
         (m(OUTPUTS[0]), m(OUTPUTS[1]), m(OUTPUTS[2][OWN])),
@@ -218,6 +223,16 @@ METHODS: dict[str, Callable[[Any], Call]] = {
         (m(MASK),),
         {},
     ),
+    "SimAMMeans.join": lambda m: (
+        probes.SimAMMeans.join,
+        ([probes.sim_am(SCORES[0], SCORES[1], COLUMNS).means()], m(torch.tensor([2, 1, 0]))),
+        {},
+    ),
+    "NullMeans.join": lambda m: (
+        probes.NullMeans.join,
+        ([probes.permuted_pairs(*OUTPUTS, partner=PARTNER).means()], m(torch.tensor([2, 1, 0]))),
+        {},
+    ),
     "TopTokens.select": lambda m: (tops(lambda tensor: tensor)[0].select, (m(OWN),), {}),
     "OrderMoments.update": lambda m: (lambda: moments(m).squared_deviations, (), {}),
     "GradientNormRecorder.observe": lambda m: (lambda: norms(m), (), {}),
@@ -234,6 +249,8 @@ def is_same(first: Any, second: Any) -> bool:
     if dataclasses.is_dataclass(first):
         names = [field.name for field in dataclasses.fields(first)]
         return all(is_same(getattr(first, name), getattr(second, name)) for name in names)
+    if isinstance(first, tuple):
+        return len(first) == len(second) and all(map(is_same, first, second))
     if isinstance(first, torch.nn.Module):
         return all(map(is_same, first.state_dict().values(), second.state_dict().values()))
     if isinstance(first, float) and math.isnan(first):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from iclprobe.probes.vectors import (
+    CHUNK_ELEMENTS,
     as_float64,
     concatenate_chunks,
     cosine,
@@ -44,10 +45,11 @@ def test_slices_cover_every_example_once_whatever_their_size() -> None:
         slices = list(example_slices(examples, elements))
         assert [i for rows in slices for i in range(rows.start, rows.stop)] == list(range(examples))
         assert all(
-            rows.stop - rows.start == 1 or (rows.stop - rows.start) * elements <= 2**20 for rows in slices
+            rows.stop - rows.start == 1 or (rows.stop - rows.start) * elements <= CHUNK_ELEMENTS
+            for rows in slices
         )
         # No more slices than the memory asks for: each has its own overhead.
-        assert len(slices) <= max(1, math.ceil(examples / max(1, 2**20 // max(1, elements))))
+        assert len(slices) <= max(1, math.ceil(examples / max(1, CHUNK_ELEMENTS // max(1, elements))))
 
 
 def test_chunks_are_joined_along_an_axis_and_none_is_an_empty_result() -> None:

@@ -145,7 +145,7 @@ def test_undefined_layers_are_counted() -> None:
 def test_single_values_that_are_undefined_are_counted() -> None:
     draw = made_draw()
     draw.sim_aou.values[:2, 1] = math.nan
-    draw.sim_am_delta.values[3, 0, 1] = math.nan
+    draw.sim_am_delta.counts[0, 1] -= 1
     text = table_of(draw, width=200)
     assert "SimAOU is undefined for 2 of 36 queries × layers, where" in text
     assert "(delta) is undefined for 1 of 72 queries × heads × layers, where" in text

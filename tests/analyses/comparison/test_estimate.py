@@ -14,11 +14,12 @@ from shared_material import real_model, shared
 
 from iclprobe.analyses.cell import prepare_cell
 from iclprobe.analyses.comparison import estimate, pace
-from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons
+from iclprobe.analyses.comparison.estimate import Estimate, estimate_comparisons, kept_of_queries
 from iclprobe.analyses.comparison.pace import Pace, measure_pace
 from iclprobe.analyses.configuration import CellConfig
 from iclprobe.analyses.subject import load_subject
 from iclprobe.analyses.weights.checkpoints import Checkpoint
+from iclprobe.hooks import storage
 from iclprobe.models.finetuning_memory import delta_bytes, finetuning_bytes
 from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.parameters import count_parameters, select_parameters
@@ -85,7 +86,7 @@ def test_a_model_finetuned_elsewhere_takes_the_memory_of_its_weights() -> None:
 
 
 def test_the_line_says_what_takes_most() -> None:
-    said = Estimate(10**9, 10**8, 2 * 10**8, 3 * 10**9, 20.0, 0.0, 1)
+    said = Estimate(10**9, 10**8, 0, 2 * 10**8, 3 * 10**9, 20.0, 0.0, 1)
     assert said.describe() == ("estimate: 4.10 GB (1.00 model, 0.10 kept, 3.00 finetuning), about 20 s")
     assert "0.20 work" in replace(said, finetuning_bytes=0).describe()
     several = replace(said, draws=3, search_seconds=10.0).describe()
@@ -96,7 +97,19 @@ def test_the_results_of_several_draws_are_kept() -> None:
     one = planned(CellConfig(limit=8, learning_rate=0.1))
     three = planned(CellConfig(limit=8, learning_rate=0.1, seeds=(0, 1, 2)))
     subject = load_subject(CellConfig(), None, None)
-    assert three.kept_bytes - one.kept_bytes == 2 * delta_bytes(subject.model, preset("dai"))
+    each = delta_bytes(subject.model, preset("dai")) + kept_of_queries(subject.model, 8)
+    assert three.kept_bytes - one.kept_bytes == 2 * each
+
+
+def test_what_is_recorded_of_many_queries_is_told_as_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice as many queries take twice the disk, and memory for what each leaves alone."""
+    assert planned(CellConfig(limit=8, learning_rate=0.1)).disk_bytes == 0
+    monkeypatch.setattr(storage, "IN_MEMORY_BYTES", 100_000)
+    few, many = (planned(CellConfig(limit=limit, learning_rate=0.1, batch_size=8)) for limit in (100, 200))
+    assert few.disk_bytes > 3 * 100_000 and many.disk_bytes == pytest.approx(2 * few.disk_bytes, rel=0.1)
+    subject = load_subject(CellConfig(), None, None)
+    assert many.kept_bytes - few.kept_bytes == kept_of_queries(subject.model, 100)
+    assert f"and {many.disk_bytes / 1e9:.2f} GB of disk while it runs" in many.describe()
 
 
 def test_a_pace_adds_up() -> None:

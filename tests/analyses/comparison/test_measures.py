@@ -20,7 +20,7 @@ from iclprobe.analyses.comparison.measures import (
 )
 from iclprobe.analyses.comparison.rows import over_draws_rows
 from iclprobe.analyses.comparison.tables import MEASURES
-from iclprobe.probes import SimAOU
+from iclprobe.probes import SimAM, SimAOU
 
 INTERVALS = Intervals(resamples=200, level=0.9)
 
@@ -86,14 +86,15 @@ def test_similarities_are_means_over_examples_then_layers_without_what_is_undefi
 
 
 def test_sim_am_is_the_mean_over_heads_then_examples_then_layers() -> None:
-    draw = made_draw(n=5, layers=(0, 1), heads=3)
+    values = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    draw = replace(made_draw(n=5, layers=(0, 1), heads=3), sim_am_after=SimAM("raw", values).means())
     total = 0.0
     for layer in range(2):
-        per_example = [sum(heads) / 3 for heads in draw.sim_am_after.values[:, layer].tolist()]
+        per_example = [sum(heads) / 3 for heads in values[:, layer].tolist()]
         total += sum(per_example) / 5 / 2
     assert by_name(draw)["SimAM after finetuning"].value == pytest.approx(total)
     head = head_profiles_of(draw)["SimAM after finetuning"][1, 2]
-    assert float(head) == pytest.approx(sum(draw.sim_am_after.values[:, 1, 2].tolist()) / 5)
+    assert float(head) == pytest.approx(sum(values[:, 1, 2].tolist()) / 5)
 
 
 def test_intervals_hold_the_value_and_are_the_same_each_time() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,7 @@ def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Pat
     ft = literal_setting(model, bos, queries, options)
 
     unit = [setting[0] / np.linalg.norm(setting[0], axis=-1, keepdims=True) for setting in (zsl, icl, ft)]
+    before, after = (np.zeros((len(queries), 3, 4)) for _ in range(2))
     for i in range(len(queries)):
         for layer in range(3):
             expected = cosine(unit[1][i, layer] - unit[0][i, layer], unit[2][i, layer] - unit[0][i, layer])
@@ -168,9 +170,11 @@ def test_every_number_equals_a_literal_comparison(checkpoint: Path, records: Pat
             assert float(values_of(result, "SimAOU")[i, layer]) == float(draw.sim_aou.values[i, layer])
             for head in range(4):
                 rows = [setting[1][i][layer][head] for setting in (zsl, icl, ft)]
-                before, after = cosine(rows[1], rows[0]), cosine(rows[1], rows[2])
-                assert float(draw.sim_am_before.values[i, layer, head]) == pytest.approx(before, abs=1e-4)
-                assert float(draw.sim_am_after.values[i, layer, head]) == pytest.approx(after, abs=1e-4)
+                before[i, layer, head] = cosine(rows[1], rows[0])
+                after[i, layer, head] = cosine(rows[1], rows[2])
+    for found, literal in ((draw.sim_am_before, before), (draw.sim_am_after, after)):
+        np.testing.assert_allclose(found.per_example.numpy(), literal.mean(2), atol=1e-4)
+        np.testing.assert_allclose(found.head_profile.numpy(), literal.mean(0), atol=1e-4)
     for name, setting in (("zsl", zsl), ("icl", icl), ("ft", ft)):
         answers = draw.answers[name]  # type: ignore[index]
         np.testing.assert_allclose(answers.label_logprobs.numpy(), setting[2][:, :, 0], atol=1e-4)
@@ -362,12 +366,15 @@ def test_captures_on_disk_give_the_same_numbers(checkpoint: Path, records: Path,
     (tmp_path / "run").mkdir()
     one = drawn(checkpoint, records, tmp_path / "run", save_captures=True, batch_size=5)
     other = drawn(checkpoint, records, batch_size=5)
-    for name in ("sim_aou", "sim_aou_partial", "sim_am_after", "sim_am_delta", "sim_am_delta_null"):
-        torch.testing.assert_close(
-            getattr(one, name).values, getattr(other, name).values, rtol=0, atol=1e-12, equal_nan=True
-        )
+    same = partial(torch.testing.assert_close, rtol=0, atol=1e-12, equal_nan=True)
+    for name in ("sim_aou", "sim_aou_partial"):
+        same(getattr(one, name).values, getattr(other, name).values)
+    for name in ("sim_am_after", "sim_am_delta", "sim_am_delta_null"):
+        same(getattr(one, name).per_example, getattr(other, name).per_example)
+        same(getattr(one, name).head_profile, getattr(other, name).head_profile)
     for kind, null in one.nulls.items():
-        assert torch.equal(null.draws, other.nulls[kind].draws)
+        same(null.values, other.nulls[kind].values)
+        same(null.draw_profiles, other.nulls[kind].draw_profiles)
     assert torch.equal(one.sim_aou_partial_null.draws, other.sim_aou_partial_null.draws)
     folder = tmp_path / "run" / "captures"
     captured = [iclprobe.Capture.load(folder / f"{setting}.safetensors") for setting in ("zsl", "icl", "ft")]
