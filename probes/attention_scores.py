@@ -19,7 +19,7 @@ from torch import Tensor
 from .arrays import ArrayLike, as_tensor, as_tensors
 from .options import ScoreVariant
 from .rounding import Floor, Floors
-from .similarity_means import SimAMMeans
+from .similarity_means import SimAMMeans, exact_sums
 from .vectors import (
     as_float64,
     concatenate_chunks,
@@ -71,9 +71,7 @@ class SimAM:
 
     def means(self) -> SimAMMeans:
         """Return what is left without the heads of each example."""
-        return SimAMMeans(
-            self.variant, self.per_example, self.values.nansum(0), (~self.values.isnan()).sum(0)
-        )
+        return SimAMMeans(self.variant, self.per_example, *exact_sums(self.values, 0))
 
     @property
     def undefined_layers(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor
-from .similarity_means import NullMeans
+from .similarity_means import NullMeans, exact_sums
 from .statistics import mean_and_std
 
 NullKind = Literal[
@@ -69,7 +69,8 @@ class NullSimilarity:
 
     def means(self) -> NullMeans:
         """Return what is left without the draws of each example."""
-        return NullMeans(self.kind, self.values, self.draws.nansum(1), (~self.draws.isnan()).sum(1))
+        sums, counts = exact_sums(self.draws, 0)
+        return NullMeans(self.kind, sums.sum(0) / counts, *exact_sums(self.draws, 1))
 
     def select(self, examples: ArrayLike) -> NullSimilarity:
         """Return the null for these examples: a bool mask `[N]`, or indices in the order wanted."""

@@ -1,7 +1,8 @@
 """What is kept of similarities of many queries: a value for each query and layer, and means over all queries.
 
 Heads of a query and random draws of a query are many times that, and are only ever looked at in the mean. Means are
-held as sums and counts, so those of batches add up to those of all queries.
+held as sums and counts, so those of batches add up to those of all queries. Sums are of cosines on a grid, in two
+parts that are each exact: however queries are batched, they are the same to the last bit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,18 @@ from torch import Tensor
 from .arrays import ArrayLike, as_tensor
 from .options import ScoreVariant
 
+# Parts of a cosine are whole numbers of at most 27 bits on their grid: 2 ** 26 of them add up without rounding.
+_COARSE, _FINE = 2.0**26, 2.0**53
+
+
+def exact_sums(cosines: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return sums `[2, ...]` over an axis of the cosines that are no NaN, and how many there are."""
+    scaled = cosines.nan_to_num(0.0) * _COARSE
+    coarse = scaled.round()
+    fine = ((scaled - coarse) * (_FINE / _COARSE)).round()
+    sums = torch.stack([coarse.sum(dim) / _COARSE, fine.sum(dim) / _FINE])
+    return sums, (~cosines.isnan()).sum(dim)
+
 
 @dataclass(frozen=True, eq=False)
 class SimAMMeans:
@@ -23,7 +36,7 @@ class SimAMMeans:
     Attributes:
         variant: How the scores were compared, see `sim_am`.
         per_example: `[N, L]` mean over the heads that have a value.
-        sums: `[L, H]` sum over the examples that have a value.
+        sums: `[2, L, H]` sum over the examples that have a value, in a coarse and a fine part.
         counts: `[L, H]` how many have one.
     """
 
@@ -35,7 +48,7 @@ class SimAMMeans:
     @property
     def head_profile(self) -> Tensor:
         """`[L, H]` mean over the examples that have a value."""
-        return self.sums / self.counts
+        return self.sums.sum(0) / self.counts
 
     @property
     def layer_profile(self) -> Tensor:
@@ -67,7 +80,7 @@ class NullMeans:
     Attributes:
         kind: Which null, see `sim_aou_null`.
         values: `[N, L]` mean over draws.
-        sums: `[R, L]` sum over the examples that have a value.
+        sums: `[2, R, L]` sum over the examples that have a value, in a coarse and a fine part.
         counts: `[R, L]` how many have one.
     """
 
@@ -79,7 +92,7 @@ class NullMeans:
     @property
     def draw_profiles(self) -> Tensor:
         """`[R, L]` mean over examples in each draw."""
-        return self.sums / self.counts
+        return self.sums.sum(0) / self.counts
 
     @property
     def layer_profile(self) -> Tensor:

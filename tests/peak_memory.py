@@ -38,7 +38,7 @@ _ALLOCATOR = {
 }
 
 
-def measure(analysis: str, queries: int, folder: Path) -> dict[str, int]:
+def measure(analysis: str, queries: int, folder: Path) -> dict[str, Any]:
     """Return the peak, and the bytes of the tables and arrays that are left."""
     command = [sys.executable, __file__, analysis, str(queries), str(folder)]
     done = subprocess.run(

@@ -95,11 +95,12 @@ def gaussian_null(
     config: MeasuringConfig, zero_shot: Capture, icl: Capture, floors: Floors, seed: int
 ) -> NullMeans:
     """Return SimAOU under random updates, drawn query by query so that it does not depend on batches."""
-    outputs = (outputs_of(zero_shot), outputs_of(icl))
+    before, after = outputs_of(zero_shot), outputs_of(icl)
     generator = np.random.default_rng(derive_seed("null", seed))
     parts = [
         sim_aou_null(
-            *(output[rows] for output in outputs),
+            before[rows],
+            after[rows],
             None,
             "gaussian",
             seed=generator,

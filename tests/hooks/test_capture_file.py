@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_nothing_not_even_a_tap(tmp_path: Path, monkeypatch: 
     def full(descriptor: int, size: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(iclprobe.hooks.storage, "_reserve", full)
+    monkeypatch.setattr(iclprobe.hooks.storage, "reserve", full)
     with pytest.raises(UserError, match="the disk is full") as caught:
         capture(MODEL, PROMPTS, file=tmp_path / "capture.safetensors", batch_size=1)
     assert no_hooks(), caught
