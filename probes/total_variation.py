@@ -14,7 +14,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor, as_tensors, hold_tensors
-from .attention_scores import change_floors, compared_columns, masked_scores
+from .attention_scores import ComparedColumns, change_floors, masked_scores
 from .rounding import Floors
 from .vectors import concatenate_chunks, example_slices, require_shape
 
@@ -78,10 +78,10 @@ def attention_changes(
     visible = as_tensor(visible)
     require_shape("N L H Q", zero_shot=zero_shot, icl=icl, finetuned=finetuned)
     examples, layers, heads, width = icl.shape
-    compared = compared_columns(columns, visible, (examples, layers, width))
+    compared = ComparedColumns(columns, visible, (examples, layers, width))
     chunks = []
     for rows in example_slices(examples, layers * heads * width):
-        mask = compared[rows]
+        mask = compared.of(rows)
         before, demonstrated, after = (
             masked_scores(name, scores[rows], mask)
             for name, scores in (("zero_shot", zero_shot), ("icl", icl), ("finetuned", finetuned))
