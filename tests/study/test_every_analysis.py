@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas
 import pytest
 import yaml
@@ -63,7 +64,7 @@ def test_a_loaded_study_is_the_one_that_was_saved(name: str, run: Callable) -> N
     for group in study.arrays:
         assert set(loaded.arrays[group]) == set(study.arrays[group])
         for array, values in study.arrays[group].items():
-            assert (loaded.arrays[group][array] == values).all()
+            np.testing.assert_array_equal(loaded.arrays[group][array], values)
     figures, again = study.figures(), loaded.figures()
     assert set(figures) == set(again) == {path.stem for path in folder.glob("*.png")}
     for kind, figure in figures.items():
