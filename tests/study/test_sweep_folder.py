@@ -22,7 +22,7 @@ from iclprobe.study.sweep_folder import (
 
 
 def cell(name: str, **axes: Any) -> SweepCell:
-    return SweepCell(name, axes, {"shots": [8], "data": None}, {"a.csv": "0" * 64}, ("m", "z"))
+    return SweepCell(name, axes, {"shots": [8], "data": None}, {"a.csv": "0" * 64}, ("m", "z"), "compare")
 
 
 @pytest.fixture
