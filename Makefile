@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo gallery docs try-all test test-fast test-gpu real-models browser page-libraries lint format bench \
+.PHONY: install demo gallery gallery-real docs try-all test test-fast test-gpu real-models browser page-libraries lint format bench \
 	mutate pocket wheel clean
 
 # torch comes first: with PIP_INDEX_URL or pip's configuration naming the index of CPU builds, they are what is taken.
@@ -27,7 +27,8 @@ demo: $(VENV)/.core
 	$(BIN)/iclprobe sparsity --out runs/demo-sparsity --overwrite
 	$(BIN)/iclprobe drift --icl pocket-topic-code --seeds 0,1 --limit 64 --out runs/demo-drift --overwrite
 
-# The texts and pictures of reports/gallery again, on the embedded model: half an hour on two cores.
+# The texts and pictures of reports/gallery again: on the embedded model, half an hour on two cores, and on two real
+# models where they are at hand. What is complete of the papers in runs/gallery is kept.
 gallery: $(VENV)/.core
 	$(BIN)/iclprobe compare --limit 200 --out runs/gallery/compare-pocket --overwrite
 	$(BIN)/iclprobe controls --seeds 0,1,2 --limit 128 --out runs/gallery/controls-pocket --overwrite
@@ -41,6 +42,21 @@ gallery: $(VENV)/.core
 		name=$$(basename $$text .txt); cp runs/gallery/papers/$$name/table.txt $$text; \
 		for picture in figure claims; do [ ! -f runs/gallery/papers/$$name/$$picture.png ] || \
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
+	[ ! -d .real-models ] || $(MAKE) gallery-real
+
+# One run with its page, and two of attention. Of those, the pictures that are in the gallery are renewed.
+SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
+GEMMA := --model .real-models/gemma3-270m $(SST2)
+gallery-real: real-models
+	$(BIN)/iclprobe compare $(GEMMA) --lr 0.01 --keep-rows 12 --keep-maps 1 --out runs/gallery/compare-gemma3 --overwrite
+	$(BIN)/iclprobe attention $(GEMMA) --query 3 --settings zsl,icl --out runs/gallery/attention-gemma3 --overwrite
+	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
+		--out runs/gallery/attention-smollm2 --overwrite
+	for run in compare-gemma3 attention-gemma3 attention-smollm2; do \
+		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
+		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
+			cp runs/gallery/$$run/$$(basename $$picture) $$picture; done; done
+	cp runs/gallery/compare-gemma3/page.html reports/gallery/compare-gemma3/
 
 # The site, strictly and without a network, into build/site.
 docs: $(VENV)/.dev
