@@ -16,6 +16,7 @@ from ...study.sweep_folder import SweepCell, SweepFolder, read_sweep
 from ...study.table_files import read_table
 from ..context import Context, Measured
 from .config import GatherConfig
+from .origins import origin_warnings
 from .paired import mean_over_draws, paired_p
 from .tables import done_cells, write_kinds
 
@@ -94,7 +95,11 @@ def measure_gather(config: GatherConfig, context: Context) -> Measured:
             ],
             "facts": [{"name": name, "text": text} for name, text in _facts(folder, axes, states).items()],
         },
-        (*_findings(folder, states, axes), *_results(summary, config.level)),
+        (
+            *_findings(folder, states, axes),
+            *origin_warnings(folder, cells),
+            *_results(summary, config.level),
+        ),
         provenance={"sweep_of": folder.analysis, "cells": sorted({cell.id for cell in cells})},
     )
 

@@ -231,3 +231,21 @@ def test_a_comparison_is_gathered_with_one_number_for_each_measure_of_each_cell(
     assert sorted(measures[measures["cell"] == cell.id]["value"]) == found
     kinds = {path.stem for path in (tmp_path / "gathered" / "kinds" / "tables").iterdir()}
     assert kinds == {*(table for table in loaded.tables if table != "facts"), "findings"}
+
+
+def test_cells_that_were_computed_differently_are_told(made: Path) -> None:
+    def told() -> list[str]:
+        return [finding.sentence for finding in gather(made).findings if finding.name == "origin"]
+
+    assert told() == []
+    path = next(made.glob("cells/*/manifest.json"))
+    manifest = json.loads(path.read_text())
+    manifest["provenance"]["versions"]["torch"] = "2.6.0"
+    manifest["provenance"]["device"] = "cuda:3 (NVIDIA H100)"
+    path.write_text(json.dumps(manifest))
+    devices, versions = told()
+    assert devices == "cells were computed with different devices (NVIDIA H100, cpu)"
+    assert (
+        versions.startswith("cells were computed with different versions of torch (2.")
+        and "2.6.0" in versions
+    )
