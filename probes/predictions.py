@@ -1,8 +1,7 @@
 """Do in-context learning and finetuning change the same predictions?
 
-Accuracy, Rec2FTP (Dai et al. 2023), the Jaccard index of changed predictions and their partition (Bar Natan
-et al., section 3.3, Table 1 and Figure 1). Every measure is a ratio of counts that keeps what each query adds
-to it, so that it can be bootstrapped over queries and never hides an empty denominator.
+Rec2FTP (Dai et al. 2023), the Jaccard index of changed predictions and their partition (Bar Natan et al., section
+3.3, Table 1 and Figure 1). Every measure is a `Ratio`, which keeps what each query adds to it.
 
 A *change* is a query whose prediction differs from zero-shot. Under `same_label` agreement a shared change is
 one where both settings moved to the same new label: the changes are then sets of (query, new label) pairs,
@@ -18,61 +17,10 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from .arrays import ArrayLike, as_tensor, as_tensors
+from .arrays import ArrayLike, as_tensors
 from .options import Agreement
-from .statistics import Interval, bootstrap_ratio
-
-
-@dataclass(frozen=True, eq=False)
-class Ratio:
-    """A ratio of counts over queries.
-
-    Attributes:
-        numerators: `[N]` int64, what each query adds to the numerator.
-        denominators: `[N]` int64, what it adds to the denominator.
-    """
-
-    numerators: Tensor
-    denominators: Tensor
-
-    def __post_init__(self) -> None:
-        """Check shapes and that no query adds more above than below."""
-        _of_queries(numerators=self.numerators, denominators=self.denominators)
-        if bool(((self.numerators < 0) | (self.numerators > self.denominators)).any()):
-            raise ValueError(
-                "each numerator must lie between 0 and its denominator, got sums "
-                f"{self.numerator} over {self.denominator} for {len(self.numerators)} queries"
-            )
-
-    @property
-    def numerator(self) -> int:
-        """Sum over queries."""
-        return int(self.numerators.sum())
-
-    @property
-    def denominator(self) -> int:
-        """Sum over queries."""
-        return int(self.denominators.sum())
-
-    @property
-    def percent(self) -> float:
-        """100 x numerator / denominator; NaN if the denominator is 0."""
-        return 100.0 * self.numerator / self.denominator if self.denominator else float("nan")
-
-    def interval(self, *, seed: int, resamples: int = 2000, level: float = 0.95) -> Interval:
-        """Bootstrap the percentage over queries, numerator and denominator together.
-
-        Args:
-            seed: Of the resamples.
-            resamples: How many.
-            level: Coverage.
-
-        Returns:
-            The interval in percent; see `bootstrap_ratio`.
-        """
-        return bootstrap_ratio(
-            100 * self.numerators, self.denominators, seed=seed, resamples=resamples, level=level
-        )
+from .ratios import Ratio, of_queries
+from .right_answers import accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,99 +87,6 @@ class PredictionChanges:
         return self.ft_correct + self.ft_incorrect
 
 
-def accuracy(correct: ArrayLike) -> Ratio:
-    """Return how many predictions are right.
-
-    Args:
-        correct: `[N]` bool, see `correct_over_labels` (Dai et al. 2023) and `correct_over_vocabulary` (Shen et
-            al. 2024, section 5.1).
-
-    Raises:
-        ValueError: It is not one bool for each query.
-    """
-    (correct,) = _of_queries(torch.bool, correct=correct)
-    return Ratio(correct.long(), torch.ones_like(correct, dtype=torch.long))
-
-
-def calibrated_prediction(label_logprobs: ArrayLike) -> Tensor:
-    """Return `[N]` the label option that is likeliest next to what it is in the other queries (batch calibration).
-
-    Each option's log-probability less its mean over the queries, then argmax (definitions R21): a word that is always
-    likelier than the others is no longer preferred. An impossible option stays out of its mean and is never taken.
-
-    Args:
-        label_logprobs: `[N, C]` log-probability of each label option, nats.
-
-    Raises:
-        ValueError: The shape or the dtype is another.
-    """
-    label_logprobs = as_tensor(label_logprobs)
-    if label_logprobs.ndim != 2 or not label_logprobs.is_floating_point():
-        raise ValueError(
-            f"expected label_logprobs [N, C], got {tuple(label_logprobs.shape)} of {label_logprobs.dtype}"
-        )
-    values = label_logprobs.double()
-    possible = values.isfinite()
-    means = values.where(possible, 0).sum(0) / possible.sum(0).clamp(min=1)
-    return (values - means).where(possible, -torch.inf).argmax(1)
-
-
-def calibrated_accuracy(label_logprobs: ArrayLike, gold: ArrayLike) -> Ratio:
-    """Return how many `calibrated_prediction`s are right; 0 of 0 for a single query, whose mean is itself.
-
-    A bootstrap of the ratio holds the calibration: it answers for other queries under these means. The noise of the
-    means themselves, of the order of their standard error over N queries, is not in the interval.
-
-    Args:
-        label_logprobs: `[N, C]` log-probability of each label option, nats.
-        gold: `[N]` gold label options.
-
-    Raises:
-        ValueError: The shapes do not fit.
-    """
-    prediction, gold = _of_queries(prediction=calibrated_prediction(label_logprobs), gold=gold)
-    counted = torch.full_like(gold, int(len(gold) > 1), dtype=torch.long)
-    return Ratio((prediction == gold).long() * counted, counted)
-
-
-def correct_over_labels(prediction: ArrayLike, gold: ArrayLike) -> Tensor:
-    """Return `[N]` bool: the predicted label option is the gold one (Dai et al. 2023).
-
-    Args:
-        prediction: `[N]` predicted label options.
-        gold: `[N]` gold label options.
-
-    Raises:
-        ValueError: The shapes or dtypes differ.
-    """
-    prediction, gold = _of_queries(prediction=prediction, gold=gold)
-    return prediction == gold
-
-
-def correct_over_vocabulary(label_is_argmax: ArrayLike, gold: ArrayLike) -> Tensor:
-    """Return `[N]` bool: every token of the gold label is the most likely one of the whole vocabulary (Shen et al.).
-
-    Args:
-        label_is_argmax: `[N, C]` bool, for each label option, whether all its tokens are the argmax given the
-            tokens before them.
-        gold: `[N]` integers in `0..C-1`.
-
-    Raises:
-        ValueError: The shapes do not fit, or a gold label is no option.
-    """
-    label_is_argmax, gold = as_tensors(label_is_argmax, gold)
-    if label_is_argmax.ndim != 2 or label_is_argmax.dtype != torch.bool:
-        raise ValueError(
-            f"expected label_is_argmax [N, C] of torch.bool, got {tuple(label_is_argmax.shape)} "
-            f"of {label_is_argmax.dtype}"
-        )
-    _of_queries(label_is_argmax=label_is_argmax[:, 0], gold=gold)
-    options = label_is_argmax.shape[1]
-    if len(gold) and not 0 <= int(gold.min()) <= int(gold.max()) < options:
-        raise ValueError(f"gold must lie in 0..{options - 1}, got {gold.unique().tolist()}")
-    return label_is_argmax.gather(1, gold.long()[:, None])[:, 0]
-
-
 def rec2ftp(zsl_correct: ArrayLike, icl_correct: ArrayLike, ft_correct: ArrayLike) -> Ratio:
     """Return Rec2FTP: of the queries that finetuning put right, how many in-context learning puts right too.
 
@@ -248,7 +103,7 @@ def rec2ftp(zsl_correct: ArrayLike, icl_correct: ArrayLike, ft_correct: ArrayLik
     Raises:
         ValueError: They are not one bool for each query.
     """
-    before, icl, ft = _of_queries(
+    before, icl, ft = of_queries(
         torch.bool, zsl_correct=zsl_correct, icl_correct=icl_correct, ft_correct=ft_correct
     )
     fixed = ~before & ft
@@ -265,7 +120,7 @@ def changed_predictions(pred_zsl: ArrayLike, prediction: ArrayLike) -> Ratio:
     Raises:
         ValueError: The shapes or dtypes differ.
     """
-    pred_zsl, prediction = _of_queries(pred_zsl=pred_zsl, prediction=prediction)
+    pred_zsl, prediction = of_queries(pred_zsl=pred_zsl, prediction=prediction)
     return accuracy(prediction != pred_zsl)
 
 
@@ -352,20 +207,8 @@ def _changes(
     pred_zsl: Tensor, pred_icl: Tensor, pred_ft: Tensor, gold: Tensor, agreement: Agreement
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return bool `[N]`: changed by ICL, changed by finetuning, and whether a change by both is shared."""
-    _of_queries(pred_zsl=pred_zsl, pred_icl=pred_icl, pred_ft=pred_ft, gold=gold)
+    of_queries(pred_zsl=pred_zsl, pred_icl=pred_icl, pred_ft=pred_ft, gold=gold)
     if agreement not in get_args(Agreement):
         raise ValueError(f"unknown agreement {agreement!r}, choose one of {', '.join(get_args(Agreement))}")
     agree = pred_icl == pred_ft if agreement == "same_label" else torch.ones_like(pred_icl, dtype=torch.bool)
     return pred_icl != pred_zsl, pred_ft != pred_zsl, agree
-
-
-def _of_queries(dtype: torch.dtype | None = None, **arrays: ArrayLike) -> tuple[Tensor, ...]:
-    tensors = {name: as_tensor(array) for name, array in arrays.items()}
-    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}
-    if len({shape for shape, _ in shapes.values()}) != 1 or any(
-        len(shape) != 1 for shape, _ in shapes.values()
-    ):
-        raise ValueError(f"expected one value per query, [N], for all, got {shapes}")
-    if dtype is not None and any(have != dtype for _, have in shapes.values()):
-        raise ValueError(f"expected values of {dtype}, got {shapes}")
-    return tuple(tensors.values())

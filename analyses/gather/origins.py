@@ -1,4 +1,4 @@
-"""Whether the cells of a sweep were computed alike: by one commit, with the same packages, on the same kind of device."""
+"""Whether the cells of a sweep were computed alike: by one commit, the same packages, one kind of device."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MOST_NAMED = 3
 def origin_warnings(folder: SweepFolder, cells: Sequence[SweepCell]) -> Iterator[Finding]:
     """Yield a warning for each thing by which cells that are put together were computed differently.
 
-    None of it makes another cell of one, for it should change no number beyond rounding; whoever compares them is told.
+    None of it makes another cell of one, for it should change no number beyond rounding; but it is told.
 
     Args:
         folder: The sweep.
