@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ..analyses.gather.registration import GATHER
 from .analysis_command import AnalysisCommand
 
@@ -24,3 +26,6 @@ class _Gather(AnalysisCommand):
 
 
 gather = _Gather(GATHER)
+for _option in gather.params:
+    if isinstance(_option, click.Option) and _option.name == "out":
+        _option.help = f"The run directory. [default: SWEEP/{FOLDER}, made anew each time]"
