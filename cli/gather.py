@@ -25,7 +25,10 @@ class _Gather(AnalysisCommand):
         super().run(**typed)
 
 
+_OUT = click.Option(
+    ["--out"], metavar="FOLDER", help=f"The run directory. [default: SWEEP/{FOLDER}, made anew each time]"
+)
+
 gather = _Gather(GATHER)
-for _option in gather.params:
-    if isinstance(_option, click.Option) and _option.name == "out":
-        _option.help = f"The run directory. [default: SWEEP/{FOLDER}, made anew each time]"
+# Options that are asked of every analysis are shared by their commands.
+gather.params = [_OUT if option.name == "out" else option for option in gather.params]
