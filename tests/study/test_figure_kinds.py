@@ -31,7 +31,7 @@ def test_pictures_that_are_told_apart_by_a_setting_say_which() -> None:
         kinds["map-zsl-layer2"]
         == "Draw every head's attention in one layer, token by token (zero-shot, layer 2)"
     )
-    assert kinds["difference-icl-zsl-layer0"].endswith("between two settings (ICL, zero-shot, layer 0)")
+    assert kinds["difference-icl-zsl-layer0"].endswith("on the scale of its layer (ICL, zero-shot, layer 0)")
 
 
 def test_an_unknown_kind_is_told_what_there_is() -> None:
