@@ -95,8 +95,11 @@ def colour_of(handle: Any) -> str:
         handle = handle[0]
     if hasattr(handle, "get_color"):
         return to_hex(handle.get_color())
-    face, edge = handle.get_facecolor(), handle.get_edgecolor()
-    return to_hex(edge if to_hex(face) == "#ffffff" else face)
+    # Rings have an edge alone, and markers one colour for all of them.
+    face, edge = (
+        np.reshape(found, (-1, 4))[:1] for found in (handle.get_facecolor(), handle.get_edgecolor())
+    )
+    return to_hex((edge if not len(face) or to_hex(face[0]) == "#ffffff" else face)[0])
 
 
 def counted_ends(axes: Any, side: int) -> tuple[float, float]:
