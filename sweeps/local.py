@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from ..addresses import public
@@ -64,6 +65,9 @@ def run_locally(
             futures = [
                 pool.submit(_work, sweep.path, analyses, names, tellers, lapse_seconds) for _ in range(count)
             ]
+            # The pool looks again at which processes there are when more is asked of it: without this, the end of
+            # the last one is noticed only when another has done everything.
+            pool.submit(os.getpid)
         left = set(futures)
         while left:
             done, left = wait(left, timeout=_SECONDS_BETWEEN_LOOKS)
@@ -79,8 +83,10 @@ def _sendable(analysis: Analysis) -> Analysis:
         UserError: If it holds what only this process has.
     """
     try:
-        pickle.dumps(analysis)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        # What the pool itself does with whatever it sends.
+        ForkingPickler.dumps(analysis)
+    except Exception as error:
+        # Whatever its parts raise; PicklingError is of a module that reads what a stranger wrote, too.
         raise UserError(
             f"the analysis {analysis.name} cannot be given to other processes ({reason_of(error, 120)}): define its "
             "functions in a module, or take one worker"

@@ -70,9 +70,10 @@ class Commands:
 
     def _begin(self, argv: list[str], cwd: Path, patience: int, name: str) -> int:
         places = {which: str(self.folder / f"{name}{which}") for which in ("out", "err")}
-        for place in places.values():
-            # One that is killed may never have begun to write.
-            Path(place).write_bytes(b"")
+        for place in map(Path, places.values()):
+            # One that is killed may never have begun to write; opening a pipe would wait for a reader.
+            if place.is_file() or not place.exists():
+                place.write_bytes(b"")
         return self._ask({"argv": argv, "cwd": str(cwd), **places, "patience": patience})
 
     def _code(self, process: int) -> int:

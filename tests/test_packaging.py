@@ -27,7 +27,7 @@ def test_the_wheel_holds_the_package_and_the_embedded_model_alone(wheel: Path) -
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     folders = {name.split("/")[1] for name in names if name.startswith("iclprobe/") and name.count("/") > 1}
-    assert folders == {"tasks", "models", "hooks", "probes", "analyses", "study", "reports", "cli"}
+    assert folders == {"tasks", "models", "hooks", "probes", "analyses", "study", "reports", "sweeps", "cli"}
     assert {"iclprobe/py.typed", "iclprobe/models/pocket/CARD.md"} <= set(names)
     assert "iclprobe/models/pocket/weights/pocket/model.safetensors" in names
     assert not [name for name in names if "test" in name or "bench" in name]

@@ -44,6 +44,7 @@ REQUIRED: dict[str, Any] = {
     "scale": "pocket",
     "parts": {},
     "experiments": (),
+    "analysis": "compare",
 }
 # Below zero they have a meaning of their own: a draw's name, or counted from the end.
 SIGNED = {"seeds", "seed", "order", "layers", "positions"}
