@@ -119,7 +119,7 @@ def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
     places = {group: place for place, group in enumerate(groups)}
     with style.figure_style():
         count, height = max(1, len(names)), _ROW * max(1, len(groups)) + _AROUND
-        made = panels(width, count, height=height, least=1.7, most=4, sharey=True)
+        made = panels(width, count, height=height, least=1.7, most=3, sharey=True)
         for axes, name in zip(made.axes, names, strict=False):
             every = measures[(measures["measure"] == name) & measures["group"].isin(groups)]
             mean = summary[(summary["measure"] == name) & summary["group"].isin(groups)]
@@ -154,11 +154,11 @@ def measures_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure
         if not names:
             made.axes[0].set_xlabel("nothing")
         for axes in made.left:
-            axes.set_yticks(range(len(groups)), [_short(group or "all cells", width) for group in groups])
-            axes.set_ylabel("group")
+            axes.set_yticks(range(len(groups)), [_short(_points(study, group), width) for group in groups])
+            axes.set_ylabel(_axes_of(study) or "group")
         made.axes[0].set_ylim(max(1, len(groups)) - 0.5, -0.5)
         if names:
-            made.title(names)
+            made.title(names, beside=50)
         left_out = study.tables["summary"]["group"].nunique() - len(groups)
         finish(
             made.figure,
@@ -243,3 +243,18 @@ def _short(name: str, width: float) -> str:
 def _sweep(study: Study) -> str:
     """Return what figures call the sweep: its folder's own name."""
     return Path(study.config.sweep).name or "sweep"
+
+
+def _axes_of(study: Study) -> str:
+    """Return the axes that tell groups apart, as a label of those points."""
+    axes = [str(axis) for axis in dict.fromkeys(study.tables["axes"]["axis"]) if axis != study.config.draws]
+    group = str(next(iter(study.tables["summary"]["group"]), ""))
+    return short_name(", ".join(axis for axis in axes if f"{axis} " in group), _LONGEST)
+
+
+def _points(study: Study, group: str) -> str:
+    """Return where a group stands, without the names of the axes, which an axis of the figure says."""
+    axes = [f"{axis} " for axis in dict.fromkeys(study.tables["axes"]["axis"])]
+    parts = group.split(", ")
+    told = [next((part.removeprefix(axis) for axis in axes if part.startswith(axis)), part) for part in parts]
+    return ", ".join(told) or "all cells"
