@@ -11,6 +11,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 from ..addresses import public
+from ..analyses.context import say_nothing
 from ..errors import UserError, reason_of
 from ..study.analysis import Analysis, find_analysis, register
 from ..study.sweep_folder import SweepCell, SweepFolder, read_sweep
@@ -47,7 +48,7 @@ def run_locally(
     """
     count = min(workers, len(cells))
     if count <= 1:
-        tell = say or _say_nothing
+        tell = say or say_nothing
         sources = Sources(read_hashes(sweep.path))
         tally = Tally(sweep, tell)
 
@@ -94,10 +95,6 @@ def _sendable(analysis: Analysis) -> Analysis:
     return analysis
 
 
-def _say_nothing(line: str) -> None:
-    """Hear a line, and leave it at that."""
-
-
 def _work(
     folder: Path, analyses: Sequence[Analysis], names: Sequence[str], processes: int, lapse_seconds: float
 ) -> None:
@@ -106,7 +103,7 @@ def _work(
     def say(line: str) -> None:
         print(public(line), file=sys.stderr, flush=True)
 
-    tell = say if processes else _say_nothing
+    tell = say if processes else say_nothing
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     for analysis in analyses:
         register(analysis)

@@ -55,8 +55,8 @@ def cell_id(analysis: Analysis, config: Settings, sources: Mapping[str, str]) ->
     """Return what a cell is called: equal for what gives equal results.
 
     It is made of the configuration, in which files and folders stand as their hashes, of the hashes of weights and
-    records, and of the version of the analysis's numbers; not of the device and of the size of the
-    batches in which a model is asked.
+    records, and of the version of the analysis's numbers; not of the device and of the size of the batches in which
+    a model is asked.
 
     Args:
         analysis: The analysis.

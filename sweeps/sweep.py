@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..analyses.context import say_nothing
 from ..errors import UserError, shown
 from ..leases import LAPSE_SECONDS
 from ..settings import make_config
@@ -99,7 +100,7 @@ def sweep(
             the result, and stops no other.
     """
     start = time.perf_counter()
-    tell = say or (lambda line: None)
+    tell = say or say_nothing
     config = read_study(study, fields)
     planned, sources = _plan(config, out)
     _check(runner, workers, shard)
