@@ -24,7 +24,8 @@ from .attention_calls import AttentionCall, watch_attention
 from .capture import Prompts, capture
 from .captured import Capture
 from .check_prompts import check_prompts
-from .forward import computing_dtype, run_forward
+from .computing_dtype import computing_dtype
+from .forward import run_forward
 from .forward_rows import Recording
 from .layout_check import foreign_rows, unchecked_rows, unlike_heads
 from .plan import CapturePlan, Site
