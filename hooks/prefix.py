@@ -41,7 +41,7 @@ def encode_prefix(model: LanguageModel, ids: tuple[int, ...], *, apart: bool = T
             is one that this is known of.
     """
     tokens = torch.tensor([ids], device=model.device)
-    calls, copied = PrefixCalls(), _other_attention(model, apart)
+    calls, copied = PrefixCalls(), _foreseen(model) if apart else "another engine runs the attention"
     listeners = {part.attention: calls.listen for part in model.parts}
     listening = nullcontext() if copied else listen_to_attention(model.attention_implementation, listeners)
     with torch.no_grad(), listening:
@@ -57,10 +57,18 @@ def encode_prefix(model: LanguageModel, ids: tuple[int, ...], *, apart: bool = T
     return Prefix(cache, copied)
 
 
-def _other_attention(model: LanguageModel, apart: bool) -> str | None:
-    """Return why nothing is known of a model's attention, before anything runs."""
-    if not apart:
-        return "another engine runs the attention"
+def copied_tokens(model: LanguageModel, length: int) -> int:
+    """Return how many tokens of a prefix every query gets a copy of, as far as can be told before anything runs.
+
+    Args:
+        model: The model.
+        length: Tokens of the prefix.
+    """
+    return 0 if _foreseen(model) is None else length
+
+
+def _foreseen(model: LanguageModel) -> str | None:
+    """Return why queries cannot attend to a prefix apart from own tokens, where the kind of attention tells."""
     if model.family.route != "registry":
         return f"{model.family.label} calls the softmax itself"
     if model.attention_implementation not in ("sdpa", "eager"):
