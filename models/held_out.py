@@ -11,7 +11,7 @@ from .frozen_layers import FrozenLayers
 from .loading import LanguageModel
 from .parameters import first_trained_layer
 from .recipe import Recipe
-from .token_loss import check_sequences, evaluation_mode, loss_token_count, nll_of_logits
+from .token_loss import check_sequences, evaluation_mode, loss_of, loss_token_count
 
 # A batch ends before more than this share of it would be padding.
 _PADDING = 0.2
@@ -66,8 +66,8 @@ class HeldOut:
             for indices in _alike([len(sequence.ids) for sequence in part], order, self._size):
                 batch = self._frozen.batch([part[index] for index in indices])
                 with self._frozen.running(batch):
-                    logits = self._model.module(**batch.inputs).logits
-                for index, value in zip(indices, nll_of_logits(logits, batch).tolist(), strict=True):
+                    sums = loss_of(self._model, batch).tolist()
+                for index, value in zip(indices, sums, strict=True):
                     values[index] = value / loss_token_count(part[index], "label")
         return values
 

@@ -15,7 +15,7 @@ from .loading import LanguageModel
 from .loss_step import LossStep, at_largest_scale, loss_scales
 from .parameters import TrainedSlice, lowest_layer
 from .recipe import Recipe
-from .token_loss import loss_token_count, nll_of_logits
+from .token_loss import loss_of, loss_token_count
 from .trained_copies import TrainedCopies
 
 # Takes indices of slices, their gradients and the loss that they are of, and makes the step.
@@ -68,8 +68,7 @@ class JointLoss:
         with torch.no_grad():
             for batch in self._frozen.batches(demonstrations, self._forward_size):
                 with self._frozen.running(batch):
-                    logits = self._model.module(**batch.inputs).logits
-                sums.append(nll_of_logits(logits, batch).sum().item())
+                    sums.append(loss_of(self._model, batch).sum().item())
         return math.fsum(sums) / self._n_tokens(demonstrations)
 
     def _scaled_step(self, demonstrations: Sequence[TrainingSequence], scale: float) -> LossStep:
@@ -79,8 +78,7 @@ class JointLoss:
         parameters = [*self._trained.parameters, *self._watched_parameters]
         for batch in self._frozen.batches(demonstrations, self._forward_size):
             with self._frozen.running(batch):
-                logits = self._model.module(**batch.inputs).logits
-            loss = nll_of_logits(logits, batch).sum() / n_tokens
+                loss = loss_of(self._model, batch).sum() / n_tokens
             done.loss += loss.item()
             gradients = torch.autograd.grad(loss * scale, parameters, materialize_grads=True)
             own = [

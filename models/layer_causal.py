@@ -23,7 +23,7 @@ from .loss_step import LossStep, at_largest_scale, loss_scales
 from .parameters import TrainedSlice, layers_of, lowest_layer
 from .partial_forward import LayerCall
 from .recipe import Recipe
-from .token_loss import LossBatch, loss_token_count, nll_of_logits
+from .token_loss import LossBatch, loss_of, loss_token_count
 from .trained_copies import TrainedCopies
 
 
@@ -153,8 +153,8 @@ class LayerCausalLoss:
         return done
 
     def _loss(self, part: _Part, output: Tensor, n_tokens: int) -> Tensor:
-        logits = self._frozen.partial.read_out(output, part.batch.inputs)
-        return nll_of_logits(logits, part.batch).sum() * (self._share / n_tokens)
+        with self._frozen.partial.read_out(output):
+            return loss_of(self._model, part.batch).sum() * (self._share / n_tokens)
 
     def _run(self, layer: int, parts: Sequence[_Part]) -> None:
         """Let a layer's output, as the layer now is, enter the next."""

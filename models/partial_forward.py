@@ -7,9 +7,10 @@ rotations, the final norm and the unembedding stay the model's business in every
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from ..errors import UserError
 from .exclusive_use import exclusive
 from .loading import LanguageModel
 from .rotation import fresh_rotation
+
+# How many values each layer of a model returns; None for a bare tensor.
+_lengths: WeakKeyDictionary[torch.nn.Module, list[int | None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,18 @@ class PartialForward:
     """Parts of a model's forward. Everything it changes about the model lasts as long as one of its contexts."""
 
     def __init__(self, model: LanguageModel) -> None:
-        """Run one token through the model to see what its layers return.
+        """Run one token through the model, the first time, to see what its layers return.
 
         Args:
             model: The model.
         """
         self._model = model
         self._layers = list(model.layers)
-        with exclusive(model.module, "looking at the layers"):
-            self._lengths = _output_lengths(model, self._layers)
+        known = _lengths.get(model.module)
+        if known is None or len(known) != len(self._layers):
+            with exclusive(model.module, "looking at the layers"):
+                known = _lengths[model.module] = _output_lengths(model, self._layers)
+        self._lengths = known
 
     @contextmanager
     def from_layer(self, layer: int, hidden: Tensor) -> Iterator[None]:
@@ -106,15 +113,13 @@ class PartialForward:
         output = self._layers[index](hidden, *call.args, **call.kwargs)
         return output[0] if isinstance(output, tuple | list) else output
 
-    def read_out(self, hidden: Tensor, inputs: Mapping[str, Any]) -> Tensor:
-        """Return the logits that the final norm and the unembedding make of a layer's output.
+    def read_out(self, hidden: Tensor) -> AbstractContextManager[None]:
+        """Let every forward inside be the final norm and the unembedding of a layer's output.
 
         Args:
-            hidden: The output of any layer, ``[B, S, d]``.
-            inputs: Arguments of the model, for the same tokens.
+            hidden: The output of any layer, ``[B, S, d]``, for the tokens that are given.
         """
-        with self.from_layer(len(self._layers), hidden):
-            return self._model.module(**inputs).logits
+        return self.from_layer(len(self._layers), hidden)
 
     @contextmanager
     def _passing(self, indices: range, give: Callable[[int, Tensor, LayerCall], Tensor]) -> Iterator[None]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import UserError, shown
 from ..tasks.prompt_set import TrainingSequence
+from .chosen_logits import run_at
 from .exclusive_use import exclusive
 from .live_module import running_eagerly
 from .loading import LanguageModel
@@ -32,20 +33,17 @@ class LossBatch:
 
     Attributes:
         sequences: The B sequences.
-        inputs: Arguments of the model: token ids and which of them are real, ``[B, S]``, and, where the
-            architecture can choose, the U positions whose logits are wanted.
-        kept: These positions, ascending, ``[U]``.
+        inputs: Arguments of the model: token ids and which of them are real, ``[B, S]``.
         rows: Sequence of each of the M loss tokens, ``[M]``.
-        places: Index into `kept` of each loss token, ``[M]``.
+        positions: The token in front of each, whose logits predict it, ``[M]``.
         targets: Each loss token, ``[M]``; its place among the choices where there are some.
         choices: The tokens that each loss token is predicted out of, ``[M, C]``; None is the whole vocabulary.
     """
 
     sequences: tuple[TrainingSequence, ...]
     inputs: Mapping[str, Any]
-    kept: Tensor
     rows: Tensor
-    places: Tensor
+    positions: Tensor
     targets: Tensor
     choices: Tensor | None = None
 
@@ -61,7 +59,7 @@ def loss_batch(
     loss_tokens: LossTokens,
     loss_vocabulary: LossVocabulary = "full",
 ) -> LossBatch:
-    """Pad sequences on the right and note where the loss is taken; only those logits will be computed.
+    """Pad sequences on the right and note where the loss is taken; only those logits will be computed, see `loss_of`.
 
     Args:
         model: The model they are for.
@@ -81,19 +79,16 @@ def loss_batch(
         exists[row, : len(sequence.ids)] = 1
         counts[row, _first_target(sequence, loss_tokens) - 1 : len(sequence.ids) - 1] = True
     rows, positions = counts.nonzero(as_tuple=True)
-    kept, places = positions.unique(return_inverse=True)
     inputs: dict[str, Any] = {
         "input_ids": ids.to(model.device),
         "attention_mask": exists.to(model.device),
         "use_cache": False,
     }
-    if "logits_to_keep" in model.arguments:
-        inputs["logits_to_keep"] = kept.to(model.device)
     targets, choices = ids[rows, positions + 1], None
     if loss_vocabulary == "labels":
         choices = torch.tensor([_single_tokens(sequence) for sequence in sequences])
         targets = (choices == targets[:, None]).int().argmax(dim=1)
-    return LossBatch(tuple(sequences), inputs, kept, rows, places, targets, choices)
+    return LossBatch(tuple(sequences), inputs, rows, positions, targets, choices)
 
 
 def _single_tokens(sequence: TrainingSequence) -> list[int]:
@@ -106,21 +101,25 @@ def _single_tokens(sequence: TrainingSequence) -> list[int]:
     return [option[0] for option in sequence.options]
 
 
+def loss_of(model: LanguageModel, batch: LossBatch) -> Tensor:
+    """Run a batch and return the summed negative log-likelihood of each sequence's loss tokens, ``[B]``."""
+    _, logits = run_at(model, batch.inputs, batch.rows, batch.positions)
+    return nll_of_logits(logits, batch)
+
+
 def nll_of_logits(logits: Tensor, batch: LossBatch) -> Tensor:
     """Return the summed negative log-likelihood of each sequence's loss tokens.
 
     Args:
-        logits: At the batch's kept positions, or at all of them, ``[B, U or S, V]``.
+        logits: What predicts each loss token, ``[M, V]``.
         batch: The batch.
 
     Returns:
         ``[B]`` fp32 (fp64 for logits in fp64), in nats, differentiable.
     """
     device = logits.device
-    places = batch.places if "logits_to_keep" in batch.inputs else batch.kept[batch.places]
     rows = batch.rows.to(device)
-    chosen = logits[rows, places.to(device)]
-    chosen = chosen.to(torch.promote_types(chosen.dtype, torch.float32))
+    chosen = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if batch.choices is not None:
         chosen = chosen.gather(1, batch.choices.to(device))
     token_nll = torch.nn.functional.cross_entropy(chosen, batch.targets.to(device), reduction="none")
@@ -149,8 +148,7 @@ def sequence_nll(
     for places in forward_groups(model, [len(sequence.ids) for sequence in sequences], len(sequences)):
         batch = loss_batch(model, [sequences[place] for place in places], loss_tokens)
         with fresh_rotation(model.module):
-            logits = model.module(**batch.inputs).logits
-        sums.update(zip(places, nll_of_logits(logits, batch), strict=True))
+            sums.update(zip(places, loss_of(model, batch), strict=True))
     return torch.stack([sums[place] for place in range(len(sequences))])
 
 

@@ -17,8 +17,8 @@ from iclprobe.models.token_loss import (
     check_sequences,
     label_nll,
     loss_batch,
+    loss_of,
     loss_token_count,
-    nll_of_logits,
     sequence_nll,
 )
 from iclprobe.tasks.prompt_set import TrainingSequence
@@ -82,7 +82,7 @@ def test_a_loss_over_the_labels_alone_is_a_choice_among_them():
     ]
     batch = loss_batch(load_model(module), training, "label", "labels")
     with torch.no_grad():
-        got = nll_of_logits(module(**batch.inputs).logits, batch)
+        got = loss_of(load_model(module), batch)
         want = []
         for n, sequence in enumerate(training):
             logits = module(input_ids=torch.tensor([sequence.ids[:-1]])).logits[0, -1]
