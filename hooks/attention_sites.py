@@ -73,14 +73,19 @@ def rows_of_call(
     # A cache of fixed size has room for tokens behind the newest.
     key, mask = call.key[..., : wanted.total, :], call.mask
     if isinstance(mask, Tensor):
-        mask = mask[..., : key.shape[-2]]
+        mask = mask[..., : call.past + key.shape[-2]]
+    own = key.shape[-2]
+    prefix = None if call.prefix is None else call.prefix.prefix_keys
     if keys is not None:
-        key = key[..., -min(keys, key.shape[-2]) :, :]
+        key = key[..., -min(keys, own) :, :]
+        if prefix is not None:
+            prefix = prefix[..., max(0, call.past + own - keys) :, :]
     return score_rows(
         call.query,
         key,
         mask,
         wanted,
+        prefix_key=prefix,
         scaling=call.options.get("scaling"),
         softcap=call.options.get("softcap"),
         window=call.options.get("sliding_window"),

@@ -64,7 +64,7 @@ def _in_attention(writer: RowWriter, part: LayerParts) -> Callable[[AttentionArg
 def _with_rows(writer: RowWriter, call: AttentionArguments, written: WrittenRows, result: Any) -> Any:
     """Put what the pattern makes of the values into the result of a call, for the heads and rows that changed."""
     output: Tensor = result[0] if isinstance(result, tuple) else result
-    pattern, value = written.rows.pattern(), call.value[..., : written.rows.scores.shape[-1], :]
+    pattern, value = written.rows.pattern(), call.all_values()[..., : written.rows.scores.shape[-1], :]
     grouped = rearrange(pattern, "b p (kv group) k -> b p kv group k", kv=value.shape[1])
     with torch.autocast(value.device.type, enabled=False):
         mixed = einsum(grouped, value.float(), "b p kv group k, b kv k d -> b p kv group d")

@@ -23,10 +23,10 @@ from .assembly import array_shapes, fill, fill_file
 from .batching import free_memory
 from .captured import Capture, capture_from
 from .captured_prompts import CapturedPrompts
+from .computing_dtype import computing_dtype
 from .engines.choice import choose_engine
 from .engines.engine import Engine, OpenedModel
 from .engines.names import EngineName
-from .forward import computing_dtype
 from .forward_rows import Recording
 from .named_positions import named_rows, named_tokens
 from .plan import CapturePlan
@@ -161,6 +161,7 @@ def stream(
                 scoring=scoring,
                 first_label=first_label,
                 forward=opened.forward,
+                apart=chosen.attends_apart,
             )
             manifest = {
                 **_manifest(run, resolved.plan),
@@ -249,7 +250,8 @@ def _manifest(run: PromptRun, plan: CapturePlan) -> dict[str, Any]:
         "positions": plan.positions,
         "columns": plan.columns,
         "first_column": len(run.prompts.prefix_ids) if plan.columns == "query" else 0,
-        "prefix_shared": run.prefix_cache is not None,
+        "prefix_shared": run.prefix is not None,
+        "prefix_copied": None if run.prefix is None else run.prefix.copied,
         "prefix_tokens": len(run.prompts.prefix_ids),
         "label_scoring": run.scoring,
         "prompts_sha256": run.prompts.digest(),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..models.loading import LanguageModel
-from .prefix import cache_name
+from .prefix import attending_behind, cache_name
 
 
 class Forward(Protocol):
@@ -49,7 +49,7 @@ def run_forward(
             that cannot choose gives all, which are cut here.
     """
     inputs = forward_inputs(model, tokens, exists, cache=cache, use_cache=use_cache, keep_logits=keep_logits)
-    with torch.no_grad():
+    with torch.no_grad(), attending_behind(model, cache):
         output = model.module(**inputs)
     if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
         output.logits = output.logits[:, keep_logits.to(output.logits.device)]
@@ -84,12 +84,6 @@ def forward_inputs(
     if keep_logits is not None and "logits_to_keep" in takes:
         inputs["logits_to_keep"] = keep_logits.to(model.device)
     return inputs
-
-
-def computing_dtype(model: LanguageModel) -> torch.dtype:
-    """Return the dtype of the model's matrix products here and now: autocast's where it is on."""
-    kind = model.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
 
 
 def pad(sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from ..tasks.prompts import PromptSet
 from .batching import choose_batch_size, make_batches
 from .forward import Forward, pad, run_forward
 from .label_scores import score_labels
-from .prefix import cache_of, can_fork, encode_prefix, fork
+from .prefix import Prefix, cache_of, can_fork, encode_prefix, fork
 from .scoring import Scoring
 
 
@@ -29,7 +29,7 @@ class PromptRun:
     Attributes:
         model: The model.
         prompts: What it is given.
-        prefix_cache: Keys and values of the prefix; None where every prompt runs whole.
+        prefix: Keys and values of the prefix; None where every prompt runs whole.
         scoring: How label words of several tokens are scored.
         first_label: Whether the first option's first label token stands behind every prompt.
         forward: What runs the model.
@@ -37,7 +37,7 @@ class PromptRun:
 
     model: LanguageModel
     prompts: PromptSet
-    prefix_cache: Any
+    prefix: Prefix | None
     scoring: Scoring
     first_label: bool
     forward: Forward
@@ -45,12 +45,17 @@ class PromptRun:
     @property
     def lead(self) -> tuple[int, ...]:
         """Prefix tokens that run in front of every query because no cache holds them."""
-        return () if self.prefix_cache is not None else self.prompts.prefix_ids
+        return () if self.prefix is not None else self.prompts.prefix_ids
 
     @property
     def past(self) -> int:
         """Prefix tokens that a cache holds."""
         return len(self.prompts.prefix_ids) - len(self.lead)
+
+    @property
+    def copied(self) -> int:
+        """Prefix tokens whose keys and values every query gets a copy of."""
+        return self.past if self.prefix is not None and self.prefix.copied else 0
 
     @property
     def continues(self) -> bool:
@@ -116,6 +121,7 @@ def prepare_run(
     scoring: Scoring,
     first_label: bool = False,
     forward: Forward | None = None,
+    apart: bool = True,
 ) -> PromptRun:
     """Run the shared prefix, if there is one worth sharing.
 
@@ -126,6 +132,7 @@ def prepare_run(
         scoring: How label words of several tokens are scored.
         first_label: Whether the first option's first label token stands behind every prompt.
         forward: What runs the model; its own module, if nothing is said.
+        apart: Whether queries may attend to the prefix and to their own tokens apart; only our own attention does.
 
     Raises:
         UserError: If a prompt does not fit the model's context window, or has a token that the model does not know.
@@ -145,8 +152,8 @@ def prepare_run(
         own = [len(prompts.full_ids(index)) for index in range(prompts.n)]
         running = [length + first_label for length in own]
         shared = rotation_of(model).alike([len(prompts.prefix_ids), *own, *running])
-    cache = encode_prefix(model, prompts.prefix_ids) if shared else None
-    return PromptRun(model, prompts, cache, scoring, first_label, forward or partial(run_forward, model))
+    prefix = encode_prefix(model, prompts.prefix_ids, apart=apart) if shared else None
+    return PromptRun(model, prompts, prefix, scoring, first_label, forward or partial(run_forward, model))
 
 
 def batches_of(run: PromptRun, batch_size: int | str, forms_scores: bool = False) -> list[Tensor]:
@@ -164,7 +171,7 @@ def batches_of(run: PromptRun, batch_size: int | str, forms_scores: bool = False
     if isinstance(batch_size, str):
         if batch_size != "auto":
             raise UserError(f"batch size {shown(batch_size)} is neither auto nor a number")
-        batch_size = choose_batch_size(run.model, max(lengths), run.past, forms_scores)
+        batch_size = choose_batch_size(run.model, max(lengths), run.copied, forms_scores)
     if batch_size < 1:
         raise UserError(f"batch size {batch_size} is below 1")
     # Behind a padded prompt a window that counts cached tokens would lose real ones.
@@ -235,7 +242,7 @@ def _run_prompts(run: PromptRun, forward: Forward, tokens: Tensor, everything: T
     return forward(
         tokens,
         everything,
-        cache=None if run.prefix_cache is None else fork(run.prefix_cache, len(tokens)),
+        cache=None if run.prefix is None else fork(run.prefix.cache, len(tokens)),
         use_cache=run.continues,
         keep_logits=last.unique(),
     )

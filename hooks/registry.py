@@ -1,4 +1,7 @@
-"""The way into attention through transformers' registry: listeners see, and may change, what a real call is given."""
+"""The way into attention through transformers' registry: listeners see, and may change, what a real call is given.
+
+Behind a shared prefix the call itself is done here: the prefix and own tokens are attended to apart.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from ..errors import UserError, shown
 from .attention_arguments import AfterCall, AttentionArguments
+from .layer_behind_prefix import LayerBehindPrefix
+from .prefix_attention import attend_behind_prefix
 
 # Told of each attention call of the modules it was given, and may put other queries, keys and values in it. What it
 # returns, if anything, is given the call's result afterwards and returns what stands in its place.
@@ -22,6 +27,7 @@ Listener = Callable[[AttentionArguments], AfterCall | None]
 # Reentrant, for the garbage collector may end a forgotten stream while another tap begins.
 _lock = threading.RLock()
 _listeners: dict[str, list[Mapping[torch.nn.Module, Listener]]] = {}
+_behind: dict[torch.nn.Module, LayerBehindPrefix] = {}
 _replaced: dict[str, Callable[..., Any] | None] = {}
 
 
@@ -52,6 +58,23 @@ def listen_to_attention(implementation: str, listeners: Mapping[torch.nn.Module,
                 _swap_out(implementation)
 
 
+@contextmanager
+def attend_behind(implementation: str, layers: Mapping[torch.nn.Module, LayerBehindPrefix]) -> Iterator[None]:
+    """Let attention modules attend to a prefix and to own tokens apart; listeners are told of both.
+
+    Args:
+        implementation: The attention implementation the model runs.
+        layers: What each module's layer keeps; its forward caches there.
+    """
+    with listen_to_attention(implementation, {}):
+        _behind.update(layers)
+        try:
+            yield
+        finally:
+            for module in layers:
+                del _behind[module]
+
+
 def other_attention(implementation: str) -> str:
     """Return the advice to load a model with another attention than the one it has."""
     others = [repr(name) for name in ("sdpa", "eager") if name != implementation]
@@ -78,18 +101,39 @@ def _swap_in(implementation: str) -> None:
         *args: Any,
         **kw: Any,
     ) -> Any:
-        call = AttentionArguments(module, query, key, value, attention_mask, kw)
+        layer = _behind.get(module)
+        if layer is not None and not layer.gave(key, value):
+            raise RuntimeError(f"{type(module).__name__} attends to other keys or values than it caches")
+        call = AttentionArguments(module, query, key, value, attention_mask, kw, prefix=layer)
         told = [
             listeners[module](call) for listeners in tuple(_listeners[implementation]) if module in listeners
         ]
-        function = original or own_eager_function(module)
-        result = function(module, call.query, call.key, call.value, attention_mask, *args, **kw)
+        if layer is None:
+            function = original or own_eager_function(module)
+            result = function(module, call.query, call.key, call.value, attention_mask, *args, **kw)
+        else:
+            result = (_attend_behind(layer, call), None)
         for after in told:
             if after is not None:
                 result = after(result)
         return result
 
     ALL_ATTENTION_FUNCTIONS[implementation] = attend
+
+
+def _attend_behind(layer: LayerBehindPrefix, call: AttentionArguments) -> Tensor:
+    return attend_behind_prefix(
+        call.query,
+        call.key,
+        call.value,
+        layer.prefix_keys,
+        layer.prefix_values,
+        call.mask,
+        whole_prefix=layer.sees_whole_prefix,
+        scaling=call.options.get("scaling"),
+        softcap=call.options.get("softcap"),
+        sinks=call.options.get("s_aux"),
+    )
 
 
 def _swap_out(implementation: str) -> None:

@@ -85,6 +85,7 @@ def score_rows(
     mask: Tensor | None,
     wanted: Wanted,
     *,
+    prefix_key: Tensor | None = None,
     scaling: float | None,
     softcap: float | None = None,
     window: int | None = None,
@@ -100,6 +101,7 @@ def score_rows(
         mask: The mask handed to attention: bool (True is visible) or float ``[B, 1 or H, S, K]``, bool or int
             ``[B, K]`` (padding alone), or None (plain causality).
         wanted: Rows to compute.
+        prefix_key: Keys that stand before those of every query, ``[1, Hkv, P, D]``.
         scaling: Factor on the product; None is the inverse square root of the head width.
         softcap: Bound of the tanh that some families put on the scores.
         window: Sliding window, used where the mask does not say (`mask` None or ``[B, K]``).
@@ -113,12 +115,15 @@ def score_rows(
     taken = rearrange(taken, "b p (kv group) d -> b p kv group d", kv=key.shape[1])
     with torch.autocast(query.device.type, enabled=False):
         scores = einsum(taken, key.float(), "b p kv group d, b kv k d -> b p kv group k")
+        if prefix_key is not None and prefix_key.shape[-2]:
+            before = einsum(taken, prefix_key[0].float(), "b p kv group d, kv k d -> b p kv group k")
+            scores = torch.cat([before, scores], dim=-1)
     scores = rearrange(scores, "b p kv group k -> b p (kv group) k")
     if space != "raw":
         scores = scores * (width**-0.5 if scaling is None else scaling)
     if softcap is not None and space in ("softmax_input", "softcapped"):
         scores = softcap * torch.tanh(scores / softcap)
-    visible, bias = visible_keys(mask, wanted, key.shape[-2], window, query.device)
+    visible, bias = visible_keys(mask, wanted, scores.shape[-1], window, query.device)
     if bias is not None and space == "softmax_input":
         scores = scores + bias
     return Rows(scores, visible, sinks)

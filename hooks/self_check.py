@@ -20,7 +20,7 @@ from ..tasks.prompts import PromptSet
 from .capture import Prompts
 from .check_prompts import check_prompts
 from .check_runs import CheckRuns, unlike_alone
-from .forward import computing_dtype
+from .computing_dtype import computing_dtype
 from .layout_check import foreign_rows, unchecked_rows, unlike_heads
 from .text_prompts import as_prompt_set
 from .tolerances import tolerance_of

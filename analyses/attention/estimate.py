@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...hooks.batching import bytes_per_prompt, choose_batch_size, held_memory
+from ...hooks.prefix import copied_tokens
 from ...models.loading import LanguageModel
 from ..cell import Cell
 from ..comparison.estimate import estimate_comparisons, queries_seconds
@@ -13,7 +14,6 @@ from .config import AttentionConfig
 from .maps import map_bytes
 from .prompt_parts import PARTS
 
-_KEPT_BY_THE_ALLOCATOR = 1.1
 # Keeping whole rows makes a forward longer by so much.
 _RECORDING = 1.4
 
@@ -30,19 +30,20 @@ def estimate_attention(config: AttentionConfig, model: LanguageModel, cells: Seq
     longest = max(each.longest for each in prompts)
     queries = max(len(ids) for each in prompts for ids in each.query_ids)
     past = max(len(each.prefix_ids) for each in prompts)
-    size = config.batch_size if config.batch_size != "auto" else choose_batch_size(model, queries, past)
+    copied = copied_tokens(model, past)
+    size = config.batch_size if config.batch_size != "auto" else choose_batch_size(model, queries, copied)
     size = min(size, max(each.n for each in prompts))
     rows = len(model.parts) * model.geometry.heads
     # Patterns in fp32 as they are recorded and put together, in float64, and where hidden tokens are taken out.
-    batch = size * (bytes_per_prompt(model, queries, past) + rows * longest * (4 + 4 + 8 + 8))
+    batch = size * (bytes_per_prompt(model, queries, copied) + rows * longest * (4 + 4 + 8 + 8))
     controls = 1 + config.permuted_labels
     shares = sum(each.n for each in prompts) * controls * rows * len(PARTS) * 8
     # The model is loaded, and with it its tokenizer, the records and the libraries.
     held = max(held_memory(), sum(parameter.nbytes for parameter in model.module.parameters()))
     maps = map_bytes(config, model, longest)
-    # The demonstrations run once before the queries; an allocator keeps some of what was given back.
+    # The demonstrations run once before the queries; the allocator keeps what was given back in other sizes.
     prefix = bytes_per_prompt(model, past, 0)
-    total = held + shares + _KEPT_BY_THE_ALLOCATOR * (prefix + max(batch, maps))
+    total = held + shares + prefix + batch + maps
     pace = measure_pace(model)
     seconds = sum(
         controls

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ...hooks.assembly import array_shapes
 from ...hooks.batching import bytes_per_prompt, choose_batch_size
+from ...hooks.prefix import copied_tokens
 from ...hooks.resolved_plan import resolve_plan
 from ...hooks.storage import lies_on_disk, total_bytes
 from ...models.finetuning_memory import delta_bytes, finetuning_bytes
@@ -106,8 +107,10 @@ def estimate_comparisons(
         kept += draws * len(configs) * kept_of_queries(model, len(queries))
         size = configs[0].batch_size
         if size == "auto":
-            size = choose_batch_size(model, max(queries), past)
-        batch = int(size) * bytes_per_prompt(model, max(queries), past)
+            size = choose_batch_size(model, max(queries), copied_tokens(model, past))
+        # The demonstrations run by themselves before any query does.
+        batch = int(size) * bytes_per_prompt(model, max(queries), copied_tokens(model, past))
+        batch = max(batch, bytes_per_prompt(model, past, 0))
         # The zero-shot setting is that of the first number of shots.
         runs = len(configs) + 1 + (cell is planned[0][0])
         forward = queries_seconds(pace, queries, int(size))

@@ -16,7 +16,7 @@ from ...models.token_loss import evaluation_mode
 from ..capture import Prompts, capture
 from ..captured import Capture
 from ..check_prompts import check_prompts
-from ..forward import computing_dtype
+from ..computing_dtype import computing_dtype
 from ..plan import CapturePlan, Site
 from ..text_prompts import as_prompt_set
 from ..tolerances import relative_deviation, tolerance_of

@@ -50,6 +50,7 @@ class Engine(Protocol):
         version: The version of the library that it stands on.
         takes_cache: Whether keys and values of a shared prefix can be given to it; if not, every prompt runs whole.
             Read while a model is open, for it may depend on the model.
+        attends_apart: Whether queries may attend to a shared prefix, which is there once, and to own tokens apart.
         forms_scores: Whether it forms every attention score in memory, whatever the model's own attention does.
     """
 
@@ -59,6 +60,8 @@ class Engine(Protocol):
     def version(self) -> str: ...  # noqa: D102
     @property
     def takes_cache(self) -> bool: ...  # noqa: D102
+    @property
+    def attends_apart(self) -> bool: ...  # noqa: D102
     @property
     def forms_scores(self) -> bool: ...  # noqa: D102
 

@@ -23,12 +23,14 @@ class NativeEngine:
         name: ``native``.
         version: That of transformers, whose modules run.
         takes_cache: True.
+        attends_apart: True; the tap hears of both.
         forms_scores: False; what the model's own attention does is known without.
     """
 
     name = "native"
     version = transformers.__version__
     takes_cache = True
+    attends_apart = True
     forms_scores = False
 
     @contextmanager

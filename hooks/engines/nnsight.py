@@ -33,10 +33,12 @@ class NNsightEngine:
         name: ``nnsight``, and where the model runs if not here.
         version: nnsight's version.
         takes_cache: Whether a shared prefix runs once; not on a server.
+        attends_apart: False; its hooks are in attention over all keys.
         forms_scores: True: only eager attention forms scores that can be seen.
         remote: Whether the model runs on NDIF, by its name on the hub, and no weights are loaded here.
     """
 
+    attends_apart = False
     forms_scores = True
 
     def __init__(self, *, remote: bool = False) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from ...errors import UserError, shown
 from ...models.layer_parts import LayerParts
-from ..forward import computing_dtype
+from ..computing_dtype import computing_dtype
 from ..forward_rows import ForwardRows, Recording
 from ..head_output import head_outputs, output_weight
 from ..plan import Site

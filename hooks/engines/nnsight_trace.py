@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import UserError, reason_of
 from ...models.loading import LanguageModel
-from ..forward import computing_dtype
+from ..computing_dtype import computing_dtype
 from ..rows import Wanted
 from .nnsight_readings import Reading, places_read
 from .nnsight_rows import read_answer, read_attention, read_module

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import UserError, shown
 from ...models.loading import LanguageModel
-from ..forward import computing_dtype
+from ..computing_dtype import computing_dtype
 from ..tolerances import relative_deviation, tolerance_of
 
 

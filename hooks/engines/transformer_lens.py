@@ -43,10 +43,12 @@ class TransformerLensEngine:
         name: ``transformer-lens``.
         version: That of the installed package.
         takes_cache: Whether the model that was opened last takes a shared prefix; those with latent attention do not.
+        attends_apart: False; its hooks are in attention over all keys.
         forms_scores: True.
     """
 
     name = EXTRA
+    attends_apart = False
     forms_scores = True
 
     def __init__(self, bridge: Any = None) -> None:

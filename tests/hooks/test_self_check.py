@@ -169,7 +169,9 @@ def test_a_tap_that_changes_the_model_is_noticed(monkeypatch: pytest.MonkeyPatch
 def test_a_prefix_that_is_not_the_demonstrations_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     original = iclprobe.hooks.prompt_run.encode_prefix
     monkeypatch.setattr(
-        iclprobe.hooks.prompt_run, "encode_prefix", lambda model, ids: original(model, ids[::-1])
+        iclprobe.hooks.prompt_run,
+        "encode_prefix",
+        lambda model, ids, **how: original(model, ids[::-1], **how),
     )
     assert held(tiny_families.build("gpt2")) == [True] * 4 + [False, True, True]
 
