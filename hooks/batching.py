@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..models.free_memory import free_memory
 from ..models.inner_width import inner_width
 from ..models.loading import LanguageModel
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 # busy only with larger batches: this many numbers of hidden states.
 _MOST_ON_CPU, _MOST_ON_GPU = 16, 256
 _NUMBERS_ON_CPU = 1 << 17
-_FALLBACK_MEMORY = 4 << 30
-_MEMORY = Path("/proc/meminfo")
-
 
 # By what sizes that are chosen here are divided.
 _DIVISOR: ContextVar[int] = ContextVar("_DIVISOR", default=1)
@@ -41,26 +39,6 @@ def smaller_batches(divisor: int) -> Iterator[None]:
         yield
     finally:
         _DIVISOR.reset(before)
-
-
-def free_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device, or a cautious guess where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type == "xpu":
-        return torch.xpu.mem_get_info(device)[0]
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return _available_memory()
-
-
-def _available_memory() -> int:
-    """Return the bytes that are free, or that the system frees when asked, such as those of files that it caches."""
-    try:
-        with _MEMORY.open() as file:
-            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:"))
-    except (OSError, ValueError, IndexError, StopIteration):
-        return _FALLBACK_MEMORY
 
 
 def held_memory() -> int:

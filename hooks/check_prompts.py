@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 
+from ..models.free_memory import free_memory
 from ..models.loading import LanguageModel
 from ..models.rotation import rotation_of
 from ..seeds import derive_seed
 from ..tasks.prompt_set import PromptSet
-from .batching import free_memory
 
 _TOKENS, _MOST_TOKENS = 64, 192
 _BEYOND = 16

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..models.exclusive_use import exclusive
+from ..models.free_memory import free_memory
 from ..models.loading import LanguageModel
 from ..models.partial_forward import PartialForward
 from ..models.token_loss import evaluation_mode
 from ..tasks.prompts import PromptSet
-from .batching import free_memory
 from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
 from .scoring import Scoring
 from .storage import allocate_scratch

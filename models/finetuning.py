@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -21,6 +22,7 @@ from ..tasks.prompt_set import TrainingSequence
 from .clipping import clip_gradients
 from .delta import Delta, swapped
 from .exclusive_use import exclusive
+from .finetuning_memory import asks_for_recomputing
 from .joint_loss import JointLoss
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
@@ -69,6 +71,8 @@ class Finetuning:
         evaluations: The epochs, counted from 1, after which it was evaluated.
         initial_loss: The loss over all demonstrations before the first update, see `training_loss`; None where that
             was not measured.
+        recomputed: Whether activations were computed again in each backward pass, because keeping them asked for
+            more memory than there was.
     """
 
     delta: Delta
@@ -81,6 +85,7 @@ class Finetuning:
     trained_parameters: int
     evaluations: tuple[int, ...]
     initial_loss: float | None = None
+    recomputed: bool = False
 
     @property
     def first_loss(self) -> float:
@@ -105,6 +110,7 @@ def finetune(
     watch: Literal["trained", "layers"] = "trained",
     progress: Progress | None = None,
     forward_size: int = 8,
+    recompute: bool | None = None,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
 
@@ -130,6 +136,8 @@ def finetune(
             other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
+        recompute: Whether layers' activations are computed again in the backward pass rather than kept: a forward
+            more for each backward, and far less memory. None does so where keeping them would take more than is free.
 
     Raises:
         FinetuningDiverged: If the loss or the weights become infinite or NaN, or the loss exceeds ten times
@@ -147,6 +155,8 @@ def finetune(
         evaluation_mode(model.module),
         adapted(model, recipe, seed) as adapters,
     ):
+        if recompute is None:
+            recompute = asks_for_recomputing(model, training, recipe, seed, forward_size)
         slices = selected if adapters is None else adapters.slices
         watched = untrained_slices(model, slices) if watch == "layers" else {}
         trained = TrainedCopies(model, slices, recipe, learning_rate)
@@ -155,7 +165,7 @@ def finetune(
             _requiring_gradients(model.module, [*trained.copies, *(one.name for one in watched.values())]),
             swapped(model.module, trained.copies),
         ):
-            stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
+            stepper = _Stepper(model, trained, recipe, learning_rate, size, watched, recompute)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
@@ -182,6 +192,7 @@ def finetune(
         recipe=recipe,
         trained_parameters=trained_parameters,
         evaluations=tuple(evaluations),
+        recomputed=recompute,
     )
 
 
@@ -198,7 +209,7 @@ def training_loss(
     with torch.inference_mode(False), evaluation_mode(model.module):
         trained = TrainedCopies(model, slices, recipe, learning_rate=1.0)
         size = forward_size if model.family.pads else 1
-        return _objective(recipe)(model, trained, recipe, size).value(training)
+        return _objective(model, trained, recipe, size).value(training)
 
 
 def diverging_loss(first: float) -> float:
@@ -206,8 +217,17 @@ def diverging_loss(first: float) -> float:
     return max(10 * first, first + 20)
 
 
-def _objective(recipe: Recipe) -> type[JointLoss] | type[LayerCausalLoss]:
-    return JointLoss if recipe.schedule == "joint" else LayerCausalLoss
+def _objective(
+    model: LanguageModel,
+    trained: TrainedCopies,
+    recipe: Recipe,
+    forward_size: int,
+    watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
+    recompute: bool = False,
+) -> JointLoss | LayerCausalLoss:
+    if recipe.schedule == "layer_causal":
+        return LayerCausalLoss(model, trained, recipe, forward_size, watched)
+    return JointLoss(model, trained, recipe, forward_size, watched, recompute=recompute)
 
 
 class _Stepper:
@@ -221,9 +241,10 @@ class _Stepper:
         learning_rate: float,
         forward_size: int,
         watched: Mapping[str, TrainedSlice],
+        recompute: bool,
     ) -> None:
         self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
-        self.objective = _objective(recipe)(model, trained, recipe, forward_size, watched)
+        self.objective = _objective(model, trained, recipe, forward_size, watched, recompute)
         self.losses: list[float] = []
         self.gradients: dict[str, Tensor] = {}
 
@@ -237,7 +258,9 @@ class _Stepper:
         return loss
 
     def final_loss(self, training: Sequence[TrainingSequence]) -> float:
-        """Return the loss over all demonstrations as the model now is."""
+        """Return the loss over all demonstrations as the model now is; what was seen of the last step is gone."""
+        self.gradients = {}
+        self.objective.watched_gradients = {}
         loss = self.objective.value(training)
         self._check(loss, list(self.trained.copies.values()))
         return loss

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor
 
 from ..tasks.prompt_set import TrainingSequence
+from .free_memory import free_memory
 from .inner_width import inner_width
 from .loading import LanguageModel
-from .parameters import TrainedSlice, count_parameters, first_trained_layer, select_parameters
+from .parameters import TrainedSlice, count_parameters, first_trained_layer, layers_of, select_parameters
 from .recipe import Recipe
+from .recomputed_layers import can_recompute
 from .token_loss import batches, loss_token_count
 
 # Hidden states and inner activations that autograd keeps of each token in each layer, for a gated MLP.
 _WIDTHS, _INNER_WIDTHS = 10, 4
-# Logits, their chosen rows, log-probabilities and the gradients of the latter two, in fp32.
-_LOGIT_BYTES = 5 * 4
+# A layer that runs without gradients holds so much of each token at once.
+_WIDTHS_ALONE, _INNER_WIDTHS_ALONE = 5, 3
+# Of each logit, in fp32: log-probabilities, their gradient and its own in a backward pass; in a forward pass the
+# logits and the log-probabilities.
+_LOGIT_BYTES, _LOGIT_BYTES_ALONE = 3 * 4, 2 * 4
 _FP32 = 4
 
 
@@ -29,11 +37,13 @@ def finetuning_bytes(
     training: Sequence[TrainingSequence],
     seed: int = 0,
     forward_size: int = 8,
+    recompute: bool = False,
 ) -> int:
     """Estimate the most that one finetuning holds beside the model, its delta included.
 
-    Copies, masters where copies are none, gradients, states of the optimiser; and of the two that never are there
-    together the larger: what a backward pass needs, and what a step of the optimiser needs.
+    Copies, masters where copies are none, states of the optimiser; and of what never is there together the largest: a
+    backward pass with the gradients that come of it, a step of the optimiser with the gradients that it takes, and
+    the loss over all demonstrations at the end.
 
     Args:
         model: The model.
@@ -41,23 +51,51 @@ def finetuning_bytes(
         training: The demonstrations.
         seed: Seed of the finetuning, which draws the layer of ``attn_v@deep``.
         forward_size: Demonstrations per forward.
+        recompute: Whether activations are computed again in the backward pass.
     """
     slices = _slices(model, recipe, seed)
+    size = forward_size if model.family.pads else 1
+    graph = _graph_bytes(
+        model, recipe, training, seed, min(size, recipe.batch_size_of(len(training))), recompute
+    )
+    end = _loss_bytes(model, recipe, training, size)
     copies = delta_bytes(model, recipe, seed)
-    graph = _graph_bytes(model, recipe, training, seed, forward_size)
     if recipe.parameters.startswith("lora_"):
         # Adapters are small; merging them adds each weight once more.
-        return max(graph, copies)
+        return max(graph, end, copies)
     numbers = _FP32 * count_parameters(model, slices)
     own_masters = all(piece.rows is None for piece in slices) and copies == numbers
-    masters = 0 if own_masters else numbers
-    parts = -(-recipe.batch_size_of(len(training)) // forward_size)
-    # As they come from autograd; as the optimiser takes them; and the sum over the forwards of a batch.
-    gradients = copies + masters + (2 * numbers if parts > 1 else 0)
+    # As autograd gives them, and as the optimiser takes them, which for whole fp32 weights is the same.
+    given, taken = copies, 0 if own_masters else numbers
+    largest = max(count_parameters(model, [piece]) for piece in slices) * _FP32
+    if recipe.schedule == "layer_causal":
+        # The gradients of one layer come at a time, and are added to what is taken.
+        of_one = -(-copies // len({*layers_of(model, [piece.name for piece in slices])}))
+        backward = numbers + max(graph, of_one)
+    else:
+        several = recipe.batch_size_of(len(training)) > size
+        # A backward pass gives up of the graph what it makes of gradients.
+        backward = max(max(graph, given) + (numbers if several else 0), given + taken)
+        if recipe.parameters == "all" and _embeddings_are_tied(model):
+            # What comes of the unembedding waits for what comes of the embeddings.
+            backward += _embeddings(model).nbytes
     adam = recipe.optimizer in ("adam", "adamw")
-    states = 2 * numbers if adam else 0
-    step = numbers if adam or recipe.weight_decay else 0
-    return copies + masters + states + gradients + max(graph, step)
+    # A step goes from tensor to tensor on a CPU, and takes all of them together on a GPU.
+    at_once = largest if model.device.type == "cpu" else numbers
+    step = numbers + (2 * at_once if adam else at_once if recipe.weight_decay else 0)
+    return copies + taken + (2 * numbers if adam else 0) + max(backward, step, end)
+
+
+def asks_for_recomputing(
+    model: LanguageModel, training: Sequence[TrainingSequence], recipe: Recipe, seed: int, forward_size: int
+) -> bool:
+    """Tell whether keeping what a backward pass needs takes more memory than is free; arguments as of `finetune`.
+
+    Layer-causal finetuning keeps one layer's anyway.
+    """
+    if recipe.schedule == "layer_causal" or not can_recompute(model):
+        return False
+    return finetuning_bytes(model, recipe, training, seed, forward_size) > free_memory(model.device)
 
 
 def _slices(model: LanguageModel, recipe: Recipe, seed: int) -> tuple[TrainedSlice, ...]:
@@ -65,25 +103,64 @@ def _slices(model: LanguageModel, recipe: Recipe, seed: int) -> tuple[TrainedSli
 
 
 def _graph_bytes(
-    model: LanguageModel, recipe: Recipe, training: Sequence[TrainingSequence], seed: int, forward_size: int
+    model: LanguageModel,
+    recipe: Recipe,
+    training: Sequence[TrainingSequence],
+    seed: int,
+    size: int,
+    recompute: bool,
 ) -> int:
     """Return what autograd keeps of the largest forward, logits included."""
-    config = model.module.config.get_text_config()
-    inner = inner_width(model)
-    layers = model.n_layers - first_trained_layer(model, recipe, seed)
+    inner, layers = inner_width(model), model.n_layers - first_trained_layer(model, recipe, seed)
     if recipe.schedule == "layer_causal":
         layers = 1
-    size = min(forward_size if model.family.pads else 1, recipe.batch_size_of(len(training)))
     forms_scores = model.family.route == "functional" or model.attention_implementation == "eager"
     most = 0
     for batch in batches(training, size):
         longest = max(len(sequence.ids) for sequence in batch)
         tokens = len(batch) * longest
-        kept = longest
-        if "logits_to_keep" in model.arguments:
-            kept = min(longest, sum(loss_token_count(sequence, recipe.loss_tokens) for sequence in batch))
+        entering = tokens * model.width * model.dtype.itemsize
         activations = tokens * (_WIDTHS * model.width + _INNER_WIDTHS * inner) * model.dtype.itemsize
         scores = 3 * len(batch) * model.geometry.heads * longest**2 * _FP32 if forms_scores else 0
-        logits = len(batch) * kept * config.vocab_size * _LOGIT_BYTES
-        most = max(most, layers * (activations + scores) + logits)
+        logits = _loss_tokens(model, recipe, batch) * _vocabulary(model) * _LOGIT_BYTES
+        kept = layers * (activations + scores)
+        if recompute:
+            # What enters each layer; and of one layer everything, when the logits are gone.
+            kept = layers * entering
+            logits = max(logits, activations + scores)
+        most = max(most, kept + logits)
     return most
+
+
+def _loss_bytes(model: LanguageModel, recipe: Recipe, training: Sequence[TrainingSequence], size: int) -> int:
+    """Return what the loss over all demonstrations holds without gradients: the largest batch of them."""
+    widths = _WIDTHS_ALONE * model.width + _INNER_WIDTHS_ALONE * inner_width(model)
+    most = 0
+    for batch in batches(training, size):
+        tokens = len(batch) * max(len(sequence.ids) for sequence in batch)
+        logits = _loss_tokens(model, recipe, batch) * _vocabulary(model) * _LOGIT_BYTES_ALONE
+        most = max(most, tokens * widths * model.dtype.itemsize, logits)
+    return most
+
+
+def _loss_tokens(model: LanguageModel, recipe: Recipe, batch: Sequence[TrainingSequence]) -> int:
+    """Return of how many tokens of a batch logits are computed."""
+    count = sum(loss_token_count(sequence, recipe.loss_tokens) for sequence in batch)
+    if "logits_to_keep" in model.arguments:
+        return count
+    # What the loss is taken on is put into rows as long as the longest.
+    longest = max(len(sequence.ids) for sequence in batch)
+    return -(-count // longest) * longest
+
+
+def _vocabulary(model: LanguageModel) -> int:
+    return model.module.config.get_text_config().vocab_size
+
+
+def _embeddings(model: LanguageModel) -> Tensor:
+    return cast("Tensor", model.module.get_input_embeddings().weight)
+
+
+def _embeddings_are_tied(model: LanguageModel) -> bool:
+    head = model.module.get_output_embeddings()
+    return head is not None and head.weight is _embeddings(model)

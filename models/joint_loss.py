@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
 import torch
@@ -15,6 +16,7 @@ from .loading import LanguageModel
 from .loss_step import LossStep, at_largest_scale, loss_scales
 from .parameters import TrainedSlice, lowest_layer
 from .recipe import Recipe
+from .recomputed_layers import recomputed
 from .token_loss import loss_of, loss_token_count
 from .trained_copies import TrainedCopies
 
@@ -36,6 +38,8 @@ class JointLoss:
         recipe: Recipe,
         forward_size: int,
         watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
+        *,
+        recompute: bool = False,
     ) -> None:
         """Prepare.
 
@@ -45,6 +49,7 @@ class JointLoss:
             recipe: How.
             forward_size: Demonstrations per forward.
             watched: Further parameters, or rows of them, whose gradients are wanted.
+            recompute: Whether layers' activations are computed again in the backward pass rather than kept.
         """
         self._model, self._trained, self._recipe, self._forward_size = model, trained, recipe, forward_size
         self._watched = dict(watched)
@@ -52,6 +57,7 @@ class JointLoss:
         # Layers that take keys and values of layers below need these to run.
         whole = bool(watched) or model.family.shares_keys
         self._frozen = FrozenLayers(model, 0 if whole else lowest_layer(trained.layers), recipe)
+        self._recompute = recompute
         self._scales = loss_scales(model)
         self.watched_gradients: Mapping[str, Tensor] = {}
 
@@ -77,20 +83,30 @@ class JointLoss:
         done = LossStep()
         parameters = [*self._trained.parameters, *self._watched_parameters]
         for batch in self._frozen.batches(demonstrations, self._forward_size):
-            with self._frozen.running(batch):
+            with self._frozen.running(batch), self._recomputed():
                 loss = loss_of(self._model, batch).sum() / n_tokens
             done.loss += loss.item()
-            gradients = torch.autograd.grad(loss * scale, parameters, materialize_grads=True)
-            own = [
-                self._trained.read(index, gradient)
-                if scale == 1
-                else self._trained.read(index, gradient) / scale
-                for index, gradient in enumerate(gradients[: len(self._trained.slices)])
-            ]
-            sums = done.gradients
-            done.gradients = [total + one for total, one in zip(sums, own, strict=True)] if sums else own
-            done.add_watched(self._watched, gradients[len(own) :], 1 / scale)
+            gradients = list(torch.autograd.grad(loss * scale, parameters, materialize_grads=True))
+            done.add_watched(self._watched, gradients[len(self._trained.slices) :], 1 / scale)
+            del gradients[len(self._trained.slices) :]
+            for index, gradient in enumerate(_taken(gradients)):
+                own = self._trained.read(index, gradient)
+                own = own if scale == 1 else own / scale
+                if index < len(done.gradients):
+                    done.gradients[index] = done.gradients[index] + own
+                else:
+                    done.gradients.append(own)
         return done
+
+    def _recomputed(self) -> AbstractContextManager[None]:
+        return recomputed(self._model, self._frozen.first) if self._recompute else nullcontext()
 
     def _n_tokens(self, demonstrations: Sequence[TrainingSequence]) -> int:
         return sum(loss_token_count(sequence, self._recipe.loss_tokens) for sequence in demonstrations)
+
+
+def _taken(tensors: list[Tensor]) -> Iterator[Tensor]:
+    """Yield tensors in their order, none of which the list holds any longer."""
+    tensors.reverse()
+    while tensors:
+        yield tensors.pop()

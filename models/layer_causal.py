@@ -85,7 +85,7 @@ class LayerCausalLoss:
         """
         parts, n_tokens = self._parts(demonstrations), self._n_tokens(demonstrations)
         sequential = self._recipe.layer_updates == "sequential"
-        total, gradients = 0.0, self._trained.zeros()
+        total, gradients = 0.0, dict[int, Tensor]()
         watched: dict[str, Tensor] = {}
         for layer in range(self._frozen.first, self._model.n_layers):
             indices = self._indices.get(layer, [])
@@ -96,12 +96,11 @@ class LayerCausalLoss:
                 apply(indices, done.gradients, done.loss)
                 self._run(layer, parts)
                 continue
-            for index, gradient in zip(indices, done.gradients, strict=True):
-                gradients[index] = gradient
+            gradients.update(zip(indices, done.gradients, strict=True))
             for part, output in zip(parts, done.outputs, strict=True):
                 part.hidden = output
         if not sequential:
-            apply(range(len(gradients)), gradients, total)
+            apply(range(len(gradients)), [gradients[index] for index in range(len(gradients))], total)
         self.watched_gradients = watched
         return total
 
@@ -133,8 +132,7 @@ class LayerCausalLoss:
     def _scaled_step(
         self, layer: int, parts: Sequence[_Part], indices: Sequence[int], n_tokens: int, scale: float
     ) -> LossStep:
-        zeros = self._trained.zeros()
-        done = LossStep(gradients=[zeros[index] for index in indices])
+        done = LossStep(gradients=self._trained.zeros(indices))
         others = self._watched.get(layer, {})
         parameters = [
             *(self._trained.parameters[index] for index in indices),

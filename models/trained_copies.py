@@ -37,9 +37,9 @@ class TrainedCopies:
         self._masters = [_at_least_fp32(piece.read(self.copies[piece.name])) for piece in slices]
         self._optimizer = _optimizer(recipe, self._masters, learning_rate)
 
-    def zeros(self) -> list[Tensor]:
-        """Return a zero gradient of each slice."""
-        return [torch.zeros_like(master) for master in self._masters]
+    def zeros(self, indices: Sequence[int]) -> list[Tensor]:
+        """Return a zero gradient of each of some slices."""
+        return [torch.zeros_like(self._masters[index]) for index in indices]
 
     def read(self, index: int, gradient: Tensor) -> Tensor:
         """Return a slice's part of its parameter's gradient, in the master's dtype."""

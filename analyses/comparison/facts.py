@@ -131,7 +131,10 @@ def _finetuning(settings: Sequence[FinetunedSetting]) -> str:
         return f"{setting.source}, finetuned elsewhere; {changed} differ"
     recipe = runs[0].recipe
     losses = _each(f"{run.first_loss:.3f} → {run.final_loss:.3f}" for run in runs)
-    return f"{setting.source}: {recipe.parameters} ({changed}), {recipe.describe()} {losses}"
+    again = (
+        "; activations computed again in each backward pass" if any(run.recomputed for run in runs) else ""
+    )
+    return f"{setting.source}: {recipe.parameters} ({changed}), {recipe.describe()} {losses}{again}"
 
 
 def _learning_rate(config: CellConfig, settings: Sequence[FinetunedSetting]) -> str:

@@ -11,7 +11,9 @@ import tiny_families
 import torch
 
 from iclprobe.hooks import batching
-from iclprobe.hooks.batching import bytes_per_prompt, choose_batch_size, free_memory
+from iclprobe.hooks.batching import bytes_per_prompt, choose_batch_size
+from iclprobe.models import free_memory as memory
+from iclprobe.models.free_memory import free_memory
 from iclprobe.models.inner_width import inner_width
 from iclprobe.models.loading import LanguageModel, load_model
 
@@ -63,7 +65,7 @@ def test_a_cpu_takes_as_many_prompts_as_keep_it_busy(
 def test_free_memory_is_a_part_of_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = free_memory(torch.device("cpu"))
     assert 16 << 20 < free <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(batching, "_MEMORY", tmp_path / "nothing")
+    monkeypatch.setattr(memory, "_MEMORY", tmp_path / "nothing")
     assert free_memory(torch.device("cpu")) == 4 << 30
 
 
@@ -72,5 +74,5 @@ def test_memory_that_holds_cached_files_is_free(tmp_path: Path, monkeypatch: pyt
     """After a large file was written little is unused, and batches would shrink to one prompt."""
     said = tmp_path / "meminfo"
     said.write_text("MemTotal: 8000000 kB\nMemFree: 1000 kB\nMemAvailable: 6000000 kB\n")
-    monkeypatch.setattr(batching, "_MEMORY", said)
+    monkeypatch.setattr(memory, "_MEMORY", said)
     assert free_memory(torch.device("cpu")) == 6000000 * 1024

@@ -36,13 +36,19 @@ def test_every_copy_of_what_is_trained_is_counted() -> None:
     weights = sum(parameter.nbytes for parameter in fp32.module.parameters())
     whole = Recipe(optimizer="gd", parameters="all")
     assert delta_bytes(fp32, whole) == weights
-    sgd = finetuning_bytes(fp32, whole, training)
-    graph = sgd - 2 * weights  # A copy and its gradient; the rest is what the backward pass keeps.
-    assert graph > 0
+    assert finetuning_bytes(fp32, whole, training) >= 2 * weights  # A copy and its gradient.
     adam = finetuning_bytes(fp32, Recipe(optimizer="adam", parameters="all", batch_size=2), training)
-    assert adam == 4 * weights + max(graph, weights)
+    assert adam > 4 * weights  # Two states, too.
     many = finetuning_bytes(fp32, whole, training * 5)
-    assert many >= 4 * weights  # Of two forwards: the sum so far and the new sum too.
+    assert many >= 3 * weights  # Of two forwards: the sum so far, too.
+
+
+def test_what_is_computed_again_is_not_kept() -> None:
+    fp32, whole = model(), Recipe(optimizer="gd", parameters="attn_v")
+    training = sequences(2) * 4
+    assert finetuning_bytes(fp32, whole, training, recompute=True) < 0.6 * finetuning_bytes(
+        fp32, whole, training
+    )
 
 
 def test_half_precision_has_masters_in_fp32() -> None:
@@ -51,7 +57,7 @@ def test_half_precision_has_masters_in_fp32() -> None:
     weights = sum(parameter.nbytes for parameter in fp32.module.parameters())
     assert delta_bytes(bf16, whole) == weights // 2
     # A copy and a gradient in bf16, a master and a gradient in fp32.
-    assert finetuning_bytes(bf16, whole, training) > 3 * weights
+    assert finetuning_bytes(bf16, whole, training) >= 3 * weights
 
 
 def test_few_trained_layers_and_layer_causal_losses_keep_less() -> None:
