@@ -6,7 +6,7 @@ All rows are one prompt, so nothing is padded, and positions, windows and rotati
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..models.rotation import rotation_of
 from ..models.token_loss import evaluation_mode
 from ..tasks.prompt_set import TokenIds
 from .batching import choose_batch_size
+from .captured import Capture
 from .forward import run_forward
 from .label_scores import score_labels
 from .patch import patch
@@ -27,23 +28,24 @@ from .plan import CapturePlan, Site
 from .prefix import cache_of, encode_prefix, fork
 from .prompt_run import NextToken
 from .scoring import Scoring
+from .tap import tap
 
 
 @dataclass(frozen=True)
 class RowWrite:
-    """What is written at one site in one layer: what row 0 computes there, and a step from it in each of some rows.
+    """What is set at one site in one layer in some rows; the others keep what they compute.
 
     Attributes:
         site: An activation of width d.
         layer: The layer, counted from 0.
-        rows: Which rows, ``[r]``; never row 0, which runs as it is. Rows that are not named keep what they compute.
-        steps: Of each of them, ``[r, d]`` fp32.
+        rows: Which rows, ``[r]``.
+        values: Of each of them, ``[r, d]``.
     """
 
     site: Site
     layer: int
     rows: Tensor
-    steps: Tensor
+    values: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,32 +73,54 @@ class LastToken:
 
     @property
     def most_rows(self) -> int:
-        """How many rows fit into one batch, at least two."""
-        past = len(self.ids) - len(self.tokens)
-        return max(2, choose_batch_size(self.model, len(self.tokens), past))
+        """How many rows fit into one batch."""
+        return choose_batch_size(self.model, len(self.tokens), len(self.ids) - len(self.tokens))
+
+    def record(self, rows: int, plan: CapturePlan) -> tuple[NextToken, Capture]:
+        """Run the last token as it is, and record what a plan asks for in every row.
+
+        A library may round rows of one batch in different ways, and those of other batches too, so what is written
+        into a row is best made of what that very row computes in a batch of as many.
+
+        Args:
+            rows: How many.
+            plan: What to record at the last prompt token.
+        """
+        with ExitStack() as stack:
+            recorder = stack.enter_context(tap(self.model, plan))
+            said = self._next_token(rows, stack)
+        return said, recorder.capture()
 
     def run(self, rows: int, writes: Sequence[RowWrite] = ()) -> NextToken:
         """Run the last token in so many rows and return what comes next behind each.
 
         Args:
-            rows: How many, row 0 included.
+            rows: How many.
             writes: What is written; each site and layer once.
 
         Raises:
             UserError: If a site cannot be written, or the logits are no numbers.
         """
+        with ExitStack() as stack:
+            if writes:
+                stack.enter_context(self._written(writes))
+            return self._next_token(rows, stack)
+
+    def _next_token(self, rows: int, around: ExitStack) -> NextToken:
+        """Run the last token, and further tokens of label words behind it once what is around has ended."""
         tokens = torch.tensor([self.tokens]).expand(rows, -1)
         exists = torch.ones(rows, len(self.ids), dtype=torch.bool)
         continues = any(len(ids) > 1 for ids in self.labels)
-        with self._written(writes):
-            output = run_forward(
-                self.model,
-                tokens,
-                exists,
-                cache=None if self.cache is None else fork(self.cache, rows),
-                use_cache=continues and self.cache is not None,
-                keep_logits=torch.tensor([tokens.shape[1] - 1]),
-            )
+        output = run_forward(
+            self.model,
+            tokens,
+            exists,
+            cache=None if self.cache is None else fork(self.cache, rows),
+            use_cache=continues and self.cache is not None,
+            keep_logits=torch.tensor([tokens.shape[1] - 1]),
+        )
+        # What follows the prompt is not written: it sees what was through keys and values.
+        around.close()
         logprobs = torch.log_softmax(output.logits[:, 0].float(), dim=-1)
         if logprobs.isnan().any():
             raise UserError(
@@ -109,7 +133,6 @@ class LastToken:
         def forward(*given: Any, **options: Any) -> Any:
             return run_forward(self.model, *given, **options)
 
-        # What follows the prompt is not written: it sees what was through keys and values.
         scores = score_labels(
             self.model,
             logprobs,
@@ -122,9 +145,7 @@ class LastToken:
         )
         return NextToken(logprobs, scores.logprobs, scores.is_argmax)
 
-    def _written(self, writes: Sequence[RowWrite]) -> Any:
-        if not writes:
-            return nullcontext()
+    def _written(self, writes: Sequence[RowWrite]) -> AbstractContextManager[None]:
         at = {(write.site, write.layer): write for write in writes}
         if len(at) < len(writes):
             raise ValueError("a site of a layer is written twice in one run")
@@ -133,11 +154,10 @@ class LastToken:
             write = at.get((site, layer))
             if write is None:
                 return computed
-            base = computed[0].float() + write.steps[:, None].to(computed.device)
-            computed[write.rows.to(computed.device)] = base.to(computed.dtype)
+            computed[write.rows.to(computed.device), 0] = write.values.to(computed)
             return computed
 
-        sites = tuple(dict.fromkeys(write.site for write in writes))
+        sites: tuple[Site, ...] = tuple(dict.fromkeys(write.site for write in writes))
         layers = tuple(sorted({write.layer for write in writes}))
         return patch(self.model, CapturePlan(sites=sites, layers=layers), values)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...hooks.plan import Site
 from ...models.recipe import Recipe
 from ...study.names import FINETUNED_MODEL, MODEL_ITSELF
 from ..cell import Cell
@@ -97,9 +98,11 @@ def run_draw(
         UserError: If something cannot be done.
     """
     settings = record_settings(config, subject, cell, recipes)
-    updates = {site: Updates(settings, site, cell.seed) for site in config.captured_sites}
+    updates: dict[Site, Updates] = {
+        site: Updates(settings, site, cell.seed) for site in config.captured_sites
+    }
     layers = settings.zero_shot.layers
-    answers = run_patched(config, subject.model, cell, patches, updates, layers)
+    answers = run_patched(config, subject.model, cell, patches, updates)
     gold = torch.tensor(cell.prompts.zero_shot.gold)
     before, demonstrated = answers_of(settings.zero_shot, gold), answers_of(settings.icl, gold)
     after = {name: answers_of(each, gold) for name, each in settings.finetuned.items()}

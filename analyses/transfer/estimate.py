@@ -16,6 +16,7 @@ from ..comparison.pace import measure_pace
 from ..context import Context
 from ..needed import Needed
 from .config import TransferConfig
+from .patched import batch_rows
 from .places import Patch, patches_of, places_of
 
 # Writing makes a forward of short rows longer by so much.
@@ -70,15 +71,15 @@ def estimate_transfer(
     lengths = [
         len(cells[0].prompts.zero_shot.full_ids(query)) for query in range(cells[0].prompts.zero_shot.n)
     ]
-    most = max(2, choose_batch_size(model, 1, max(lengths)))
-    batches = math.ceil(len(patches) / (most - 1))
-    rows = len(patches) + batches
+    size = batch_rows(len(patches), choose_batch_size(model, 1, max(lengths)))
+    batches = math.ceil(len(patches) / size) + 1
+    rows = batches * size
     seconds = sum(
         pace.seconds(1, length - 1, 0) + _WRITING * pace.seconds(batches, rows, rows) for length in lengths
     )
     labels = len(cells[0].prompts.zero_shot.label_ids[0])
     kept = len(cells) * len(patches) * len(lengths) * labels
-    batch = min(most, rows) * bytes_per_prompt(model, 1, max(lengths))
+    batch = size * bytes_per_prompt(model, 1, max(lengths))
     return Estimate(
         rows=len(cells) * rows * len(lengths),
         seconds=len(cells) * (compared.seconds + compared.search_seconds + seconds),

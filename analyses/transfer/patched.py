@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...hooks.last_token import LastToken, RowWrite, last_token
 from ...hooks.next_token import stream_next_token
-from ...hooks.plan import Site
+from ...hooks.plan import CapturePlan, Site
 from ...hooks.prompt_run import NextToken
+from ...hooks.resolved_plan import resolve_plan
 from ...models.loading import LanguageModel
 from ...probes.transfer import vocabulary_divergence
 from ...progress import Progress
@@ -22,6 +23,8 @@ from .config import TransferConfig
 from .places import Patch
 from .updates import Update, Updates
 
+# So many batches share what they were before anything was written, where rows are enough to fill them.
+_SHARED_BY, _FEWEST_ROWS = 8, 32
 _ByQuery = Mapping[tuple[str, str | None], Update]
 
 
@@ -33,9 +36,9 @@ class PatchedAnswers:
         patches: Which, K.
         logprobs: Log-probability of each label option, ``[N, K, C]``; NaN where the update is undefined.
         vocabulary_kl: KL divergence from ICL over the vocabulary, ``[N, K]``.
-        zero_shot: Label log-probabilities of the zero-shot run in the same batches, ``[N, C]``.
+        zero_shot: Label log-probabilities of the zero-shot run in batches as large, ``[N, C]``.
         zero_shot_kl: Its KL divergence from ICL over the vocabulary, ``[N]``.
-        unchanged: Rows with alpha 0, and how many of them are the zero-shot run bit for bit.
+        unchanged: Rows with alpha 0, and how many of them are the zero-shot run of that row bit for bit.
     """
 
     patches: tuple[Patch, ...]
@@ -52,7 +55,6 @@ def run_patched(
     cell: Cell,
     patches: Sequence[Patch],
     updates: Mapping[Site, Updates],
-    layers: Sequence[int],
 ) -> PatchedAnswers:
     """Run every patch of every query of one draw.
 
@@ -62,12 +64,11 @@ def run_patched(
         cell: The draw.
         patches: The rows of every query.
         updates: The updates at each site.
-        layers: The layers that updates have, in their order.
 
     Raises:
         UserError: If something cannot be written, or logits are no numbers.
     """
-    prompts = cell.prompts.zero_shot
+    prompts, plan = cell.prompts.zero_shot, CapturePlan(sites=config.captured_sites)
     options = len(prompts.label_ids[0])
     logprobs = torch.full((prompts.n, len(patches), options), torch.nan)
     divergence = torch.full((prompts.n, len(patches)), torch.nan)
@@ -79,50 +80,69 @@ def run_patched(
     with Progress("transfer", prompts.n, "queries") as bar:
         for indices, said in in_context:
             for place, query in enumerate(indices.tolist()):
-                of_query = {site: each.of(query) for site, each in updates.items()}
+                of_query: dict[Site, _ByQuery] = {site: each.of(query) for site, each in updates.items()}
                 ids, labels = prompts.full_ids(query), prompts.label_ids[query]
                 with last_token(model, ids, labels, config.scoring) as token:
-                    for rows, answer in _runs(token, patches, of_query, layers):
+                    for rows, answer, plain in _runs(token, plan, patches, of_query):
                         kl = vocabulary_divergence(said.logprobs[place], answer.logprobs).cpu()
-                        assert answer.label_logprobs is not None
-                        zero_shot[query], zero_shot_kl[query] = answer.label_logprobs[0], kl[0]
-                        logprobs[query, rows] = answer.label_logprobs[1:]
-                        divergence[query, rows] = kl[1:]
-                        for row, patch in enumerate(rows, start=1):
+                        assert answer.label_logprobs is not None and plain.label_logprobs is not None
+                        logprobs[query, rows] = answer.label_logprobs[: len(rows)]
+                        divergence[query, rows] = kl[: len(rows)]
+                        zero_shot[query] = plain.label_logprobs[0]
+                        first = plain.logprobs[:1]
+                        zero_shot_kl[query] = vocabulary_divergence(said.logprobs[place], first).cpu()[0]
+                        for row, patch in enumerate(rows):
                             if patches[patch].alpha == 0:
                                 asked += 1
-                                same += torch.equal(answer.logprobs[row], answer.logprobs[0])
+                                same += torch.equal(answer.logprobs[row], plain.logprobs[row])
                 bar.update()
     return PatchedAnswers(tuple(patches), logprobs, divergence, zero_shot, zero_shot_kl, (asked, same))
 
 
 def _runs(
-    token: LastToken, patches: Sequence[Patch], updates: Mapping[Site, _ByQuery], layers: Sequence[int]
-) -> Iterator[tuple[list[int], NextToken]]:
-    """Yield batches of one query's patches: which of them rows 1 and on are, and what comes next behind each row."""
+    token: LastToken, plan: CapturePlan, patches: Sequence[Patch], updates: Mapping[Site, _ByQuery]
+) -> Iterator[tuple[list[int], NextToken, NextToken]]:
+    """Yield batches of one query's patches: which they are, what comes next behind each, and behind each unpatched.
+
+    All batches are of one size, and what is set in a row is made of what that row computes unpatched.
+    """
+    layers = resolve_plan(plan, token.model).layers
     places = {layer: place for place, layer in enumerate(layers)}
     defined = [index for index, patch in enumerate(patches) if _is_defined(patch, updates, places)]
-    batches = max(1, math.ceil(len(defined) / (token.most_rows - 1)))
-    size = max(1, math.ceil(len(defined) / batches))
-    for start in range(0, max(1, len(defined)), size):
+    size = batch_rows(len(defined), token.most_rows)
+    plain, recorded = token.record(size, plan)
+    for start in range(0, len(defined), size):
         chosen = defined[start : start + size]
-        steps: dict[tuple[Site, int], list[tuple[int, Tensor]]] = {}
-        for row, index in enumerate(chosen, start=1):
+        values: dict[tuple[Site, int], list[tuple[int, Tensor]]] = {}
+        for row, index in enumerate(chosen):
             patch = patches[index]
-            update = _update(patch, updates)
+            site, update = patch.place.site, _update(patch, updates)
+            before = getattr(recorded, site)[row]
             for layer in patch.place.layers:
-                step = patch.alpha * update.step[places[layer]]
-                steps.setdefault((patch.place.site, layer), []).append((row, step))
+                place = places[layer]
+                value = before[place] + (patch.alpha * update.step[place]).float()
+                values.setdefault((site, layer), []).append((row, value))
         writes = [
             RowWrite(
                 site,
                 layer,
                 torch.tensor([row for row, _ in found]),
-                torch.stack([step for _, step in found]).float(),
+                torch.stack([value for _, value in found]),
             )
-            for (site, layer), found in steps.items()
+            for (site, layer), found in values.items()
         ]
-        yield chosen, token.run(len(chosen) + 1, writes)
+        yield chosen, token.run(size, writes), plain
+
+
+def batch_rows(rows: int, most: int) -> int:
+    """Return how many rows a batch has: each is run as it is once, so that several batches share that.
+
+    Args:
+        rows: How many there are.
+        most: How many fit.
+    """
+    batches = max(math.ceil(rows / most), min(_SHARED_BY, rows // _FEWEST_ROWS), 1)
+    return max(1, math.ceil(rows / batches))
 
 
 def _update(patch: Patch, updates: Mapping[Site, _ByQuery]) -> Update:
