@@ -162,8 +162,8 @@ def _warnings(draws: Sequence[TransferDraw]) -> Iterator[Finding]:
         if same < rows:
             yield Finding(
                 "alpha 0",
-                f"{rows - same} of {rows} runs with alpha 0 are not the zero-shot run bit for bit: this machine "
-                "rounds rows of one batch in different ways",
+                f"{rows - same} of {rows} runs with alpha 0 are not the zero-shot run bit for bit, by at most "
+                f"{draw.answers.largest_change:.1e} nats: rows of one batch have a part in each other's roundings",
                 "warning",
                 where=where,
             )

@@ -39,6 +39,7 @@ class PatchedAnswers:
         zero_shot: Label log-probabilities of the zero-shot run in batches as large, ``[N, C]``.
         zero_shot_kl: Its KL divergence from ICL over the vocabulary, ``[N]``.
         unchanged: Rows with alpha 0, and how many of them are the zero-shot run of that row bit for bit.
+        largest_change: By how much log-probabilities of labels differ in the others, at most.
     """
 
     patches: tuple[Patch, ...]
@@ -47,6 +48,7 @@ class PatchedAnswers:
     zero_shot: Tensor
     zero_shot_kl: Tensor
     unchanged: tuple[int, int]
+    largest_change: float
 
 
 def run_patched(
@@ -74,6 +76,7 @@ def run_patched(
     divergence = torch.full((prompts.n, len(patches)), torch.nan)
     zero_shot, zero_shot_kl = torch.zeros(prompts.n, options), torch.zeros(prompts.n)
     asked = same = 0
+    largest = 0.0
     in_context = stream_next_token(
         model, cell.prompts.icl, batch_size=config.batch_size, scoring=config.scoring
     )
@@ -95,8 +98,12 @@ def run_patched(
                             if patches[patch].alpha == 0:
                                 asked += 1
                                 same += torch.equal(answer.logprobs[row], plain.logprobs[row])
+                                change = answer.label_logprobs[row] - plain.label_logprobs[row]
+                                largest = max(largest, float(change.abs().max()))
                 bar.update()
-    return PatchedAnswers(tuple(patches), logprobs, divergence, zero_shot, zero_shot_kl, (asked, same))
+    return PatchedAnswers(
+        tuple(patches), logprobs, divergence, zero_shot, zero_shot_kl, (asked, same), largest
+    )
 
 
 def _runs(
