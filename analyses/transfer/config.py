@@ -33,7 +33,7 @@ class TransferConfig(SubjectConfig):
             or one layer's ``attention_output`` at a time, which does little and says little.
         layers: Layers of the sites that are written layer by layer; negative ones count from the end. None is all.
         alphas: By what an update is multiplied; 1 is among them, and 0 leaves the run as it is, bit for bit.
-        layer_alphas: The same of the sites that are written layer by layer; None is ``alphas``.
+        layer_alphas: The same of the sites that are written layer by layer, which are most of what runs.
         resamples: Bootstrap resamples.
         level: Coverage of the intervals.
     """
@@ -66,24 +66,25 @@ class TransferConfig(SubjectConfig):
         OnCommandLine(example="0,1"),
     ] = (0.0, 0.5, 1.0, 1.5, 2.0)
     layer_alphas: Annotated[
-        Annotated[tuple[_Alpha, ...], Field(min_length=1, max_length=100)] | None,
+        tuple[_Alpha, ...],
         BeforeValidator(numbers),
+        Field(min_length=1, max_length=100),
         OnCommandLine(example="0,1"),
-    ] = None
+    ] = (0.0, 1.0)
     resamples: int = Field(default=2000, ge=1, le=1_000_000)
     level: float = Field(default=0.95, gt=0, lt=1)
 
     @field_validator("sites", "alphas", "layer_alphas")
     @classmethod
-    def _once(cls, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        if values is not None and len(set(values)) < len(values):
+    def _once(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
             raise ValueError("one is named twice")
         return values
 
     @field_validator("alphas", "layer_alphas")
     @classmethod
-    def _the_update_itself(cls, alphas: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if alphas is not None and 1.0 not in alphas:
+    def _the_update_itself(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if 1.0 not in alphas:
             raise ValueError("1, the update itself, must be among them")
         return alphas
 

@@ -76,14 +76,13 @@ def places_of(config: TransferConfig, model: LanguageModel) -> tuple[Place, ...]
     """
     every = resolve_plan(CapturePlan(sites=config.captured_sites), model).layers
     chosen = resolve_plan(CapturePlan(sites=("attention_output",), layers=config.layers), model).layers
-    by_layer = config.alphas if config.layer_alphas is None else config.layer_alphas
     places: list[Place] = []
     for site in config.sites:
         if site == "attention_outputs":
             places.append(Place(ALL_ATTENTION, "attention_output", every, config.alphas))
         else:
             name = RESIDUAL_STREAM if site == "residual" else ONE_ATTENTION
-            places += [Place(name, site, (layer,), by_layer) for layer in chosen]
+            places += [Place(name, site, (layer,), config.layer_alphas) for layer in chosen]
     return tuple(places)
 
 
