@@ -69,13 +69,14 @@ def label_divergence(reference: ArrayLike, logprobs: ArrayLike) -> Tensor:
     return (own.exp() * (own - other)).sum(dim=-1).clamp(min=0)
 
 
-def vocabulary_divergence(reference: Tensor, logprobs: Tensor) -> Tensor:
+def vocabulary_divergence(reference: ArrayLike, logprobs: ArrayLike) -> Tensor:
     """Return KL(reference ‖ other) over the whole vocabulary, in nats, ``[R]``.
 
     Args:
         reference: Log-probabilities ``[V]``.
         logprobs: Those of R others, ``[R, V]``, on the same device.
     """
+    reference, logprobs = as_tensors(reference, logprobs)
     weight = reference.exp()
     return ((weight * reference).sum() - logprobs @ weight).clamp(min=0)
 

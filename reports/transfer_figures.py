@@ -25,7 +25,7 @@ from ..study.names import (
     UPDATE_NULLS,
 )
 from . import style
-from .figure_text import subject_title
+from .figure_text import short_name, subject_title
 from .intervals import draw_band, draw_points, null_looks
 from .panels import finish, panels
 from .ticks import around, name_layers, room_for
@@ -46,8 +46,8 @@ _GROUPS: Sequence[tuple[str, tuple[str, ...]]] = (
     ("updates of finetuning", _OF_FT),
     ("parts of the ICL update", _PARTS),
 )
-_LOWEST = -1.0
-"""Below it a panel shows nothing: there an answer is far from both."""
+_FARTHEST = 3.0
+"""What lies beyond it is far from zero-shot and from ICL."""
 _MEASURED = ("closed", "closed_particular", "agreement")
 _TITLES = {
     "closed": "closed of the way to ICL",
@@ -55,6 +55,8 @@ _TITLES = {
     "agreement": "agrees with ICL",
 }
 _ROW = 0.19
+_NAMES = 70.0
+"""Points that the names of updates take left of a panel."""
 
 
 def transfer_figures(study: Study) -> Mapping[str, Any]:
@@ -112,14 +114,14 @@ def _layers_figure(study: Study, place: str, what: str, width: float) -> Figure:
             _levels(axes)
             axes.set(xlabel="layer", xlim=around(layers))
             name_layers(axes.xaxis, layers, most=room_for(layers, made.points))
-        _below(made.axes[0], shown)
+        _fit(made.axes[0], shown)
         for axes in made.left:
             axes.set_ylabel("closed")
         made.title([heading for heading, _ in panel_rows])
         finish(
             made.figure,
             title=f"{_title(study)}: given to {what}",
-            notes=_notes(study),
+            notes=_notes(study, shown),
             intervals=_interval(study),
         )
     return made.figure
@@ -148,14 +150,14 @@ def alpha_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
                 _line(axes, by_alpha.index.to_numpy(dtype=float), by_alpha, update)
             _levels(axes)
             axes.set(xlabel="alpha", xticks=sorted(study.config.alphas))
-        _below(made.axes[0], shown)
+        _fit(made.axes[0], shown)
         for axes in made.left:
             axes.set_ylabel("closed")
         made.title([heading for heading, _ in panel_rows])
         finish(
             made.figure,
             title=f"{_title(study)}: given to {ALL_ATTENTION}",
-            notes=_notes(study),
+            notes=_notes(study, shown),
             intervals=_interval(study),
         )
     return made.figure
@@ -175,7 +177,7 @@ def attention_outputs_figure(study: Study, *, width: float = style.TWO_COLUMNS) 
     names = list(dict.fromkeys(shown["name"]))
     updates = dict(zip(shown["name"], shown["update"], strict=True))
     with style.figure_style():
-        made = panels(width, len(_MEASURED), height=0.7 + _ROW * len(names), least=2.0, sharey=True)
+        made = panels(width, len(_MEASURED), height=0.7 + _ROW * len(names), least=2.0)
         for axes, measure in zip(made.axes, _MEASURED, strict=True):
             rows = shown[shown["measure"] == measure].set_index("name").loc[names]
             for place, (name, row) in enumerate(rows.iterrows()):
@@ -193,14 +195,17 @@ def attention_outputs_figure(study: Study, *, width: float = style.TWO_COLUMNS) 
             axes.set(xlabel="share" if measure == "agreement" else "closed")
             if measure != "agreement":
                 _levels(axes, across=True)
-                low, high = axes.get_xlim()
-                axes.set_xlim(max(low, _LOWEST), high)
-        made.axes[0].set_yticks(range(len(names)), names, parse_math=False)
-        made.title([_TITLES[measure] for measure in _MEASURED])
+                _fit(axes, rows, across=True)
+        most = 34 if width > 1.5 * style.ONE_COLUMN else 20
+        for axes in made.axes:
+            shown_names = names if axes in made.left else [""] * len(names)
+            shown_names = [short_name(name, most) for name in shown_names]
+            axes.set_yticks(range(len(names)), shown_names, parse_math=False)
+        made.title([_TITLES[measure] for measure in _MEASURED], _NAMES if made.columns == 1 else 0)
         finish(
             made.figure,
             title=f"{_title(study)}: given to {ALL_ATTENTION}",
-            notes=_notes(study),
+            notes=_notes(study, shown[shown["measure"].isin(_MEASURED)]),
             intervals=_interval(study),
         )
     return made.figure
@@ -240,12 +245,30 @@ def _levels(axes: Axes, *, across: bool = False) -> None:
         line(level, color=style.INK, linewidth=0.7, zorder=1)
 
 
-def _below(axes: Axes, shown: Frame) -> None:
-    """Show no less than what is far from both, and no more than what there is."""
-    values = shown["value"].to_numpy(dtype=float)
-    low, high = axes.get_ylim()
-    if np.isfinite(values).any():
-        axes.set_ylim(max(low, _LOWEST), max(high, 1.1))
+def _far(rows: Frame) -> bool:
+    """Return whether something lies so far from both that a linear scale would show nothing else."""
+    values = rows[["value", "low", "high"]].to_numpy(dtype=float)
+    return bool((np.abs(values[np.isfinite(values)]) > _FARTHEST).any())
+
+
+def _fit(axes: Axes, rows: Frame, *, across: bool = False) -> None:
+    """Let a scale be logarithmic beyond 1 and -1 where something lies far from both zero-shot and ICL."""
+    if not _far(rows):
+        return
+    values = rows[["value", "low", "high"]].to_numpy(dtype=float)
+    values = values[np.isfinite(values)]
+    powers = range(1, 12)
+    ticks = [-(10.0**power) for power in powers if -(10.0**power) >= values.min()]
+    ticks += [-1.0, 0.0, 1.0, *(10.0**power for power in powers if 10.0**power <= values.max())]
+    names = [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    if across:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xticks(ticks, names)
+        axes.set_xticks([], minor=True)
+    else:
+        axes.set_yscale("symlog", linthresh=1)
+        axes.set_yticks(ticks, names)
+        axes.set_yticks([], minor=True)
 
 
 def _title(study: Study) -> str:
@@ -258,11 +281,11 @@ def _interval(study: Study) -> str:
     return f"{100 * study.config.level:g}% interval over {queries} queries"
 
 
-def _notes(study: Study) -> list[str]:
+def _notes(study: Study, rows: Frame) -> list[str]:
     draws = len(study.config.seeds)
     over = "one draw of demonstrations" if draws == 1 else f"mean over {draws} draws of demonstrations"
     return [
         over,
         "0: zero-shot's answers, 1: those of ICL, in centred label log-probabilities",
-        f"what lies below {_LOWEST:g} is cut off",
+        "logarithmic beyond 1 and -1" if _far(rows) else "",
     ]

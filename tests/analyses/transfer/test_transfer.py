@@ -36,7 +36,7 @@ def study() -> Study:
     made = transfer(
         model=model,
         seeds=(0, 1),
-        recipes=("dai", "shen"),
+        recipes=("dai", {"preset": "shen", "epochs": 2}),
         learning_rate=0.01,
         alphas=(0, 1, 2),
         layer_alphas=(1,),
