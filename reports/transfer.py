@@ -131,10 +131,10 @@ def update_names(frame: Frame, several: bool) -> list[str]:
 
 
 def _cell(row: Any) -> Cell:
+    """Return value, interval and spread over draws; parts that are not there are empty, so that columns align."""
     value, low, high, std = (float(row[name]) for name in ("value", "low", "high", "std"))
     interval = f"[{low:.2f}, {high:.2f}]" if low == low else ""
-    spread = f"± {std:.2f}" if std == std else ""
-    return (_number(value), interval, spread) if spread else (_number(value), interval)
+    return (_number(value), interval, f"± {std:.2f}" if std == std else "")
 
 
 def _number(value: float) -> str:
