@@ -27,6 +27,7 @@ from .config import TransferConfig
 from .draw import TransferDraw
 
 FT_IS_ZERO_SHOT = "finetuned model is the zero-shot one"
+_ALL = 0.995
 ICL_IS_ZERO_SHOT = "demonstrations change nothing"
 _AT_ONCE: Mapping[str, str | None] = {
     OWN_ICL: GAUSSIAN_ICL,
@@ -63,6 +64,7 @@ def transfer_findings(
     return (
         *_alarms(draws, several),
         *_results(closed, basis, several),
+        *_not_all(closed),
         *_warnings(draws),
     )
 
@@ -143,6 +145,20 @@ def _alarms(draws: Sequence[TransferDraw], several: bool) -> Iterator[Finding]:
                 "queries by more than rounding: there is no way from zero-shot to ICL to close",
                 "alarm",
                 where={"seed": draw.cell.seed},
+            )
+
+
+def _not_all(closed: Frame) -> Iterator[Finding]:
+    """Say where attention outputs are not all that demonstrations reach the last token by."""
+    own = closed[(closed["place"] == ALL_ATTENTION) & (closed["update"] == OWN_ICL)]
+    for value in own["value"].dropna():
+        if value < _ALL:
+            yield Finding(
+                "own ICL",
+                f"{OWN_ICL} at {ALL_ATTENTION} closes {value:.2f} and not 1: attention is not all by which "
+                "demonstrations reach the answer (learned positions, layers with a state, label words of several "
+                "tokens)",
+                "warning",
             )
 
 

@@ -68,9 +68,9 @@ class Updates:
         queries = len(self._zero_shot)
         self.half = halves(queries, derive_seed("transfer halves", seed))
         self._partner = derangement(queries, derive_seed("transfer permuted", seed))
-        self._mean_icl = means_of_halves(self._icl - self._zero_shot, self.half)
+        self._mean_icl = means_of_halves(self._zero_shot, self._icl, self.half)
         self._mean_ft = {
-            name: means_of_halves(each - self._zero_shot, self.half) for name, each in self._finetuned.items()
+            name: means_of_halves(self._zero_shot, each, self.half) for name, each in self._finetuned.items()
         }
 
     def of(self, query: int) -> Mapping[tuple[str, str | None], Update]:

@@ -160,7 +160,7 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     "label_divergence": lambda m: (probes.label_divergence, tuple(map(m, OPTIONS[:2])), {}),
     "mean_and_std": lambda m: (probes.mean_and_std, (m(OUTPUTS[0]),), {}),
     "mean_over_layers": lambda m: (probes.mean_over_layers, (m(OUTPUTS[0][..., 0]),), {}),
-    "means_of_halves": lambda m: (probes.means_of_halves, (m(OUTPUTS[0]), m(GOLD % 2)), {}),
+    "means_of_halves": lambda m: (probes.means_of_halves, (*map(m, OUTPUTS[:2]), m(GOLD % 2)), {}),
     "noise_floor": lambda m: (probes.noise_floor, tuple(map(m, OUTPUTS[:2])), {}),
     "order_sensitivity": lambda m: (probes.order_sensitivity, (moments(m),), {}),
     "overlap_cosine_similarity": lambda m: (probes.overlap_cosine_similarity, tops(m), {}),

@@ -134,11 +134,11 @@ def test_each_half_has_the_mean_of_its_own() -> None:
     half = halves(9, seed=4)
     assert sorted(half.tolist()) == [0] * 5 + [1] * 4 and torch.equal(half, halves(9, seed=4))
     assert any(not torch.equal(half, halves(9, seed=seed)) for seed in range(3))
-    updates = torch.randn(9, 2, 3)
-    means = means_of_halves(updates, half)
+    before, after = torch.randn(9, 2, 3), torch.randn(9, 2, 3)
+    updates, means = after.double() - before.double(), means_of_halves(before, after, half)
     for each in (0, 1):
         rows = [updates[index] for index in range(9) if half[index] == each]
-        torch.testing.assert_close(means[each], torch.stack(rows).double().mean(0))
+        torch.testing.assert_close(means[each], torch.stack(rows).mean(0))
     with pytest.raises(ValueError, match="two"):
         halves(1, seed=0)
 
