@@ -138,4 +138,4 @@ def _cell(row: Any) -> Cell:
 
 
 def _number(value: float) -> str:
-    return "–" if value != value else f"{value:.2f}" if abs(value) < 1000 else f"{value:.3g}"
+    return "–" if value != value else f"{value:.2f}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -257,9 +257,10 @@ def _fit(axes: Axes, rows: Frame, *, across: bool = False) -> None:
         return
     values = rows[["value", "low", "high"]].to_numpy(dtype=float)
     values = values[np.isfinite(values)]
-    powers = range(1, 12)
-    ticks = [-(10.0**power) for power in powers if -(10.0**power) >= values.min()]
-    ticks += [-1.0, 0.0, 1.0, *(10.0**power for power in powers if 10.0**power <= values.max())]
+    farthest = float(np.abs(values).max())
+    beyond = [10.0**power for power in range(1, 12)] if farthest >= 10 else [3.0]
+    ticks = [-tick for tick in beyond if -tick >= values.min()]
+    ticks += [-1.0, 0.0, 1.0, *(tick for tick in beyond if tick <= values.max())]
     names = [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
     if across:
         axes.set_xscale("symlog", linthresh=1)
