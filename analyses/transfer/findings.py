@@ -83,7 +83,7 @@ def _results(closed: Frame, basis: str, several: bool) -> Iterator[Finding]:
         for _, of_recipe in found.groupby("recipe", dropna=False):
             row = of_recipe.loc[of_recipe["value"].idxmax()].to_dict()
             beside = None if null is None else _null(by_layer[by_layer["layer"] == row["layer"]], null, row)
-            where = f"in the {RESIDUAL_STREAM}, most of all layers after layer {row['layer']}"
+            where = f"in the {RESIDUAL_STREAM} after layer {row['layer']}, where it closes most,"
             yield _finding(row, update, where, beside, basis, several)
 
 
