@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from .analyses.runner import run_analysis
     from .analyses.sparsity.config import SparsityConfig
     from .analyses.sparsity.registration import sparsity
+    from .analyses.transfer.config import TransferConfig
+    from .analyses.transfer.registration import transfer
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
@@ -128,6 +130,7 @@ _PLACES = {
     "TaskEntry": "tasks.catalogue",
     "TaskPrompts": "tasks.prompts",
     "Template": "tasks.task",
+    "TransferConfig": "analyses.transfer.config",
     "UserError": "errors",
     "attention": "analyses.attention.registration",
     "attention_projections": "models.weights",
@@ -166,6 +169,7 @@ _PLACES = {
     "stream_next_token": "hooks.next_token",
     "sweep": "sweeps.sweep",
     "tap": "hooks.tap",
+    "transfer": "analyses.transfer.registration",
 }
 
 __all__ = [
@@ -217,6 +221,7 @@ __all__ = [
     "TaskEntry",
     "TaskPrompts",
     "Template",
+    "TransferConfig",
     "UserError",
     "attention",
     "attention_projections",
@@ -255,6 +260,7 @@ __all__ = [
     "stream_next_token",
     "sweep",
     "tap",
+    "transfer",
 ]
 
 

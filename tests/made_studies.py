@@ -15,6 +15,7 @@ from made_attention import made_rows
 from made_draws import made_comparison, made_draw
 from made_gathered import gather_study
 from made_study import LONG, study_of
+from made_transfer_study import transfer_study
 from made_weight_studies import drift_study, sparsity_study
 from small_construction import small_study
 
@@ -242,6 +243,12 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "small": sparsity_study(),
         "many layers and heads": sparsity_study(32, 32),
         "heads unknown": sparsity_study(2, 2, known=False),
+    },
+    "transfer": lambda: {
+        "two recipes": transfer_study(),
+        "one draw": transfer_study(6, ("dai",), (0, 1), (0,)),
+        "nothing of finetuning": transfer_study(1, ("dai",), undefined=True),
+        "one site": transfer_study(80, ("dai",), (1,), (0,), ("residual",)),
     },
 }
 """Studies of each analysis, by what they have."""

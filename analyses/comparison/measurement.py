@@ -85,7 +85,7 @@ def measured_of(
     loaded = ("model", "task", "chat_template")
     named = config.model_copy(
         update={
-            "recipes": tuple(recipes_of(config).values()),
+            "recipes": tuple(recipes_of(config.recipes).values()),
             "finetuned": tuple(models.values()),
             "steps": None,
             "revision_template": None,

@@ -23,6 +23,7 @@ SMALL = {
     "outputs": ARMS,
     "reproduce": "shen2024 fig2 --set stable_rank=false",
     "sparsity": "pocket",
+    "transfer": f"{ON_POCKET} --seeds 0,1 --lr 0.001 --resamples 50 --alphas 0,1 --layers 0,-1",
 }
 """For each analysis the command line of a run that takes about a second."""
 
