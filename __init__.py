@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .analyses.outputs.study import OutputsStudy
     from .analyses.papers.registration import reproduce
     from .analyses.papers.reproduction import Reproduction
+    from .analyses.parts.config import PartsConfig
+    from .analyses.parts.registration import parts
     from .analyses.prompt import PromptView, show_prompt
     from .analyses.prompt_config import PromptConfig
     from .analyses.runner import run_analysis
@@ -108,6 +110,7 @@ _PLACES = {
     "OrderConfig": "analyses.order.config",
     "OutputsConfig": "analyses.outputs.config",
     "OutputsStudy": "analyses.outputs.study",
+    "PartsConfig": "analyses.parts.config",
     "ProjectionFile": "models.weights",
     "PromptConfig": "analyses.prompt_config",
     "PromptSet": "tasks.prompts",
@@ -152,6 +155,7 @@ _PLACES = {
     "open_projections": "models.weights",
     "order": "analyses.order.registration",
     "outputs": "analyses.outputs.registration",
+    "parts": "analyses.parts.registration",
     "patch": "hooks.patch",
     "register": "study.analysis",
     "register_family": "models.families",
@@ -197,6 +201,7 @@ __all__ = [
     "OrderConfig",
     "OutputsConfig",
     "OutputsStudy",
+    "PartsConfig",
     "ProjectionFile",
     "PromptConfig",
     "PromptSet",
@@ -241,6 +246,7 @@ __all__ = [
     "open_projections",
     "order",
     "outputs",
+    "parts",
     "patch",
     "register",
     "register_family",

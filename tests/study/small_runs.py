@@ -21,6 +21,7 @@ SMALL = {
     "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
     "order": f"{ARMS} --orders 2",
     "outputs": ARMS,
+    "parts": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
     "reproduce": "shen2024 fig2 --set stable_rank=false",
     "sparsity": "pocket",
 }
