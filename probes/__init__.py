@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .attention_scores import SimAM, score_floors, sim_am
     from .constructions import constructed_sparsity, von_oswald_construction
     from .demonstration_order import OrderMoments, order_sensitivity
+    from .direct_and_inherited import (
+        PartShares,
+        PartSimilarity,
+        SplitOutputs,
+        UpdatePart,
+        part_shares,
+        part_similarity,
+    )
     from .distributions import TopTokens, overlap_cosine_similarity, token_overlap, top_tokens
     from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
     from .gradients import GradientNormRecorder, GradientNorms, LayerParameters
@@ -63,14 +71,6 @@ if TYPE_CHECKING:
         mean_over_layers,
     )
     from .total_variation import AttentionChanges, attention_changes
-    from .update_parts import (
-        PartShares,
-        PartSimilarity,
-        SplitOutputs,
-        UpdatePart,
-        part_shares,
-        part_similarity,
-    )
     from .weights import WeightStatistics, fraction_below, weight_statistics
 
 _PLACES = {
@@ -94,8 +94,8 @@ _PLACES = {
     "NullSimilarity": "null_similarity",
     "OrderMoments": "demonstration_order",
     "OverlapNorm": "options",
-    "PartShares": "update_parts",
-    "PartSimilarity": "update_parts",
+    "PartShares": "direct_and_inherited",
+    "PartSimilarity": "direct_and_inherited",
     "PredictionChanges": "predictions",
     "Ratio": "ratios",
     "ScoreVariant": "options",
@@ -103,9 +103,9 @@ _PLACES = {
     "SimAM": "attention_scores",
     "SimAMMeans": "similarity_means",
     "SimAOU": "attention_outputs",
-    "SplitOutputs": "update_parts",
+    "SplitOutputs": "direct_and_inherited",
     "TopTokens": "distributions",
-    "UpdatePart": "update_parts",
+    "UpdatePart": "direct_and_inherited",
     "WeightStatistics": "weights",
     "accuracy": "right_answers",
     "attention_changes": "total_variation",
@@ -130,8 +130,8 @@ _PLACES = {
     "order_sensitivity": "demonstration_order",
     "overlap_cosine_similarity": "distributions",
     "pairwise_mean_absolute": "drift",
-    "part_shares": "update_parts",
-    "part_similarity": "update_parts",
+    "part_shares": "direct_and_inherited",
+    "part_similarity": "direct_and_inherited",
     "partial_permuted_pairs": "partial_outputs",
     "partial_sim_aou": "partial_outputs",
     "partial_similarity": "partial_outputs",

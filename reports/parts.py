@@ -108,7 +108,7 @@ def parts_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
             axes.set(ylabel="cosine")
         _layer_axes(made.axes, numbers, made.points)
         made.title([*_SHARES.values(), "direct with direct", "inherited with inherited"])
-        _finish(study, made.figure, "Direct and inherited parts")
+        _finish(study, made.figure, "direct and inherited parts")
     return made.figure
 
 
