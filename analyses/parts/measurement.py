@@ -11,8 +11,8 @@ from ...study.finding import Finding
 from ...tasks.task import Task
 from ..cell import prepare_cell
 from ..comparison.facts import finetuning_facts, task_fact
-from ..comparison.rows import finetuning_row
 from ..context import Context, Measured
+from ..finetuned_rows import answer_rows, outcome_row
 from ..prompt import view_prompt
 from ..prompt_table import prompt_facts, prompt_rows, prompt_warnings
 from .config import PartsConfig
@@ -48,8 +48,8 @@ def measure_parts(config: PartsConfig, context: Context) -> Measured:
         {
             "measures": measures,
             "layers": layers,
-            "finetuning": [_finetuning_row(draw) for draw in draws],
-            "queries": [row for draw in draws for row in _query_rows(draw, task)],
+            "finetuning": [outcome_row(draw.cell.seed, draw.setting, draw.outcome) for draw in draws],
+            "queries": [row for draw in draws for row in answer_rows(draw.cell, task, draw.answers)],
             "prompts": prompt_rows(views),
             "facts": [*_facts(config, model, task, draws), *prompt_facts(views)],
         },
@@ -69,33 +69,6 @@ def _positions(draws: Sequence[SplitDraw]) -> tuple[Finding, ...]:
             "warning",
         ),
     )
-
-
-def _finetuning_row(draw: SplitDraw) -> dict[str, Any]:
-    run, outcome = finetuning_row(draw.setting), draw.outcome
-    kept = ("source", "trained_parameters", "learning_rate", "steps", "first_loss", "final_loss")
-    return {
-        "seed": draw.cell.seed,
-        **{name: run[name] for name in kept},
-        "queries": outcome.queries,
-        "changed": outcome.changed,
-        "zero_shot_right": outcome.zero_shot_right,
-        "icl_right": outcome.icl_right,
-    }
-
-
-def _query_rows(draw: SplitDraw, task: Task) -> list[dict[str, Any]]:
-    names, gold = task.label_names, draw.cell.prompts.zero_shot.gold
-    return [
-        {
-            "seed": draw.cell.seed,
-            "query": place,
-            "query_index": task.validation[index].index,
-            "gold": names[gold[place]],
-            **{name: names[int(said.prediction[place])] for name, said in draw.answers.items()},
-        }
-        for place, index in enumerate(draw.cell.queries)
-    ]
 
 
 def _facts(

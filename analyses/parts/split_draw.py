@@ -23,6 +23,7 @@ from ..comparison.alarms import Outcome
 from ..comparison.draw import Answers, FinetunedSetting, Setting
 from ..comparison.finetuned import batch_size_for, finetune_cell
 from ..comparison.settings import answers_of, outputs_of
+from ..finetuned_rows import outcome_of
 from .config import PartsConfig
 
 _LAST = CapturePlan(sites=("attention_output",))
@@ -118,7 +119,7 @@ def split_draw(config: PartsConfig, model: LanguageModel, task: Task, cell: Cell
         SplitOutputs(before, inheriting, tuned, floors.ft),
         answers,
         setting,
-        _outcome(setting, answers),
+        outcome_of(setting, answers),
         holds_positions,
     )
 
@@ -197,21 +198,6 @@ def _in_order(parts: list[tuple[Tensor, Answers]]) -> Answers:
             torch.cat([getattr(answers, name) for _, answers in parts])[order]
             for name in ("prediction", "label_logprobs", "correct", "correct_vocabulary")
         )
-    )
-
-
-def _outcome(setting: FinetunedSetting, answers: dict[Setting, Answers]) -> Outcome:
-    run = setting.finetuning
-    assert run is not None
-    return Outcome(
-        source=setting.source,
-        learning_rate=run.learning_rate,
-        first_loss=run.first_loss,
-        final_loss=run.final_loss,
-        queries=len(answers["zsl"].correct),
-        changed=int((answers["ft"].prediction != answers["zsl"].prediction).sum()),
-        zero_shot_right=int(answers["zsl"].correct.sum()),
-        icl_right=int(answers["icl"].correct.sum()),
     )
 
 

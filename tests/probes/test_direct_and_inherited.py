@@ -13,6 +13,7 @@ from torch import Tensor
 from iclprobe.probes import (
     Floors,
     SplitOutputs,
+    UpdatePart,
     derangement,
     part_shares,
     part_similarity,
@@ -32,7 +33,8 @@ BEFORE = drawn(0)
 ICL = SplitOutputs(BEFORE, drawn(1), drawn(2))
 FT = SplitOutputs(BEFORE, drawn(3), drawn(4))
 PARTNERS = torch.stack([derangement(N, seed) for seed in range(3)])
-PAIRS = [(one, other) for one in ("direct", "inherited") for other in ("direct", "inherited")]
+BOTH: tuple[UpdatePart, ...] = ("direct", "inherited")
+PAIRS = [(one, other) for one in BOTH for other in BOTH]
 
 
 def test_shares_are_those_of_a_literal_loop_and_sum_to_one() -> None:
@@ -43,7 +45,7 @@ def test_shares_are_those_of_a_literal_loop_and_sum_to_one() -> None:
                 each[query, layer].double().numpy() for each in (ICL.before, ICL.inheriting, ICL.after)
             )
             total = after - before
-            for part, update in (("direct", after - middle), ("inherited", middle - before)):
+            for part, update in zip(BOTH, (after - middle, middle - before), strict=True):
                 share = np.dot(update, total) / np.dot(total, total)
                 assert float(found.share(part)[query, layer]) == pytest.approx(share)
                 assert float(found.lengths[part][query, layer]) == pytest.approx(np.dot(update, update))
