@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .analyses.gather.tables import gathered_tables
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
+    from .analyses.implicit_update.config import ImplicitUpdateConfig
+    from .analyses.implicit_update.registration import implicit_update
     from .analyses.order.config import OrderConfig
     from .analyses.order.registration import order
     from .analyses.outputs.config import OutputsConfig
@@ -103,6 +105,7 @@ _PLACES = {
     "Finetuning": "models.finetuning",
     "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
+    "ImplicitUpdateConfig": "analyses.implicit_update.config",
     "LanguageModel": "models.loading",
     "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
@@ -148,6 +151,7 @@ _PLACES = {
     "gather": "analyses.gather.registration",
     "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
+    "implicit_update": "analyses.implicit_update.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_study": "study.loading",
@@ -194,6 +198,7 @@ __all__ = [
     "Finetuning",
     "GatherConfig",
     "GradientsConfig",
+    "ImplicitUpdateConfig",
     "LanguageModel",
     "Measured",
     "NNsightEngine",
@@ -239,6 +244,7 @@ __all__ = [
     "gather",
     "gathered_tables",
     "gradients",
+    "implicit_update",
     "load_model",
     "load_recipe",
     "load_study",

@@ -93,6 +93,13 @@ UPDATE_PART_COLOURS: Mapping[str, str] = {
     "direct with inherited": _GREEN,
     "inherited with direct": _BROWN,
 }
+IMPLICIT_COLOURS: Mapping[str, str] = {
+    "own": _BLUE,
+    "shared": _VERMILLION,
+    "mean": _GREEN,
+    "other": _BROWN,
+    "permuted": _LIGHT,
+}
 NAMED_COLOURS: Mapping[str, str] = {
     **{SETTING_NAMES[setting]: colour for setting, colour in SETTING_COLOURS.items()},
     **RECIPE_COLOURS,
