@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..study.study import Study
 
 _MOST_MARKERS = 40
-_LEAST = 1.6
+_LEAST, _FAR_BELOW = 1.6, -4.0
 _SHARED_NULL = "with another query's"
 _CLOSED = ("own", "shared", "mean", "other", "own, MLP alone", "shared, MLP alone")
 NOTE = (
@@ -71,6 +71,16 @@ def _cells(found: Frame) -> tuple[Cell, ...]:
     return (told, (number(null, ".3f"),))
 
 
+def implicit_update_figures(study: Study) -> dict[str, Any]:
+    """Return what draws each picture of a study.
+
+    Args:
+        study: A study of implicit updates.
+    """
+    given = bool((study.tables["layers"]["measure"] == "closed").any())
+    return {"updates": updates_figure, **({"closed": closed_figure} if given else {})}
+
+
 def updates_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
     """Draw by layer how different the updates are, what one for all explains, and how alike finetuning's they are.
 
@@ -116,18 +126,21 @@ def closed_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
                     _line(axes, rows, condition.removesuffix(", MLP alone"))
             axes.axhline(1, color=style.INK, linewidth=0.5, linestyle=":", zorder=1)
             axes.set(ylabel="closed")
-        _bounded(made.axes)
+        _scaled(made.axes)
         _layer_axes(made.axes, layers, made.points)
         made.title(["with the skip path", "in the MLP alone"])
         _finish(study, made.figure, "closed by implicit updates")
     return made.figure
 
 
-def _bounded(drawn: Sequence[Axes]) -> None:
-    """Cut what lies far below 0, which is only told to be worse than zero-shot."""
+def _scaled(drawn: Sequence[Axes]) -> None:
+    """Give all one range, and let it be logarithmic below −1 where something is far worse than zero-shot."""
+    low = min(axes.get_ylim()[0] for axes in drawn)
+    high = max(axes.get_ylim()[1] for axes in drawn)
     for axes in drawn:
-        low, high = axes.get_ylim()
-        axes.set_ylim(max(low, -1.0), max(high, 1.1))
+        if low < _FAR_BELOW:
+            axes.set_yscale("symlog", linthresh=1)
+        axes.set_ylim(low, high)
 
 
 def _rows(layers: Frame, measure: str, condition: str) -> Frame:

@@ -16,10 +16,7 @@ IMPLICIT_UPDATE = register(
         config=ImplicitUpdateConfig,
         measure=f"{__package__}.measurement:measure_implicit_update",
         tables=IMPLICIT_UPDATE_TABLES,
-        figures={
-            "updates": "iclprobe.reports.implicit_update:updates_figure",
-            "closed": "iclprobe.reports.implicit_update:closed_figure",
-        },
+        figures="iclprobe.reports.implicit_update:implicit_update_figures",
         sheet="iclprobe.reports.implicit_update:implicit_update_sheet",
     )
 )

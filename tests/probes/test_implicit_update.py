@@ -1,4 +1,4 @@
-"""Implicit updates: the weights that they name, how many there are, and what finetuning's have in common with them."""
+"""Implicit updates: the weights that they name, how many there are, what they share with finetuning's."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ SMALL = {
     "drift": "pocket@0 pocket@256 pocket@1152 --icl pocket-topic-code --shots 2 --seeds 0,1 --limit 4",
     "gather": "{sweep}",
     "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
+    "implicit_update": f"{ON_POCKET.replace('4 --device', '8 --device')} --lr 0.001 --seeds 0,1 --resamples 50 "
+    "--null-draws 2",
     "order": f"{ARMS} --orders 2",
     "outputs": ARMS,
     "parts": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",

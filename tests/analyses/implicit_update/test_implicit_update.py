@@ -24,6 +24,7 @@ from iclprobe.tasks.prompt_set import PromptSet, TaskPrompts, TrainingSequence
 
 CONFIG = ImplicitUpdateConfig(learning_rate=0.01, device="cpu", resamples=50, null_draws=2)
 QUERIES = 8
+FAMILIES = ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "gpt2", "opt", "bloom", "olmo2"]
 
 
 def cell(name: str, *, same: bool = False, words: int = 1) -> Cell:
@@ -59,7 +60,9 @@ def behind(model: LanguageModel, draw: ImplicitDraw, query: int, place: int) -> 
     return said[0].double()
 
 
-@pytest.mark.parametrize("name", "llama qwen2 qwen3 gemma2 gemma3_text phi3 gpt2 opt bloom olmo2".split())
+@pytest.mark.parametrize(
+    "name", ["llama", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3", "gpt2", "opt", "bloom", "olmo2"]
+)
 def test_a_querys_own_update_with_the_skip_path_is_the_stream_in_context_behind_that_layer(name: str) -> None:
     """The weights alone are not: what attention changed reaches the stream past the MLP."""
     model = load_model(build(name))
@@ -93,9 +96,7 @@ def test_queries_that_are_one_have_one_update() -> None:
     assert values["effective rank", "own"] == pytest.approx(1, abs=1e-4)
     for condition in ("shared", "mean", "permuted"):
         assert values["explained", condition] == pytest.approx(1, abs=1e-4)
-    closed = {
-        (row["layer"], row["condition"]): row["value"] for row in layers if row["measure"] == "closed"
-    }
+    closed = {(row["layer"], row["condition"]): row["value"] for row in layers if row["measure"] == "closed"}
     for layer in range(3):
         for condition in ("shared", "other", "mean"):
             assert closed[layer, condition] == pytest.approx(closed[layer, "own"], abs=1e-3)
@@ -140,7 +141,7 @@ def test_parallel_layers_have_no_skip_path_to_give_anything_to() -> None:
 
 
 def test_too_few_queries_are_refused() -> None:
-    with pytest.raises(UserError, match="4 queries are too few .*at least 8"):
+    with pytest.raises(UserError, match=r"4 queries are too few .*at least 8"):
         iclprobe.implicit_update(shots=2, limit=4, device="cpu", learning_rate=0.01)
 
 
@@ -165,8 +166,6 @@ def test_tables_findings_and_sheet_tell_the_same(study: Any) -> None:
         & (layers["layer"] == best.where["layer"])
     ]
     assert best.value == pytest.approx(rows["value"].mean())
-    own = layers[
-        (layers["measure"] == "closed") & (layers["condition"] == "own") & (layers["layer"] == 5)
-    ]
+    own = layers[(layers["measure"] == "closed") & (layers["condition"] == "own") & (layers["layer"] == 5)]
     assert own["value"].to_numpy() == pytest.approx([1.0, 1.0], abs=1e-6)
     assert set(study.figures()) == {"updates", "closed"} and "closed, by layer" in str(study)
