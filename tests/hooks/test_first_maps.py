@@ -32,16 +32,17 @@ def test_a_changed_weight_gives_the_mlps_output_in_context(name: str) -> None:
     zero_shot = capture(model, PromptSet((), (QUERY,)), MLP)
     icl = capture(model, PromptSet((), (DEMONSTRATIONS + QUERY,)), MLP)
     for place, maps in enumerate(first_maps(model)):
+        modules: Any = maps.modules
         before, wanted = (each.arrays() for each in (zero_shot, icl))
         updates = implicit_updates(
             maps.weight(), before["mlp_input"][:, place, -1], wanted["mlp_input"][:, place, -1]
         )
-        kept = [each.weight.clone() for each in maps.modules]
-        for each, part in zip(maps.modules, updates.matrix(0).float().split(maps.widths), strict=True):
+        kept = [each.weight.clone() for each in modules]
+        for each, part in zip(modules, updates.matrix(0).float().split(maps.widths), strict=True):
             transposed = type(each).__name__ == "Conv1D"
             each.weight.add_(part.T if transposed else part)
         changed = capture(model, PromptSet((), (QUERY,)), MLP).arrays()
-        for each, weight in zip(maps.modules, kept, strict=True):
+        for each, weight in zip(modules, kept, strict=True):
             each.weight.copy_(weight)
         assert torch.equal(changed["mlp_input"][:, place], before["mlp_input"][:, place])
         output = wanted["mlp_output"][0, place, -1]

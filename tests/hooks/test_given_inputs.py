@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import tiny_decoders
 import torch
 from tiny_families import FAMILIES, build, prefix, random_ids
 from torch import Tensor
@@ -18,6 +19,7 @@ from iclprobe.tasks.prompt_set import PromptSet
 
 STREAM = CapturePlan(sites=("residual_before",), positions="all")
 OUTPUT = CapturePlan(sites=("attention_output",))
+HYBRIDS = ("qwen3_next", "olmo_hybrid", "jamba", "lfm2", "nemotron_h", "recurrent_gemma")
 MORE_THAN_ONE = ("gemma3n_text", "gemma4_text", "gemma4_unified_text")
 
 
@@ -88,6 +90,27 @@ def test_a_runs_own_inputs_give_its_own_outputs_in_any_bit(name: str) -> None:
     assert torch.equal(found, outputs)
 
 
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_layers_of_another_kind_between_those_with_attention_make_no_difference(name: str) -> None:
+    """Attention layers have the inputs that they are given, whatever stands between them."""
+    model, (zero_shot, icl) = load_model(tiny_decoders.build(name)), prompt_sets(name)
+    assert len(model.parts) < model.n_layers
+    inputs = capture(model, icl, STREAM)
+    assert inputs.residual_before is not None
+    first = len(zero_shot.prefix_ids)
+    every = outputs_on_inputs(model, zero_shot, inputs.residual_before, layers=inputs.layers, first=first)
+    for place, layer in enumerate(inputs.layers):
+        alone = outputs_on_inputs(
+            model, zero_shot, inputs.residual_before[:, [place]], layers=(layer,), first=first
+        )
+        assert torch.equal(alone[:, place], every[:, place])
+    whole = PromptSet((), tuple(zero_shot.full_ids(index) for index in range(zero_shot.n)))
+    own, outputs = (capture(model, whole, plan, batch_size=8) for plan in (STREAM, OUTPUT))
+    assert own.residual_before is not None and outputs.attention_output is not None
+    found = outputs_on_inputs(model, whole, own.residual_before, layers=own.layers)
+    assert torch.equal(found, outputs.attention_output)
+
+
 def test_a_layer_that_is_not_given_its_input_keeps_its_own() -> None:
     model, (zero_shot, icl) = load_model(build("llama")), prompt_sets("llama")
     inputs = capture(model, icl, STREAM).residual_before
@@ -103,8 +126,6 @@ def test_a_layer_that_is_not_given_its_input_keeps_its_own() -> None:
 
 
 def test_layers_that_read_more_than_one_stream_are_refused() -> None:
-    import tiny_decoders
-
     for name in MORE_THAN_ONE:
         module = build(name) if name in FAMILIES else tiny_decoders.build(name)
         model = load_model(module)

@@ -34,7 +34,7 @@ ICL = SplitOutputs(BEFORE, drawn(1), drawn(2))
 FT = SplitOutputs(BEFORE, drawn(3), drawn(4))
 PARTNERS = torch.stack([derangement(N, seed) for seed in range(3)])
 BOTH: tuple[UpdatePart, ...] = ("direct", "inherited")
-PAIRS = [(one, other) for one in BOTH for other in BOTH]
+PAIRS: list[tuple[UpdatePart, UpdatePart]] = [(one, other) for one in BOTH for other in BOTH]
 
 
 def test_shares_are_those_of_a_literal_loop_and_sum_to_one() -> None:

@@ -30,11 +30,11 @@ ADDED = "gpt2 opt"
 OUTPUT = CapturePlan(sites=("attention_output",))
 
 
-def cell(name: str, frame: int = 1) -> Cell:
-    """Queries of several lengths, shorter than any window, with labels of one token, and two to train on."""
+def cell(name: str, frame: int = 1, words: int = 1) -> Cell:
+    """Queries of several lengths, shorter than any window, and two to train on."""
     front = tuple(prefix(name, length=frame)) if frame else ()
     queries = tuple(tuple(random_ids(length, length)) for length in (5, 7, 5, 6))
-    labels = ((5,), (6,))
+    labels = ((5, 7)[:words], (6, 8)[:words])
     zero_shot = PromptSet(front, queries, (labels,) * 4, (0, 1, 1, 0), bos_length=min(frame, 1))
     icl = replace(zero_shot, prefix_ids=front + tuple(prefix(name, seed=3, length=20)))
     training = tuple(
@@ -135,6 +135,16 @@ def test_a_finetuned_model_that_is_the_zero_shot_one_has_no_parts() -> None:
     of_finetuning = [row for row in layers if row["setting"] != "icl"]
     assert of_finetuning and all(math.isnan(row["value"]) and row["defined"] == 0 for row in of_finetuning)
     assert all(row["value"] == row["value"] for row in layers if row["setting"] == "icl" and row["layer"])
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text"])
+def test_label_words_of_several_tokens_change_no_part(name: str) -> None:
+    model = load_model(build(name))
+    one, two = (split(model, cell(name, words=words)) for words in (1, 2))
+    assert torch.equal(two.icl.inheriting[:, 0], two.icl.before[:, 0])
+    assert torch.equal(two.finetuned.inheriting[:, 0], two.finetuned.before[:, 0])
+    for part in ("before", "inheriting", "after"):
+        assert torch.allclose(getattr(one.icl, part), getattr(two.icl, part), atol=1e-4)
 
 
 def test_batches_make_no_difference() -> None:
