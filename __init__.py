@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .analyses.gather.tables import gathered_tables
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
+    from .analyses.implicit_update.config import ImplicitUpdateConfig
+    from .analyses.implicit_update.registration import implicit_update
     from .analyses.order.config import OrderConfig
     from .analyses.order.registration import order
     from .analyses.outputs.config import OutputsConfig
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from .analyses.outputs.study import OutputsStudy
     from .analyses.papers.registration import reproduce
     from .analyses.papers.reproduction import Reproduction
+    from .analyses.parts.config import PartsConfig
+    from .analyses.parts.registration import parts
     from .analyses.prompt import PromptView, show_prompt
     from .analyses.prompt_config import PromptConfig
     from .analyses.runner import run_analysis
@@ -103,6 +107,7 @@ _PLACES = {
     "Finetuning": "models.finetuning",
     "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
+    "ImplicitUpdateConfig": "analyses.implicit_update.config",
     "LanguageModel": "models.loading",
     "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
@@ -110,6 +115,7 @@ _PLACES = {
     "OrderConfig": "analyses.order.config",
     "OutputsConfig": "analyses.outputs.config",
     "OutputsStudy": "analyses.outputs.study",
+    "PartsConfig": "analyses.parts.config",
     "ProjectionFile": "models.weights",
     "PromptConfig": "analyses.prompt_config",
     "PromptSet": "tasks.prompts",
@@ -148,6 +154,7 @@ _PLACES = {
     "gather": "analyses.gather.registration",
     "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
+    "implicit_update": "analyses.implicit_update.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_study": "study.loading",
@@ -155,6 +162,7 @@ _PLACES = {
     "open_projections": "models.weights",
     "order": "analyses.order.registration",
     "outputs": "analyses.outputs.registration",
+    "parts": "analyses.parts.registration",
     "patch": "hooks.patch",
     "register": "study.analysis",
     "register_family": "models.families",
@@ -194,6 +202,7 @@ __all__ = [
     "Finetuning",
     "GatherConfig",
     "GradientsConfig",
+    "ImplicitUpdateConfig",
     "LanguageModel",
     "Measured",
     "NNsightEngine",
@@ -201,6 +210,7 @@ __all__ = [
     "OrderConfig",
     "OutputsConfig",
     "OutputsStudy",
+    "PartsConfig",
     "ProjectionFile",
     "PromptConfig",
     "PromptSet",
@@ -239,6 +249,7 @@ __all__ = [
     "gather",
     "gathered_tables",
     "gradients",
+    "implicit_update",
     "load_model",
     "load_recipe",
     "load_study",
@@ -246,6 +257,7 @@ __all__ = [
     "open_projections",
     "order",
     "outputs",
+    "parts",
     "patch",
     "register",
     "register_family",

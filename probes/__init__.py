@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from .attention_scores import SimAM, score_floors, sim_am
     from .constructions import constructed_sparsity, von_oswald_construction
     from .demonstration_order import OrderMoments, order_sensitivity
+    from .direct_and_inherited import (
+        PartShares,
+        PartSimilarity,
+        SplitOutputs,
+        UpdatePart,
+        part_shares,
+        part_similarity,
+    )
     from .distributions import TopTokens, overlap_cosine_similarity, token_overlap, top_tokens
     from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
     from .gradients import GradientNormRecorder, GradientNorms, LayerParameters
@@ -94,6 +102,8 @@ _PLACES = {
     "NullSimilarity": "null_similarity",
     "OrderMoments": "demonstration_order",
     "OverlapNorm": "options",
+    "PartShares": "direct_and_inherited",
+    "PartSimilarity": "direct_and_inherited",
     "PredictionChanges": "predictions",
     "Ratio": "ratios",
     "ScoreVariant": "options",
@@ -101,9 +111,11 @@ _PLACES = {
     "SimAM": "attention_scores",
     "SimAMMeans": "similarity_means",
     "SimAOU": "attention_outputs",
+    "SplitOutputs": "direct_and_inherited",
     "THRESHOLDS": "options",
     "TopTokens": "distributions",
     "TransferOutcomes": "transfer",
+    "UpdatePart": "direct_and_inherited",
     "WeightStatistics": "weights",
     "accuracy": "right_answers",
     "along": "update_parts",
@@ -135,6 +147,8 @@ _PLACES = {
     "order_sensitivity": "demonstration_order",
     "overlap_cosine_similarity": "distributions",
     "pairwise_mean_absolute": "drift",
+    "part_shares": "direct_and_inherited",
+    "part_similarity": "direct_and_inherited",
     "partial_permuted_pairs": "partial_outputs",
     "partial_sim_aou": "partial_outputs",
     "partial_similarity": "partial_outputs",
@@ -181,6 +195,8 @@ __all__ = [
     "NullSimilarity",
     "OrderMoments",
     "OverlapNorm",
+    "PartShares",
+    "PartSimilarity",
     "PredictionChanges",
     "Ratio",
     "ScoreVariant",
@@ -188,8 +204,10 @@ __all__ = [
     "SimAM",
     "SimAMMeans",
     "SimAOU",
+    "SplitOutputs",
     "TopTokens",
     "TransferOutcomes",
+    "UpdatePart",
     "WeightStatistics",
     "accuracy",
     "along",
@@ -221,6 +239,8 @@ __all__ = [
     "order_sensitivity",
     "overlap_cosine_similarity",
     "pairwise_mean_absolute",
+    "part_shares",
+    "part_similarity",
     "partial_permuted_pairs",
     "partial_sim_aou",
     "partial_similarity",

@@ -118,6 +118,19 @@ PART_COLOURS: Mapping[str, str] = {
     "query": _GREEN,
     "rest": "#e5e5e5",
 }
+UPDATE_PART_COLOURS: Mapping[str, str] = {
+    "direct": _VERMILLION,
+    "inherited": _PURPLE,
+    "direct with inherited": _GREEN,
+    "inherited with direct": _BROWN,
+}
+IMPLICIT_COLOURS: Mapping[str, str] = {
+    "own": _BLUE,
+    "shared": _VERMILLION,
+    "mean": _GREEN,
+    "other": _BROWN,
+    "permuted": _LIGHT,
+}
 NAMED_COLOURS: Mapping[str, str] = {
     **{SETTING_NAMES[setting]: colour for setting, colour in SETTING_COLOURS.items()},
     **RECIPE_COLOURS,

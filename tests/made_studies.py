@@ -14,6 +14,7 @@ from made_arm_studies import gradients_study, order_study, outputs_study
 from made_attention import made_rows
 from made_draws import made_comparison, made_draw
 from made_gathered import gather_study
+from made_part_studies import implicit_update_study, parts_study
 from made_study import LONG, study_of
 from made_transfer_study import transfer_study
 from made_weight_studies import drift_study, sparsity_study
@@ -236,8 +237,18 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "nothing found": gather_study(2, 2, ()),
     },
     "gradients": lambda: {"two draws": gradients_study(), "one step": gradients_study(1, 1, (0,))},
+    "implicit_update": lambda: {
+        "one draw": implicit_update_study(),
+        "many layers and draws": implicit_update_study(48, (0, 1, 2)),
+        "not given, not aligned": implicit_update_study(3, given=False, aligned=False),
+    },
     "order": lambda: {"two models": order_study()},
     "outputs": lambda: {"two models": outputs_study(), "one draw": outputs_study(("one",), (4,), (0,))},
+    "parts": lambda: {
+        "one draw": parts_study(),
+        "many layers and draws": parts_study(48, (0, 1, 2), LONG),
+        "one layer": parts_study(1),
+    },
     "reproduce": reproductions,
     "sparsity": lambda: {
         "small": sparsity_study(),
