@@ -20,12 +20,15 @@ from ..seeds import derive_seed
 from ..tasks.prompt_set import TrainingSequence
 from .clipping import clip_gradients
 from .delta import Delta, swapped
+from .distill_loss import DistillLoss
 from .exclusive_use import exclusive
+from .icl_targets import IclTargets, check_targets
 from .joint_loss import JointLoss
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
 from .lora import adapted
 from .loss_step import all_finite
+from .match_loss import MatchLoss
 from .parameters import TrainedSlice, count_parameters, select_parameters, untrained_slices
 from .recipe import Recipe
 from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count
@@ -105,6 +108,7 @@ def finetune(
     watch: Literal["trained", "layers"] = "trained",
     progress: Progress | None = None,
     forward_size: int = 8,
+    targets: IclTargets | None = None,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
 
@@ -117,7 +121,8 @@ def finetune(
 
     Args:
         model: The model, of any dtype and on any device.
-        training: The demonstrations, in the order in which steps take them unless the recipe shuffles.
+        training: The demonstrations, in the order in which steps take them unless the recipe shuffles; the
+            ``sequences`` of the targets for a recipe that imitates ICL.
         recipe: How to finetune.
         learning_rate: The learning rate; what ``auto`` and ``published`` stand for is decided by the caller.
         seed: Seed of the shuffled orders, of a drawn layer and of adapters; nothing else is random.
@@ -125,11 +130,12 @@ def finetune(
             after every ``evaluation_epochs`` epochs and after the last.
         observe: Called after each step with the step, counted from 1, the gradients that it was made of (not
             clipped, in fp32, by parameter name; of a fused weight the trained rows alone) and the number of
-            loss tokens that they are the mean over.
+            loss tokens, or imitated records, that they are the mean over.
         watch: Whose gradients are observed: the ``trained`` parameters', or with ``layers`` also those of every
             other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
+        targets: What ICL gives on the training sequences, for ``match_icl`` and ``distill_icl``.
 
     Raises:
         FinetuningDiverged: If the loss or the weights become infinite or NaN, or the loss exceeds ten times
@@ -137,6 +143,7 @@ def finetune(
         UserError: If the demonstrations, the selection or the learning rate cannot be used.
     """
     check_sequences(model, training)
+    check_targets(recipe, targets)
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning rate {learning_rate!r} is no positive number: give one such as 1e-4")
     evaluations: list[int] = []
@@ -155,14 +162,14 @@ def finetune(
             _requiring_gradients(model.module, [*trained.copies, *(one.name for one in watched.values())]),
             swapped(model.module, trained.copies),
         ):
-            stepper = _Stepper(model, trained, recipe, learning_rate, size, watched)
+            objective = _objective(model, trained, recipe, size, targets, watched)
+            stepper = _Stepper(objective, trained, recipe, learning_rate)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
                     loss = stepper.step(batch)
                     if observe is not None:
-                        tokens = sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
-                        observe(len(stepper.losses), stepper.gradients, tokens)
+                        observe(len(stepper.losses), stepper.gradients, _mean_over(recipe, batch))
                     if progress is not None:
                         progress(len(stepper.losses), recipe.steps(len(training)), loss)
                 if epoch < recipe.epochs and evaluate is not None and recipe.is_evaluated(epoch):
@@ -191,14 +198,16 @@ def training_loss(
     recipe: Recipe,
     seed: int,
     forward_size: int = 8,
+    targets: IclTargets | None = None,
 ) -> float:
     """Return a recipe's loss over all demonstrations as the model is; arguments are those of `finetune`."""
     check_sequences(model, training)
+    check_targets(recipe, targets)
     slices = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
     with torch.inference_mode(False), evaluation_mode(model.module):
         trained = TrainedCopies(model, slices, recipe, learning_rate=1.0)
         size = forward_size if model.family.pads else 1
-        return _objective(recipe)(model, trained, recipe, size).value(training)
+        return _objective(model, trained, recipe, size, targets, {}).value(training)
 
 
 def diverging_loss(first: float) -> float:
@@ -206,24 +215,44 @@ def diverging_loss(first: float) -> float:
     return max(10 * first, first + 20)
 
 
-def _objective(recipe: Recipe) -> type[JointLoss] | type[LayerCausalLoss]:
-    return JointLoss if recipe.schedule == "joint" else LayerCausalLoss
+Objective = JointLoss | LayerCausalLoss | MatchLoss | DistillLoss
+
+
+def _objective(
+    model: LanguageModel,
+    trained: TrainedCopies,
+    recipe: Recipe,
+    forward_size: int,
+    targets: IclTargets | None,
+    watched: Mapping[str, TrainedSlice],
+) -> Objective:
+    """Return the loss that a recipe makes smaller."""
+    if targets is not None:
+        imitating = MatchLoss if recipe.objective == "match_icl" else DistillLoss
+        return imitating(model, trained, targets, forward_size, watched)
+    of_text = JointLoss if recipe.schedule == "joint" else LayerCausalLoss
+    return of_text(model, trained, recipe, forward_size, watched)
+
+
+def _mean_over(recipe: Recipe, batch: Sequence[TrainingSequence]) -> int:
+    """Return how many loss tokens, or imitated records, the loss of a batch is the mean over."""
+    if recipe.objective != "text":
+        return len(batch)
+    return sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
 
 
 class _Stepper:
     """Takes steps: the loss and its gradients, what is seen of them, clipping, and the update."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        trained: TrainedCopies,
-        recipe: Recipe,
-        learning_rate: float,
-        forward_size: int,
-        watched: Mapping[str, TrainedSlice],
+        self, objective: Objective, trained: TrainedCopies, recipe: Recipe, learning_rate: float
     ) -> None:
-        self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
-        self.objective = _objective(recipe)(model, trained, recipe, forward_size, watched)
+        self.objective, self.trained, self.recipe, self.learning_rate = (
+            objective,
+            trained,
+            recipe,
+            learning_rate,
+        )
         self.losses: list[float] = []
         self.gradients: dict[str, Tensor] = {}
 
