@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .analyses.gather.tables import gathered_tables
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
+    from .analyses.labels.config import LabelsConfig
+    from .analyses.labels.registration import labels
     from .analyses.order.config import OrderConfig
     from .analyses.order.registration import order
     from .analyses.outputs.config import OutputsConfig
@@ -101,6 +103,7 @@ _PLACES = {
     "Finetuning": "models.finetuning",
     "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
+    "LabelsConfig": "analyses.labels.config",
     "LanguageModel": "models.loading",
     "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
@@ -145,6 +148,7 @@ _PLACES = {
     "gather": "analyses.gather.registration",
     "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
+    "labels": "analyses.labels.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_study": "study.loading",
@@ -190,6 +194,7 @@ __all__ = [
     "Finetuning",
     "GatherConfig",
     "GradientsConfig",
+    "LabelsConfig",
     "LanguageModel",
     "Measured",
     "NNsightEngine",
@@ -234,6 +239,7 @@ __all__ = [
     "gather",
     "gathered_tables",
     "gradients",
+    "labels",
     "load_model",
     "load_recipe",
     "load_study",

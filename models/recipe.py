@@ -26,7 +26,6 @@ _SHEN: dict[str, Any] = {"loss_tokens": "label", "epochs": 200, "parameters": "a
 _IMITATING: dict[str, Any] = {
     "loss_tokens": "label",
     "optimizer": "adam",
-    "learning_rate": 1e-4,
     "epochs": 4,
     "batch_size": 8,
     "shuffle": True,
@@ -201,8 +200,8 @@ _PRESETS: dict[str, Recipe] = {
         name="shen_middle", optimizer="gd", **{**_SHEN, "parameters": "attn_v@middle", "include_bias": False}
     ),
     # Controls of ours: alike inside, and alike in what is said. Forty steps over 80 records.
-    "match_icl": Recipe(name="match_icl", objective="match_icl", **_IMITATING),
-    "distill_icl": Recipe(name="distill_icl", objective="distill_icl", **_IMITATING),
+    "match_icl": Recipe(name="match_icl", objective="match_icl", learning_rate=3e-4, **_IMITATING),
+    "distill_icl": Recipe(name="distill_icl", objective="distill_icl", learning_rate=1e-4, **_IMITATING),
 }
 
 # The settings of Bar Natan et al.'s code, for a 1.3B model and 32 demonstrations; the same for both schedules.

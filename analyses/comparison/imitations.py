@@ -52,7 +52,7 @@ def imitation_findings(
 
 def _label_kl(tables: Rows, name: str, shots: int, intervals: Intervals) -> Finding:
     found = bootstrap_mean(
-        query_values(tables, name, shots, LABEL_KL),
+        query_values(tables, {"recipe": name, "shots": shots}, LABEL_KL),
         seed=derive_seed("bootstrap", LABEL_KL),
         resamples=intervals.resamples,
         level=intervals.level,
@@ -75,7 +75,9 @@ def _label_kl(tables: Rows, name: str, shots: int, intervals: Intervals) -> Find
 def _way(
     tables: Rows, name: str, floor: str, ceiling: str, shots: int, measure: str, intervals: Intervals
 ) -> Finding:
-    values = [query_values(tables, one, shots, measure) for one in (name, floor, ceiling)]
+    values = [
+        query_values(tables, {"recipe": one, "shots": shots}, measure) for one in (name, floor, ceiling)
+    ]
 
     def share(means: Tensor) -> Tensor:
         own, low, high = over_layers_and_draws(means).unbind(1)

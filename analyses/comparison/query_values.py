@@ -6,35 +6,49 @@ import torch
 from torch import Tensor
 
 from ...study.columns import Frame
-from ...study.names import LABEL_KL_FINDING
-from .rows import Rows
+from ...study.names import LABEL_KL_FINDING, SETTING_NAMES
+from .rows import Key, Rows
 
 ACCURACY = "accuracy, finetuned"
+ACCURACIES = {
+    f"{kind}, {name}": (setting, column)
+    for kind, column in (("accuracy", "correct"), ("calibrated accuracy", "correct_calibrated"))
+    for setting, name in SETTING_NAMES.items()
+}
+"""Every accuracy over the label set, with the setting and the column of the answers that it is of."""
 LABEL_KL = LABEL_KL_FINDING
 """The divergence from ICL's distribution over the labels alone to the finetuned model's, in nats."""
 
 
-def query_values(tables: Rows, name: str, shots: int, measure: str) -> Tensor:
-    """Return a measure of one checkpoint, ``[N, S, L]``: queries by seeds by layers, NaN where one was not asked."""
-    queries = _of(tables["queries"], name, shots)
-    if measure == ACCURACY:
-        answers = _of(tables["answers"], name, shots)
-        rows = answers[answers["setting"] == "ft"].assign(
-            layer=0, value=lambda found: 100.0 * found["correct"]
-        )
+def query_values(tables: Rows, where: Key, measure: str) -> Tensor:
+    """Return a measure of one comparison, ``[N, S, L]``: queries by seeds by layers, NaN where one was not asked.
+
+    Args:
+        tables: Rows of comparisons.
+        where: What tells the comparison apart, such as its recipe and number of shots.
+        measure: A similarity, an accuracy as `ACCURACIES` has it (in %, one layer) or `LABEL_KL`.
+    """
+    queries = _of(tables["queries"], where)
+    if measure in ACCURACIES:
+        setting, column = ACCURACIES[measure]
+        answers = _of(tables["answers"], where)
+        answers = answers[answers["setting"] == setting]
+        rows = answers.assign(layer=0, value=100.0 * answers[column].astype(float))
     elif measure == LABEL_KL:
-        rows = _label_kl(_of(tables["label_logprobs"], name, shots))
+        rows = _label_kl(_of(tables["label_logprobs"], where))
     else:
-        rows = _of(tables["similarities"], name, shots).rename(columns={measure: "value"})
+        rows = _of(tables["similarities"], where).rename(columns={measure: "value"})
     rows = rows.merge(queries[["seed", "query", "query_index"]], on=["seed", "query"])
-    axes = [rows[column].factorize()[0] for column in ("query_index", "seed", "layer")]
+    axes = [rows[column].factorize(sort=True)[0] for column in ("query_index", "seed", "layer")]
     values = torch.full([1 + int(axis.max()) for axis in axes], torch.nan, dtype=torch.float64)
     values[tuple(map(torch.tensor, axes))] = torch.tensor(rows["value"].to_numpy(dtype=float))
     return values
 
 
-def _of(frame: Frame, name: str, shots: int) -> Frame:
-    return frame[(frame["recipe"] == name) & (frame["shots"] == shots)]
+def _of(frame: Frame, where: Key) -> Frame:
+    for name, value in where.items():
+        frame = frame[frame[name] == value]
+    return frame
 
 
 def over_layers_and_draws(means: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def series_rows(tables: Rows, steps: Mapping[str, int | None], intervals: Interv
     over_draws = tables["over_draws"].set_index(["recipe", "shots", "measure"])["mean"]
     for shots in dict.fromkeys(tables["over_draws"]["shots"]):
         for measure in (*LIKENESS, ACCURACY):
-            values = [query_values(tables, name, shots, measure) for name in steps]
+            values = [query_values(tables, {"recipe": name, "shots": shots}, measure) for name in steps]
             means = np.array([float(over_layers_and_draws(each.nanmean(0)[None])[0]) for each in values])
             most = None if np.isnan(means).all() else int(np.nanargmax(means))
             against = AGAINST.get(measure)
