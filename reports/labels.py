@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from ..study.names import DELTA, PARTIAL, SETTING_NAMES
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
+from .comparison_rows import row_alarms
 from .figure_text import subject_title
 from .intervals import draw_points
 from .panels import finish, panels
@@ -98,7 +101,12 @@ def labels_sheet(study: Study) -> Sheet:
             ),
         )
     )
-    return sheet_of(study, tuple(blocks), _notes(study))
+    sheet = sheet_of(study, tuple(blocks), _notes(study))
+    return replace(sheet, alarms=row_alarms(study.findings, _row, len(study.config.seeds)))
+
+
+def _row(where: Mapping[str, Any]) -> str:
+    return f"{where['variant']} labels"
 
 
 def _notes(study: Study) -> tuple[str, ...]:
@@ -146,7 +154,7 @@ def labels_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
             for place, name in enumerate(SETTING_NAMES.values()):
                 rows = effects[effects["measure"] == f"{kind}, {name}"].set_index("variant").loc[variants]
                 _points(axes, rows, style.NAMED_COLOURS[name], _SHIFT * (place - 1), name)
-            axes.set(xlabel=f"{kind} (%)", xlim=(0, 100))
+            axes.set(xlabel=f"{kind} (%)", xlim=(-3, 103))
         last = made.axes[2]
         for place, (label, measure) in enumerate((("SimAOU", "SimAOU"), ("SimAOU partial", PARTIAL))):
             rows = effects[effects["measure"] == measure].set_index("variant").loc[variants]
@@ -155,7 +163,7 @@ def labels_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
         for place, (label, measure) in enumerate(
             (
                 ("ICL update, with gold's", "cosine of ICL updates"),
-                ("the same, partial", "partial cosine of ICL updates"),
+                ("the same without what is shared", "partial cosine of ICL updates"),
             )
         ):
             rows = with_gold[with_gold["measure"] == measure].set_index("other").reindex(variants)

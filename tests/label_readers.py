@@ -69,8 +69,8 @@ def label_reader(kind: Kind) -> LanguageModel:
         embd_pdrop=0.0,
         resid_pdrop=0.0,
         tie_word_embeddings=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=1,
+        eos_token_id=2,
     )
     module = GPT2LMHeadModel(config).eval()
     with torch.no_grad():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ MEASURES = (*ACCURACIES, "SimAOU", PARTIAL, "SimAM before finetuning", "SimAM af
 """What is read of every variant."""
 
 
-def effect_rows(tables: Rows, intervals: Intervals) -> list[dict[str, object]]:
+def effect_rows(tables: Rows, intervals: Intervals) -> list[dict[str, Any]]:
     """Return one row for each variant and measure, over all draws, with its difference from gold labels.
 
     Intervals resample queries, with all layers and draws of a query together; those of a difference take the same
@@ -26,7 +28,7 @@ def effect_rows(tables: Rows, intervals: Intervals) -> list[dict[str, object]]:
         intervals: How intervals are made.
     """
     variants = list(dict.fromkeys(tables["over_draws"]["variant"]))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for measure in MEASURES:
         gold = query_values(tables, {"variant": "gold"}, measure)
         for variant in variants:

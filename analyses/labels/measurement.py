@@ -10,6 +10,7 @@ from ...errors import UserError, shown
 from ...hooks.self_check import self_check
 from ...models.recipe import load_recipe
 from ...study.finding import Finding
+from ...study.names import NO_LEARNING
 from ..cell import Cell, prepare_cell
 from ..comparison.cell_comparison import compare_cell
 from ..comparison.cells import check_cell
@@ -56,7 +57,7 @@ def measure_labels(config: LabelsConfig, context: Context) -> Measured:
     subject = context.subject(config)
     config = subject.named(config).model_copy(update={"recipe": load_recipe(config.recipe)})
     cells = [prepare_cell(config, subject.model, subject.task, seed) for seed in config.seeds]
-    prepared = {
+    prepared: dict[VariantName, tuple[Subject, list[Cell]]] = {
         variant: (asked, [variant_cell(config, asked, cell, variant) for cell in cells])
         for variant in config.variants
         for asked in [variant_subject(config, subject, variant)]
@@ -121,6 +122,8 @@ def _measured(
             if finding.kind == "alarm"
             else finding
             for finding in comparison_findings(rows, key, intervals, only=False)
+            # With labels that are not right, ICL that is no better than zero-shot is what is asked for.
+            if finding.name != NO_LEARNING or variant in ("gold", "abstract")
         ]
         warnings |= {warning.sentence: warning for warning in draw_warnings(found, {})}
     tables = joined_rows(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,20 +55,22 @@ def pair_values(one: Variant, other: Variant) -> dict[str, tuple[str, Tensor]]:
     raw = [said.prediction for said in answers]
     calibrated = [calibrated_prediction(said.label_logprobs) for said in answers]
     turned = torch.tensor([flipped(label, labels) for label in range(labels)])
-    inside = {"floors": one.floors}
     return {
         AGREEMENT: ("%", _percent(raw[0] == raw[1])),
         CALIBRATED_AGREEMENT: ("%", _percent(calibrated[0] == calibrated[1])),
-        FOLLOWS["predictions"]: ("%", _turning(*raw, turned)),
-        FOLLOWS["calibrated predictions"]: ("%", _turning(*calibrated, turned)),
-        COSINE: ("cosine", sim_aou(one.zero_shot, one.icl, other.icl, **inside).values),
-        PARTIAL_COSINE: ("cosine", partial_sim_aou(one.zero_shot, one.icl, other.icl, **inside).values),
+        FOLLOWS["predictions"]: ("%", _turning(raw[0], raw[1], turned)),
+        FOLLOWS["calibrated predictions"]: ("%", _turning(calibrated[0], calibrated[1], turned)),
+        COSINE: ("cosine", sim_aou(one.zero_shot, one.icl, other.icl, floors=one.floors).values),
+        PARTIAL_COSINE: (
+            "cosine",
+            partial_sim_aou(one.zero_shot, one.icl, other.icl, floors=one.floors).values,
+        ),
     }
 
 
 def pair_rows(
     variants: Mapping[VariantName, Sequence[Variant]], intervals: Intervals
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     """Return one row for each pair of variants and measure, over all draws, with intervals over queries.
 
     Whether answers follow flipped labels is asked of gold and flipped alone.
@@ -76,7 +79,7 @@ def pair_rows(
         variants: Each variant on every draw.
         intervals: How intervals are made.
     """
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for one, other in combinations(variants, 2):
         found = [pair_values(a, b) for a, b in zip(variants[one], variants[other], strict=True)]
         indices = [variant.draw.query_indices for variant in variants[one]]

@@ -135,7 +135,7 @@ def test_variants_have_the_same_records_and_queries(copying: LanguageModel) -> N
         # Finetuning learns what is shown.
         words = asked.task.template.label_words
         said = [
-            copying.require_tokenizer().decode(list(one.ids[one.label_start :]))
+            str(copying.require_tokenizer().decode(list(one.ids[one.label_start :])))
             for one in cell.prompts.training
         ]
         assert [text.strip() for text in said] == [words[one.label] for one in cell.demonstrations]
@@ -159,12 +159,16 @@ def test_cosines_of_updates_are_those_of_captures(learner: Study, copying: Langu
     assert pairs.loc[("gold", "flipped", COSINE), "value"] == pytest.approx(
         float(torch.stack(values).nanmean()), abs=1e-3
     )
+    # What is copied is the opposite with flipped labels, and has nothing to do with words that stand elsewhere.
+    assert pairs.loc[("gold", "flipped", PARTIAL_COSINE), "value"] == pytest.approx(-1, abs=1e-3)
+    assert pairs.loc[("gold", "abstract", PARTIAL_COSINE), "value"] == pytest.approx(0, abs=1e-3)
     assert set(pairs.reset_index()["measure"]) >= {*FOLLOWS.values(), PARTIAL_COSINE}
     assert pairs.loc[("gold", "flipped", COSINE), "queries"] == 10
 
 
 def test_the_sheet_and_the_figure_show_every_variant(learner: Study, tmp_path: Path) -> None:
     text = str(learner)
+    assert "flipped labels: ICL is not better" not in text
     for word in ("turn with flipped labels", "gold, flipped", "abstract", "ICL less gold"):
         assert word in text
     figure = learner.plot("labels")
