@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from .analyses.runner import run_analysis
     from .analyses.sparsity.config import SparsityConfig
     from .analyses.sparsity.registration import sparsity
+    from .analyses.trajectory.config import TrajectoryConfig
+    from .analyses.trajectory.registration import trajectory
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
@@ -131,6 +133,7 @@ _PLACES = {
     "TaskEntry": "tasks.catalogue",
     "TaskPrompts": "tasks.prompts",
     "Template": "tasks.task",
+    "TrajectoryConfig": "analyses.trajectory.config",
     "UserError": "errors",
     "attention": "analyses.attention.registration",
     "attention_projections": "models.weights",
@@ -170,6 +173,7 @@ _PLACES = {
     "stream_next_token": "hooks.next_token",
     "sweep": "sweeps.sweep",
     "tap": "hooks.tap",
+    "trajectory": "analyses.trajectory.registration",
 }
 
 __all__ = [
@@ -222,6 +226,7 @@ __all__ = [
     "TaskEntry",
     "TaskPrompts",
     "Template",
+    "TrajectoryConfig",
     "UserError",
     "attention",
     "attention_projections",
@@ -261,6 +266,7 @@ __all__ = [
     "stream_next_token",
     "sweep",
     "tap",
+    "trajectory",
 ]
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
+from ...probes import bootstrap_mean
+from ...seeds import derive_seed
 from ...study.columns import Frame
 from ...study.names import LABEL_KL_FINDING, SETTING_NAMES
+from .measures import Intervals
 from .rows import Key, Rows
 
 ACCURACY = "accuracy, finetuned"
@@ -68,3 +73,42 @@ def _label_kl(logprobs: Frame) -> Frame:
     )
     wide = wide.assign(value=np.exp(icl) * (icl - ft), layer=0)
     return wide.groupby(["seed", "query"], as_index=False).agg({"value": "sum", "layer": "first"})
+
+
+def by_query(indices: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tensor:
+    """Return values of several draws, ``[N, S, L]``, with each query's in one row; NaN where one was not asked.
+
+    Args:
+        indices: Of each draw, which queries were asked.
+        values: Of each draw, ``[n, L]``.
+    """
+    asked = sorted({index for some in indices for index in some})
+    places = {index: place for place, index in enumerate(asked)}
+    joined = torch.full((len(asked), len(values), values[0].shape[1]), torch.nan, dtype=torch.float64)
+    for draw, (some, found) in enumerate(zip(indices, values, strict=True)):
+        joined[[places[index] for index in some], draw] = found.double()
+    return joined
+
+
+def interval_of(
+    values: Tensor,
+    name: str,
+    intervals: Intervals,
+    statistic: Callable[[Tensor], Tensor] = over_layers_and_draws,
+) -> dict[str, float]:
+    """Return the mean over layers, draws and queries with its interval; queries are resampled whole.
+
+    Args:
+        values: ``[N, S, L]``.
+        name: Which measure it is, which seeds the resamples.
+        intervals: How intervals are made.
+        statistic: What to make of the means over queries instead.
+    """
+    found = bootstrap_mean(
+        values,
+        seed=derive_seed("bootstrap", name),
+        resamples=intervals.resamples,
+        level=intervals.level,
+        statistic=statistic,
+    )
+    return {"value": float(found.estimate), "low": float(found.low), "high": float(found.high)}

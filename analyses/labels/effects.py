@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ...study.names import DELTA, PARTIAL
 from ..comparison.measures import Intervals
-from ..comparison.query_values import ACCURACIES, over_layers_and_draws, query_values
+from ..comparison.query_values import ACCURACIES, interval_of, over_layers_and_draws, query_values
 from ..comparison.rows import Rows
-from .pairs import interval_of
 
 MEASURES = (*ACCURACIES, "SimAOU", PARTIAL, "SimAM before finetuning", "SimAM after finetuning", DELTA)
 """What is read of every variant."""

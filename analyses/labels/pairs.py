@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probes import Floors, bootstrap_mean, calibrated_prediction, partial_sim_aou, sim_aou
-from ...seeds import derive_seed
+from ...probes import Floors, calibrated_prediction, partial_sim_aou, sim_aou
 from ..comparison.draw import Draw
 from ..comparison.measures import Intervals
-from ..comparison.query_values import over_layers_and_draws
+from ..comparison.query_values import by_query, interval_of
 from .config import VariantName
 from .relabelled import flipped
 
@@ -93,45 +92,6 @@ def pair_rows(
                 | {"queries": int((~values.isnan()).flatten(1).any(1).sum()), "draws": len(found)}
             )
     return rows
-
-
-def by_query(indices: Sequence[Sequence[int]], values: Sequence[Tensor]) -> Tensor:
-    """Return values of several draws, ``[N, S, L]``, with each query's in one row; NaN where one was not asked.
-
-    Args:
-        indices: Of each draw, which queries were asked.
-        values: Of each draw, ``[n, L]``.
-    """
-    asked = sorted({index for some in indices for index in some})
-    places = {index: place for place, index in enumerate(asked)}
-    joined = torch.full((len(asked), len(values), values[0].shape[1]), torch.nan, dtype=torch.float64)
-    for draw, (some, found) in enumerate(zip(indices, values, strict=True)):
-        joined[[places[index] for index in some], draw] = found.double()
-    return joined
-
-
-def interval_of(
-    values: Tensor,
-    name: str,
-    intervals: Intervals,
-    statistic: Callable[[Tensor], Tensor] = over_layers_and_draws,
-) -> dict[str, float]:
-    """Return the mean over layers, draws and queries with its interval; queries are resampled whole.
-
-    Args:
-        values: ``[N, S, L]``.
-        name: Which measure it is, which seeds the resamples.
-        intervals: How intervals are made.
-        statistic: What to make of the means over queries instead.
-    """
-    found = bootstrap_mean(
-        values,
-        seed=derive_seed("bootstrap", name),
-        resamples=intervals.resamples,
-        level=intervals.level,
-        statistic=statistic,
-    )
-    return {"value": float(found.estimate), "low": float(found.low), "high": float(found.high)}
 
 
 def _percent(same: Tensor) -> Tensor:
