@@ -57,7 +57,13 @@ gallery-real: real-models
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
-	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3 parts-gemma3 parts-smollm2; do \
+	$(BIN)/iclprobe compare $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
+		--recipes reports/gallery/controls-of-similarity-gemma3/dai.yaml,match_icl,distill_icl \
+		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
+	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
+		--out runs/gallery/labels-gemma3 --overwrite
+	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3 parts-gemma3 parts-smollm2 \
+		controls-of-similarity-gemma3 labels-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
 			cp runs/gallery/$$run/$$(basename $$picture) $$picture; done; done

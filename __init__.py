@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .analyses.gradients.registration import gradients
     from .analyses.implicit_update.config import ImplicitUpdateConfig
     from .analyses.implicit_update.registration import implicit_update
+    from .analyses.labels.config import LabelsConfig
+    from .analyses.labels.registration import labels
     from .analyses.order.config import OrderConfig
     from .analyses.order.registration import order
     from .analyses.outputs.config import OutputsConfig
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from .analyses.runner import run_analysis
     from .analyses.sparsity.config import SparsityConfig
     from .analyses.sparsity.registration import sparsity
+    from .analyses.trajectory.config import TrajectoryConfig
+    from .analyses.trajectory.registration import trajectory
     from .analyses.transfer.config import TransferConfig
     from .analyses.transfer.registration import transfer
     from .errors import UserError
@@ -108,6 +112,7 @@ _PLACES = {
     "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
     "ImplicitUpdateConfig": "analyses.implicit_update.config",
+    "LabelsConfig": "analyses.labels.config",
     "LanguageModel": "models.loading",
     "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
@@ -137,6 +142,7 @@ _PLACES = {
     "TaskPrompts": "tasks.prompts",
     "Template": "tasks.task",
     "TransferConfig": "analyses.transfer.config",
+    "TrajectoryConfig": "analyses.trajectory.config",
     "UserError": "errors",
     "attention": "analyses.attention.registration",
     "attention_projections": "models.weights",
@@ -155,6 +161,7 @@ _PLACES = {
     "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
     "implicit_update": "analyses.implicit_update.registration",
+    "labels": "analyses.labels.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_study": "study.loading",
@@ -178,6 +185,7 @@ _PLACES = {
     "sweep": "sweeps.sweep",
     "tap": "hooks.tap",
     "transfer": "analyses.transfer.registration",
+    "trajectory": "analyses.trajectory.registration",
 }
 
 __all__ = [
@@ -203,6 +211,7 @@ __all__ = [
     "GatherConfig",
     "GradientsConfig",
     "ImplicitUpdateConfig",
+    "LabelsConfig",
     "LanguageModel",
     "Measured",
     "NNsightEngine",
@@ -231,6 +240,7 @@ __all__ = [
     "TaskEntry",
     "TaskPrompts",
     "Template",
+    "TrajectoryConfig",
     "TransferConfig",
     "UserError",
     "attention",
@@ -250,6 +260,7 @@ __all__ = [
     "gathered_tables",
     "gradients",
     "implicit_update",
+    "labels",
     "load_model",
     "load_recipe",
     "load_study",
@@ -272,6 +283,7 @@ __all__ = [
     "stream_next_token",
     "sweep",
     "tap",
+    "trajectory",
     "transfer",
 ]
 

@@ -18,6 +18,9 @@ NO_CHANGE, NO_LEARNING, LOSS_ROSE = (
 )
 """What the alarms are called."""
 
+LABEL_KL_FINDING, WAY_FINDING = "label KL from ICL", "{measure}, way from distill_icl to match_icl"
+"""What findings beside recipes that imitate ICL are called."""
+
 MATRIX_NAMES: Mapping[str, str] = {"query": "W_Q", "key": "W_K", "value": "W_V", "output": "W_O"}
 
 ICL, ZERO_SHOT, GD = "ICL", "zero-shot", "GD"

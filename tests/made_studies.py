@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from made_transfer_study import transfer_study
 from made_weight_studies import drift_study, sparsity_study
 from small_construction import small_study
 
+from iclprobe.analyses.labels.effects import MEASURES as EFFECTS_READ
+from iclprobe.analyses.labels.pairs import AGREEMENT, CALIBRATED_AGREEMENT, COSINE, PARTIAL_COSINE
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
@@ -87,6 +90,34 @@ def controls_study() -> Any:
     ]
     options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1), "shots": 8}
     return study_of("controls", {"over_draws": rows}, options)
+
+
+def labels_study(variants: Sequence[str] = ("gold", "random", "flipped", "abstract")) -> Any:
+    random = np.random.default_rng(0)
+
+    def row(measure: str) -> dict[str, Any]:
+        scale = 100 if "accuracy" in measure or "predictions" in measure else 1
+        value, gap = random.uniform(0, 1) * scale, random.uniform(0, 0.2) * scale
+        unit = {"unit": "%" if scale > 1 else "cosine", "queries": 40, "draws": 3}
+        return {
+            "measure": measure,
+            "value": value,
+            "low": max(0, value - gap),
+            "high": min(scale, value + gap),
+            **unit,
+        }
+
+    change = {"change": -3.0, "change_low": -9.0, "change_high": 2.0}
+    effects = [
+        {"variant": variant, **row(measure), **change} for variant in variants for measure in EFFECTS_READ
+    ]
+    pairs = [
+        {"variant": one, "other": other, **row(measure)}
+        for one, other in combinations(variants, 2)
+        for measure in (AGREEMENT, CALIBRATED_AGREEMENT, COSINE, PARTIAL_COSINE)
+    ]
+    options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1, 2), "shots": 8, "variants": variants}
+    return study_of("labels", {"effects": effects, "pairs": pairs}, options)
 
 
 def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = ("zsl", "icl", "ft")) -> Any:
@@ -242,6 +273,7 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "many layers and draws": implicit_update_study(48, (0, 1, 2)),
         "not given, not aligned": implicit_update_study(3, given=False, aligned=False),
     },
+    "labels": lambda: {"all": labels_study(), "two": labels_study(("gold", "flipped"))},
     "order": lambda: {"two models": order_study()},
     "outputs": lambda: {"two models": outputs_study(), "one draw": outputs_study(("one",), (4,), (0,))},
     "parts": lambda: {
