@@ -1,4 +1,4 @@
-"""Importing without collecting garbage: of what is imported nothing is garbage, and torch imports a million objects."""
+"""Importing without collecting garbage: of what is imported nothing is garbage, and torch imports a great deal."""
 
 from __future__ import annotations
 
