@@ -40,7 +40,7 @@ Kind = TypeVar("Kind", bound="Settings")
 class Settings(BaseModel):
     """A configuration: no key that it does not know, no number that is infinite, no truth value for a number."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True)
 
     @field_validator("*", mode="before")
     @classmethod

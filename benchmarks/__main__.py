@@ -1,66 +1,76 @@
-"""``python -m benchmarks``: run benchmarks and write what they measure into benchmarks/results/NAME.json."""
+"""``python -m benchmarks``: run benchmarks and add what they measure to the record, benchmarks/results/NAME.json."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-from pathlib import Path
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import torch
-import transformers
 
-from . import (
-    capture_speed,
-    engine_speed,
-    finetuning_speed,
-    help_speed,
-    search_speed,
-    sweep_speed,
-    view_speed,
-    weight_speed,
-)
+from . import record, table
+from .options import Options
+from .shapes import TINY, USUAL
 
-RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
-    "capture": capture_speed.run,
-    "engines": engine_speed.run,
-    "weights": weight_speed.run,
-    "finetuning": finetuning_speed.run,
-    "search": search_speed.run,
-    "help": help_speed.run,
-    "view": view_speed.run,
-    "sweep": sweep_speed.run,
+    "capture": "capture_speed",
+    "profile": "profile_capture",
+    "grid": "grid_speed",
+    "startup": "startup_speed",
+    "end-to-end": "end_to_end",
+    "weights": "weight_speed",
+    "finetuning": "finetuning_speed",
+    "search": "search_speed",
+    "help": "help_speed",
+    "view": "view_speed",
+    "sweep": "sweep_speed",
 }
+SPEED = ("capture", "profile", "grid", "startup", "end-to-end")
+"""What the pages quote."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure side by side, in one run, on this machine.")
     parser.add_argument(
-        "benchmarks", nargs="*", help=f"of {', '.join(BENCHMARKS)}; all by default. Others' results stay."
+        "benchmarks",
+        nargs="*",
+        help=f"of {', '.join(BENCHMARKS)}, or speed ({', '.join(SPEED)}), or all; speed by default",
     )
-    parser.add_argument("--pairs", type=int, default=3, help="interleaved pairs of the slow comparisons")
+    parser.add_argument("--pairs", type=int, default=3, help="interleaved rounds of the slow comparisons")
+    parser.add_argument("--queries", type=int, default=500, help="queries at the usual shape")
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
-    parser.add_argument("--name", default="cpu", help="name of the result file")
+    parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--tiny", action="store_true", help="shapes of seconds, to see that everything runs")
+    parser.add_argument("--name", help="name of the record; pages quote cpu [default: cpu, or tiny]")
     options = parser.parse_args()
-    unknown = set(options.benchmarks) - set(BENCHMARKS)
-    if unknown:
-        parser.error(f"no benchmark {unknown.pop()!r}: choose of {', '.join(BENCHMARKS)}")
     torch.set_num_threads(options.threads)
-    machine = {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
-    place = RESULTS / f"{options.name}.json"
-    results = json.loads(place.read_text()) if place.exists() else {}
-    for name in options.benchmarks or BENCHMARKS:
-        results[name] = {"machine": machine, **BENCHMARKS[name](options.pairs)}
-        RESULTS.mkdir(exist_ok=True)
-        place.write_text(json.dumps(results, indent=2) + "\n")
-        print(json.dumps({name: results[name]}, indent=2), flush=True)
+    shape = TINY if options.tiny else USUAL.asking(options.queries)
+    told = Options(options.pairs, shape, not options.no_memory)
+    name = options.name or ("tiny" if options.tiny else "cpu")
+    for benchmark in _asked(parser, options.benchmarks):
+        start = time.perf_counter()
+        entry = record.new_entry(_benchmark(benchmark)(told), told)
+        entry["took_seconds"] = round(time.perf_counter() - start)
+        record.append(name, benchmark, entry)
+        print(f"{benchmark}: {entry['took_seconds']} s", flush=True)
+        print(table.text_of(benchmark, entry), flush=True)
+    if name == "cpu":
+        table.write_pages()
+
+
+def _asked(parser: argparse.ArgumentParser, names: list[str]) -> list[str]:
+    groups = {"speed": SPEED, "all": tuple(BENCHMARKS)}
+    found = dict.fromkeys(each for name in names or ["speed"] for each in groups.get(name, (name,)))
+    unknown = [name for name in found if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {unknown[0]!r}: choose of {', '.join(BENCHMARKS)}, speed, all")
+    return list(found)
+
+
+def _benchmark(name: str) -> Callable[[Options], dict[str, Any]]:
+    return import_module(f"benchmarks.{BENCHMARKS[name]}").run
 
 
 if __name__ == "__main__":

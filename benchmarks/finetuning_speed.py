@@ -12,6 +12,7 @@ from iclprobe import LanguageModel, Recipe, finetune, load_model, load_recipe
 from iclprobe.tasks.prompt_set import TrainingSequence
 
 from .measure import compare_pairs, peak_memory, ratio_to_dict
+from .options import Options
 
 LAYERS, WIDTH, VOCABULARY = 24, 256, 8192
 DEMONSTRATIONS, TOKENS, EPOCHS = 8, 40, 200
@@ -20,7 +21,7 @@ TOP = (1, 3, 6)
 LARGE_LAYERS, LARGE_WIDTH, LARGE_VOCABULARY, LARGE_TOKENS = 12, 512, 32000, 128
 
 
-def run(pairs: int) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     model, training = build_model(LAYERS, WIDTH, VOCABULARY), demonstrations(VOCABULARY, TOKENS)
     speed = {}
     for top in TOP:
@@ -28,12 +29,12 @@ def run(pairs: int) -> dict[str, Any]:
         ratio = compare_pairs(
             lambda recipe=recipe: plain_loop(model, training, recipe),
             lambda recipe=recipe: finetune(model, training, recipe, learning_rate=1e-3, seed=0),
-            pairs,
+            options.pairs,
         )
         asked = 0.75 * (LAYERS + top) / (2 * top)
         speed[f"top {top} of {LAYERS} layers"] = {**ratio_to_dict(ratio), "asked for": round(asked, 2)}
     peaks = {
-        name: min(_peak_in_child(name) for _ in range(pairs))
+        name: min(_peak_in_child(name) for _ in range(options.pairs))
         for name in ("dai", "barnatan_lcft", "sequential")
     }
     return {

@@ -10,16 +10,18 @@ from typing import Any
 
 from iclprobe.study.analysis import registered_analyses
 
+from .options import Options
 
-def run(pairs: int) -> dict[str, Any]:
+
+def run(options: Options) -> dict[str, Any]:
     """Time `--help` of every command, one after another in several rounds.
 
     Args:
-        pairs: Rounds.
+        options: Of which the rounds matter.
     """
     commands = [[], *([each.command] for each in registered_analyses().values())]
     seconds: dict[str, list[float]] = {" ".join(["iclprobe", *command]): [] for command in commands}
-    for _ in range(max(3, pairs)):
+    for _ in range(max(3, options.pairs)):
         for name, command in zip(seconds, commands, strict=True):
             start = time.perf_counter()
             subprocess.run(

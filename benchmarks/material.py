@@ -1,4 +1,4 @@
-"""The model and the prompts that every benchmark of capture uses: Llama shape, 8 layers of width 512, fp32."""
+"""The model and the prompts of a shape, drawn at random and always the same."""
 
 from __future__ import annotations
 
@@ -6,51 +6,43 @@ import torch
 
 from iclprobe import LanguageModel, PromptSet, load_model
 
-LAYERS, WIDTH, HEADS, KEY_VALUE_HEADS, VOCABULARY = 8, 512, 8, 8, 8192
-PREFIX_TOKENS, QUERIES, QUERY_TOKENS = 600, 200, (30, 50)
+from .shapes import VOCABULARY, Shape
 
 
-def build_model(attention: str = "sdpa") -> LanguageModel:
+def build_model(shape: Shape, attention: str = "sdpa") -> LanguageModel:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=KEY_VALUE_HEADS,
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.width // 64,
+        num_key_value_heads=shape.width // 64,
         vocab_size=VOCABULARY,
-        max_position_embeddings=2048,
+        max_position_embeddings=4096,
     )
     model = LlamaForCausalLM(config).eval()
     model.set_attn_implementation(attention)
     return load_model(model)
 
 
-def build_prompts(
-    queries: int = QUERIES, prefix_tokens: int = PREFIX_TOKENS, query_tokens: tuple[int, int] = QUERY_TOKENS
-) -> PromptSet:
+def build_prompts(shape: Shape) -> PromptSet:
     generator = torch.Generator().manual_seed(1)
 
     def draw(length: int) -> tuple[int, ...]:
         return tuple(torch.randint(3, VOCABULARY, (length,), generator=generator).tolist())
 
-    lengths = torch.randint(*query_tokens, (queries,), generator=generator).tolist()
-    return PromptSet(draw(prefix_tokens), tuple(draw(length) for length in lengths))
+    return PromptSet(draw(shape.prefix), tuple(draw(shape.query) for _ in range(shape.queries)))
 
 
-def full_batches(prompts: PromptSet, batch_size: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return full prompts, sorted by length and padded on the right: tokens and which of them are real."""
-    order = sorted(range(prompts.n), key=lambda index: -len(prompts.query_ids[index]))
-    batches = []
-    for start in range(0, prompts.n, batch_size):
-        sequences = [prompts.full_ids(index) for index in order[start : start + batch_size]]
-        longest = max(map(len, sequences))
-        tokens = torch.zeros(len(sequences), longest, dtype=torch.long)
-        exists = torch.zeros_like(tokens)
-        for row, ids in enumerate(sequences):
-            tokens[row, : len(ids)] = torch.tensor(ids)
-            exists[row, : len(ids)] = 1
-        batches.append((tokens, exists))
-    return batches
+def batches_of_tokens(prompts: PromptSet, batch_size: int, *, whole: bool) -> list[torch.Tensor]:
+    """Return prompts, which are of one length, some at a time ``[B, S]``.
+
+    Args:
+        prompts: Which.
+        batch_size: How many at a time.
+        whole: With the prefix in front.
+    """
+    rows = [prompts.full_ids(index) if whole else prompts.query_ids[index] for index in range(prompts.n)]
+    return list(torch.tensor(rows).split(batch_size))

@@ -1,15 +1,19 @@
-"""Timing of interleaved pairs, and peak memory of a procedure in a process of its own."""
+"""Timing of interleaved procedures, and peak memory of a procedure in a process of its own."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
+
+import torch
+
+from .shapes import Shape
 
 
 @dataclass(frozen=True)
@@ -24,25 +28,47 @@ class Ratio:
 
 def compare_pairs(first: Callable[[], object], second: Callable[[], object], pairs: int) -> Ratio:
     """Time two procedures in turn, each first in half of the pairs, and return seconds of first / second."""
-    times: list[tuple[float, float]] = []
-    for pair in range(pairs):
-        if pair % 2:
-            late, early = timed(second), timed(first)
-            times.append((early, late))
-        else:
-            times.append((timed(first), timed(second)))
-    ratios = [one / other for one, other in times]
-    low, _, high = quantiles(ratios, n=4) if pairs > 1 else (ratios[0],) * 3
-    typical = (median(one for one, _ in times), median(other for _, other in times))
-    return Ratio(median(ratios), (low, high), typical, pairs)
+    times = interleaved({"first": first, "second": second}, pairs)
+    return ratio_of(times["first"], times["second"])
+
+
+def interleaved(procedures: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Time each procedure once a round, every other round in the opposite order; return the seconds of each."""
+    times: dict[str, list[float]] = {name: [] for name in procedures}
+    for number in range(rounds):
+        for name in reversed(procedures) if number % 2 else procedures:
+            times[name].append(timed(procedures[name]))
+    return times
+
+
+def ratio_of(first: list[float], second: list[float]) -> Ratio:
+    """Return how the seconds of two procedures compare, round by round."""
+    ratios = [one / other for one, other in zip(first, second, strict=True)]
+    return Ratio(median(ratios), quartiles(ratios), (median(first), median(second)), len(ratios))
+
+
+def quartiles(values: list[float]) -> tuple[float, float]:
+    """Return the lower and the upper quartile, of one value itself; they lie within what was measured."""
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return low, high
 
 
 def ratio_to_dict(ratio: Ratio) -> dict[str, Any]:
     return {
         "median": round(ratio.median, 3),
         "quartiles": [round(value, 3) for value in ratio.quartiles],
-        "median_seconds": [round(value, 3) for value in ratio.seconds],
+        "median_seconds": [round(value, 4) for value in ratio.seconds],
         "pairs": ratio.pairs,
+    }
+
+
+def seconds_to_dict(seconds: list[float]) -> dict[str, Any]:
+    return {
+        "median": round(median(seconds), 4),
+        "quartiles": [round(value, 4) for value in quartiles(seconds)],
+        "runs": len(seconds),
     }
 
 
@@ -52,26 +78,24 @@ def timed(procedure: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory_of(procedure: str, batch_size: int, *prompts: Any) -> int:
-    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`.
-
-    What the prompts are, `build_prompts` is told.
-    """
+def peak_memory_of(procedure: str, shape: Shape) -> int:
+    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`."""
     code = (
-        f"from benchmarks.measure import report_peak; report_peak({procedure!r}, {batch_size}, {prompts!r})"
+        "from benchmarks.measure import report_peak; "
+        f"report_peak({procedure!r}, {asdict(shape)!r}, {torch.get_num_threads()})"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(result.stdout.strip().splitlines()[-1])
 
 
-def report_peak(procedure: str, batch_size: int, prompts: tuple[Any, ...]) -> None:
+def report_peak(procedure: str, shape: dict[str, int], threads: int) -> None:
     """Run a procedure and print the peak resident bytes and nothing else after it."""
-    from . import procedures
     from .material import build_model, build_prompts
+    from .procedures import PROCEDURES
 
-    # Only eager attention returns the maps that the papers' procedure takes its rows from.
-    model = build_model("eager" if procedure == "reference" else "sdpa")
-    kept = getattr(procedures, procedure)(model, build_prompts(*prompts), batch_size)
+    torch.set_num_threads(threads)
+    asked, chosen = Shape(**shape), PROCEDURES[procedure]
+    kept = chosen.run(build_model(asked, chosen.attention), build_prompts(asked), asked.batch)
     print(peak_memory())
     del kept
 

@@ -18,12 +18,13 @@ from iclprobe.tasks.prompt_set import TrainingSequence
 from iclprobe.tasks.prompts import training_sequences
 
 from .measure import compare_pairs, ratio_to_dict
+from .options import Options
 
 HELD_OUT = 64
 RECIPES = {"dai": 1, "barnatan_lcft": 1, "shen": 60}
 
 
-def run(pairs: int) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     config = CellConfig()
     subject = load_subject(config, None, None)
     model, cell = subject.model, prepare_cell(config, subject.model, subject.task, 0)
@@ -48,8 +49,8 @@ def run(pairs: int) -> dict[str, Any]:
 
         results[f"{name}, {epochs} epochs"] = {
             "tried": f"{len(chosen.candidates)} of {len(CANDIDATES)}, {len(chosen.stopped_early)} stopped early",
-            "search / every candidate": ratio_to_dict(compare_pairs(search, every, pairs)),
-            "search / one finetuning": ratio_to_dict(compare_pairs(search, one, pairs)),
+            "search / every candidate": ratio_to_dict(compare_pairs(search, every, options.pairs)),
+            "search / one finetuning": ratio_to_dict(compare_pairs(search, one, options.pairs)),
         }
     return {"procedure": f"the embedded model, 8 demonstrations, {HELD_OUT} held-out records", **results}
 

@@ -15,17 +15,18 @@ from iclprobe.progress import quiet_progress
 from iclprobe.study.analysis import find_analysis
 
 from .measure import timed
+from .options import Options
 
 FIXED: dict[str, Any] = {"model": "pocket", "limit": 64, "learning_rate": 0.1, "keep_rows": 8, "keep_maps": 1}
 AXES: dict[str, list[Any]] = {"shots": [2, 4, 8], "seeds": [0, 1, 2, 3], "recipe": ["dai", "barnatan_lcft"]}
 
 
-def run(pairs: int) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         # What is imported and loaded once is neither's.
         _sweep(Path(place) / "warm", {"shots": [2]})
         sweeps, alone, unshared = [], [], []
-        for pair in range(pairs):
+        for pair in range(options.pairs):
             sweeps.append(timed(lambda pair=pair: _sweep(Path(place) / f"sweep{pair}", AXES)))
             alone.append(timed(lambda pair=pair: _cells(Path(place) / f"cells{pair}", Shared())))
             unshared.append(timed(lambda pair=pair: _cells(Path(place) / f"unshared{pair}", None)))

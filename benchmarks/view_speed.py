@@ -16,21 +16,22 @@ from iclprobe.cli.run_server import RunServer
 from iclprobe.study.run_listing import list_runs
 
 from .measure import timed
+from .options import Options
 
 RUNS = 1000
 _FILES = ("config.yaml", "findings.csv", "table.txt")
 
 
-def run(pairs: int) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     with TemporaryDirectory() as place:
         folder = _runs(Path(place))
-        listed = [timed(lambda: list_runs(folder)) for _ in range(pairs)]
+        listed = [timed(lambda: list_runs(folder)) for _ in range(options.pairs)]
         with RunServer(folder, 0) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
             try:
-                answered = [timed(lambda: urlopen(server.address).read()) for _ in range(pairs)]
-                shown = _shown(server.address, pairs)
+                answered = [timed(lambda: urlopen(server.address).read()) for _ in range(options.pairs)]
+                shown = _shown(server.address, options.pairs)
             finally:
                 server.shutdown()
                 thread.join()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from .measure import peak_memory
+from .options import Options
 
 WIDTH, LAYERS, HIDDEN, VOCABULARY = 2048, 9, 5632, 16000
 SMALL_WIDTH, SMALL_LAYERS, SMALL_HIDDEN = 768, 6, 2048
@@ -21,21 +22,22 @@ SERIES = (2, 5, 10)
 WANTED = ("q_proj", "k_proj", "v_proj")
 
 
-def run(pairs: int) -> dict[str, Any]:
+def run(options: Options) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         large = Path(folder) / "large"
         write_llama(large, WIDTH, LAYERS, HIDDEN, VOCABULARY, seed=0, shard="300MB")
         size = sum(path.stat().st_size for path in large.glob("*.safetensors"))
         measured = {
-            state: _measure(large, pairs, cold=cold) for state, cold in (("warm", False), ("cold", True))
+            state: _measure(large, options.pairs, cold=cold)
+            for state, cold in (("warm", False), ("cold", True))
         }
         series = [Path(folder) / f"step{step}" for step in range(max(SERIES))]
         for step, place in enumerate(series):
             write_llama(place, SMALL_WIDTH, SMALL_LAYERS, SMALL_HIDDEN, 1000, seed=step)
-        drifts = _measure_series(series, pairs)
+        drifts = _measure_series(series, options.pairs)
     return {
         "checkpoint": f"Llama shape, {LAYERS} layers of width {WIDTH}, bf16, {size / 1e9:.2f} GB in shards",
-        "runs of each": pairs,
+        "runs of each": options.pairs,
         "files in the page cache": measured["warm"],
         "files dropped from the page cache": measured["cold"],
         "drift over a series": {

@@ -11,10 +11,11 @@ import click
 
 from ..errors import UserError, shown
 from ..settings import make_config
-from ..study.analysis import Analysis
+from ..study.analysis import Analysis, there
 from ..yaml_text import read_yaml
 from .field_options import FieldOption, given_values, hidden_fields, option_names, options_of
 from .output import let_libraries_speak, say, write_line
+from .quick_imports import without_collections
 
 _ASKED_ALIKE = (
     click.Option(["--config"], type=str, metavar="FILE", help="A YAML file of fields; options override it."),
@@ -90,11 +91,14 @@ class AnalysisCommand(click.Command):
 
     def run(self, **typed: Any) -> None:
         """Run the analysis, print its study and write its run directory."""
-        from ..analyses.runner import run_analysis
         from ..progress import quiet_progress
         from ..study.run_directory import free_run_name
 
         config = self.resolved(typed)
+        with without_collections():
+            from ..analyses.runner import run_analysis
+
+            there(self.analysis.measure)
         out, quiet = typed["out"], typed["quiet"]
         if out is None and not typed["as_json"]:
             out = str(Path("runs") / free_run_name(*config.run_name))

@@ -148,14 +148,7 @@ def _keep_vectors(rows: ForwardRows, site: Operand, part: LayerParts, vectors: T
     wanted = rows.wanted_here
     assert wanted is not None
     own = own_vectors(rows, site, part, vectors)
-    taken = take_rows(own, wanted.on(own.device))
-    heads = rows.resolved.model.geometry_of(part.index).key_value_heads
-    if site != "queries" and taken.shape[2] != heads and taken.shape[2] % heads == 0:
-        found = taken.shape[2]
-        # Whether the heads of a group are alike, their device is not asked before the forward is over.
-        taken, alike = _first_of_groups(taken, heads)
-        rows.require(alike, rows.of_other_shape(part, site, f"of {found} heads and not {heads}"))
-    rows.keep(site, part, taken)
+    rows.keep(site, part, once(rows, site, part, take_rows(own, wanted.on(own.device))))
 
 
 def own_vectors(forward: RunningForward, site: Operand, part: LayerParts, vectors: Tensor) -> Tensor:
@@ -179,20 +172,20 @@ def own_vectors(forward: RunningForward, site: Operand, part: LayerParts, vector
     return rearrange(own, "b h s d -> b s h d")
 
 
-def once(taken: Tensor, heads: int) -> Tensor:
-    """Return keys or values that the model repeated for each query head of their group once."""
-    if taken.shape[2] == heads or taken.shape[2] % heads:
+def once(forward: RunningForward, site: Operand, part: LayerParts, taken: Tensor) -> Tensor:
+    """Return keys or values ``[B, P, heads, D]`` that the model repeated for each query head of their group once.
+
+    Whether the heads of a group are alike, their device is not asked before the forward is over.
+    """
+    heads = forward.resolved.model.geometry_of(part.index).key_value_heads
+    found = taken.shape[2]
+    if site == "queries" or found == heads or found % heads:
         return taken
-    single, alike = _first_of_groups(taken, heads)
-    # What is no repetition keeps its heads, and is refused for them.
-    return single if alike else taken
-
-
-def _first_of_groups(taken: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Return the first head of each group, and whether all of a group are the same."""
     grouped = rearrange(taken, "b p (kv group) d -> b p kv group d", kv=heads)
     first = grouped[..., 0, :]
-    return first, (grouped == first[..., None, :]).all()
+    alike = (grouped == first[..., None, :]).all()
+    forward.require(alike, forward.of_other_shape(part, site, f"of {found} heads and not {heads}"))
+    return first
 
 
 def refuse_unread_options(part: LayerParts, mask: Any, options: dict[str, Any], implementation: str) -> None:

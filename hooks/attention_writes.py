@@ -96,12 +96,8 @@ def _written_vectors(writer: RowWriter, site: Operand, part: LayerParts, vectors
     assert wanted is not None
     own = own_vectors(writer, site, part, vectors)
     taken = writer.rows_of(own)
-    single = taken
-    if site != "queries":
-        single = once(taken, writer.resolved.model.geometry_of(part.index).key_value_heads)
+    single = once(writer, site, part, taken)
     new = writer.value(site, part, single)
-    if new is None:
-        return vectors
     group = taken.shape[2] // single.shape[2]
     new = repeat(new, "b p kv d -> b p (kv group) d", group=group)
     own = rearrange(writer.put(own, new), "b s h d -> b h s d")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # More prompts at once than this gain nothing: the cores are busy, and caches overflow. On a CPU small models are
 # busy only with larger batches: this many numbers of hidden states.
-_MOST_ON_CPU, _MOST_ON_GPU = 16, 256
+_MOST_ON_CPU, MOST_ON_GPU = 16, 256
 _NUMBERS_ON_CPU = 1 << 17
 
 # By what sizes that are chosen here are divided.
@@ -39,6 +39,11 @@ def smaller_batches(divisor: int) -> Iterator[None]:
         yield
     finally:
         _DIVISOR.reset(before)
+
+
+def chosen_part(size: int) -> int:
+    """Return how many prompts run of those that would fit, inside `smaller_batches` fewer."""
+    return max(1, size // _DIVISOR.get())
 
 
 def held_memory() -> int:
@@ -82,11 +87,11 @@ def choose_batch_size(model: LanguageModel, tokens: int, past: int, forms_scores
         forms_scores: Whether attention forms every score, whatever the model's own implementation does.
     """
     budget = free_memory(model.device) // 4
-    most = _MOST_ON_GPU
+    most = MOST_ON_GPU
     if model.device.type != "cuda":
         most = min(most, max(_MOST_ON_CPU, _NUMBERS_ON_CPU // (tokens * model.width)))
     size = min(most, budget // bytes_per_prompt(model, tokens, past, forms_scores))
-    return max(1, size // _DIVISOR.get())
+    return chosen_part(size)
 
 
 def make_batches(

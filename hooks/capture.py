@@ -15,13 +15,14 @@ from torch import Tensor
 from ..errors import UserError
 from ..models.chosen_logits import packs
 from ..models.exclusive_use import exclusive
+from ..models.free_memory import free_memory
 from ..models.loading import LanguageModel
 from ..models.token_loss import evaluation_mode
 from ..progress import Progress
 from ..tasks.prompts import PromptSet
 from ..tasks.token_texts import token_texts
 from .assembly import array_shapes, fill, fill_file
-from .batching import free_memory
+from .batch_probe import run_in_batches
 from .captured import Capture, capture_from
 from .captured_prompts import CapturedPrompts
 from .computing_dtype import computing_dtype
@@ -31,7 +32,7 @@ from .engines.names import EngineName
 from .forward_rows import Recording
 from .named_positions import named_rows, named_tokens
 from .plan import CapturePlan
-from .prompt_run import PromptRun, answer_batch, batches_of, prepare_run, prompt_batch
+from .prompt_run import PromptRun, answer_batch, prepare_run, prompt_batch
 from .resolved_plan import ResolvedPlan, resolve_plan
 from .rows import Wanted
 from .scoring import Scoring
@@ -173,9 +174,14 @@ def stream(
                 "engine_version": chosen.version,
             }
             with Progress(progress, prompt_set.n, "prompts") as bar:
-                for indices in batches_of(run, batch_size, chosen.forms_scores):
+
+                def recorded(indices: Tensor) -> Capture:
                     some = None if named is None else [named[int(index)] for index in indices]
-                    batch = _run_batch(run, resolved, opened, indices, top_k, begin, some)
+                    return _run_batch(run, resolved, opened, indices, top_k, begin, some)
+
+                for indices, batch in run_in_batches(
+                    run, batch_size, recorded, forms_scores=chosen.forms_scores
+                ):
                     yield indices, replace(batch, prompts=captured.select(indices), manifest=manifest)
                     bar.update(len(indices))
 

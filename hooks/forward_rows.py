@@ -21,7 +21,6 @@ class ForwardRows(RunningForward):
     def __init__(self, resolved: ResolvedPlan) -> None:
         super().__init__(resolved, "recorded")
         self._kept: dict[tuple[str, int], Tensor] = {}
-        self._required: list[tuple[Tensor, UserError]] = []
         self._copying: set[torch.device] = set()
 
     def keep(self, site: Site, part: LayerParts, tensor: Tensor) -> None:
@@ -47,7 +46,7 @@ class ForwardRows(RunningForward):
 
     def require(self, holds: Tensor, error: UserError) -> None:
         """Raise an error at the end of the forward unless something holds, which its device knows by then."""
-        self._required.append((self._on_the_way(holds), error))
+        super().require(self._on_the_way(holds), error)
 
     def _on_the_way(self, tensor: Tensor) -> Tensor:
         """Begin to bring a tensor to the CPU, without waiting for it: it is there when the forward is over."""
@@ -71,9 +70,7 @@ class ForwardRows(RunningForward):
             UserError: If a site gave nothing in a layer, or something required does not hold.
         """
         self._arrive()
-        for holds, error in self._required:
-            if not holds:
-                raise error
+        self.refuse_unmet()
         names: list[str] = list(self.resolved.plan.sites)
         if self.asks_for("scores", "pattern"):
             names.append("visible")
@@ -89,4 +86,3 @@ class ForwardRows(RunningForward):
         super().forget()
         self._arrive()
         self._kept.clear()
-        self._required.clear()

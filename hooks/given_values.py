@@ -114,7 +114,7 @@ class GivenValues:
                     f"the patch's function gave {what} for {site} of layer {layer}, where the model computed "
                     f"{tuple(computed.shape)}: return a tensor of that shape"
                 )
-            return new.to(computed)
+            return new.to(computed, non_blocking=True)
         new = self._arrays[site][:, self._places[layer]]
         batch = len(computed)
         if new.shape[0] not in (1, batch) or new.shape[1:] != computed.shape[1:]:
@@ -122,4 +122,4 @@ class GivenValues:
                 f"values of {site} for layer {layer} are {tuple(new.shape)}, and this forward has "
                 f"{tuple(computed.shape)}: [prompts, positions, …] must be those of the forward, or of 1 prompt"
             )
-        return new.to(computed).expand(batch, *new.shape[1:])
+        return new.to(computed, non_blocking=True).expand(batch, *new.shape[1:])

@@ -98,8 +98,6 @@ def _changing(writer: RowWriter, site: Site, part: LayerParts) -> _Change:
         rows = writer.rows_of(by_token)
         computed = rows if bias is None else rows + bias
         new = writer.value(site, part, computed)
-        if new is None:
-            return tensor
         if bias is not None:
             new = torch.where(new == computed, rows, new - bias)
         written = writer.put(by_token, new, in_place=in_place)
@@ -125,8 +123,6 @@ def _heads(writer: RowWriter, part: LayerParts) -> Callable[..., Any]:
             raise writer.of_other_shape(part, "head_output", f"of {given.shape[1]} tokens")
         computed = head_outputs(writer.rows_of(given), output_weight(part), heads)
         new = writer.value("head_output", part, computed)
-        if new is None:
-            return None
         by_token = output.view(len(wanted.rows), -1, output.shape[-1])
         added = (new - computed).sum(dim=2)
         return writer.put(by_token, writer.rows_of(by_token).float() + added).view(output.shape)

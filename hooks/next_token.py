@@ -12,7 +12,8 @@ from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel, load_model
 from ..models.token_loss import evaluation_mode
 from ..progress import Progress
-from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
+from .batch_probe import run_in_batches
+from .prompt_run import NextToken, answer_batch, prepare_run, prompt_batch
 from .scoring import Scoring
 from .text_prompts import as_prompt_set
 
@@ -53,10 +54,12 @@ def stream_next_token(
     prompt_set = as_prompt_set(model, prompts)
     with exclusive(model.module, "asking for next tokens"), evaluation_mode(model.module):
         run = prepare_run(model, prompt_set, share_prefix=share_prefix, scoring=scoring)
-        batches = batches_of(run, batch_size)
+
+        def answered(indices: Tensor) -> NextToken:
+            return answer_batch(run, prompt_batch(run, indices))
+
         with Progress(progress, prompt_set.n, "prompts") as bar:
-            for indices in batches:
-                answer = answer_batch(run, prompt_batch(run, indices))
+            for indices, answer in run_in_batches(run, batch_size, answered):
                 if answer.logprobs.isnan().any():
                     raise UserError(
                         f"the logits of {shown(model.name)} are no numbers for some prompts: load it with "

@@ -1,4 +1,4 @@
-"""The rows of the forward that runs, written: each site once in each layer, and only where something changes."""
+"""The rows of the forward that runs, written: each site once in each layer, without a look at any number."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class RowWriter(RunningForward):
         super().__init__(resolved, "wrote")
         self._values = values
         self._existing = torch.zeros(0, 0, dtype=torch.bool)
+        self._indices: tuple[Tensor, ...] = ()
+        self._placed: dict[torch.device, tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]] = {}
         self._presumed: dict[int, LayerParts] = {}
 
     def begin(self, wanted: Wanted, existing: Tensor) -> None:
@@ -57,9 +59,15 @@ class RowWriter(RunningForward):
                     "run prompts of the lengths that were recorded, or name positions that all have"
                 )
         self.wanted, self._existing = wanted, existing
+        # Where the rows are is found here, where their numbers are known.
+        batch, place = existing.nonzero(as_tuple=True)
+        self._indices = (batch, place, wanted.rows[batch, place])
+        self._placed.clear()
 
-    def value(self, site: Site, part: LayerParts, computed: Tensor) -> Tensor | None:
-        """Return what shall stand at a site in a layer, ``[B, P, …]``, or None where that is there already.
+    def value(self, site: Site, part: LayerParts, computed: Tensor) -> Tensor:
+        """Return what shall stand at a site in a layer, ``[B, P, …]``: what stands there where it is the same.
+
+        Nothing asks whether anything changes, for the answer would have to come from the device.
 
         Raises:
             UserError: If the site came by before, or something is of another shape.
@@ -69,8 +77,18 @@ class RowWriter(RunningForward):
         new = self._values.at(site, part, computed)
         if new.requires_grad:
             return new
-        existing = self._existing.to(computed.device)
-        return None if torch.equal(new[existing], computed[existing]) else new
+        return torch.where(new == computed, computed, new)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Return on a device which rows exist, where these are in ``[B, P]``, and where in ``[B, S]``.
+
+        They are copied there once, without waiting.
+        """
+        if device not in self._placed:
+            found = (each.to(device, non_blocking=True) for each in (self._existing, *self._indices))
+            existing, batch, place, token = found
+            self._placed[device] = (existing, (batch, place), (batch, token))
+        return self._placed[device]
 
     def put(self, tensor: Tensor, new: Tensor, *, in_place: bool = False) -> Tensor:
         """Put rows ``[B, P, …]`` into ``[B, S, …]``, those that exist.
@@ -80,11 +98,8 @@ class RowWriter(RunningForward):
             new: The rows.
             in_place: Whether to change the tensor itself.
         """
-        assert self.wanted is not None
-        existing = self._existing.to(tensor.device)
-        batch, place = existing.nonzero(as_tuple=True)
-        indices = (batch, self.wanted.on(tensor.device)[batch, place])
-        written = new[existing].to(tensor)
+        _, places, indices = self._on(tensor.device)
+        written = new[places].to(tensor)
         return tensor.index_put_(indices, written) if in_place else tensor.index_put(indices, written)
 
     def rows_of(self, tensor: Tensor) -> Tensor:
@@ -101,7 +116,7 @@ class RowWriter(RunningForward):
             found: The rows as they are, over all keys.
 
         Returns:
-            The rows with other scores, and those with another pattern besides; None where nothing changes.
+            The rows with other scores, and those with another pattern besides; None for what is not written.
         """
         scores = pattern = None
         if self.asks_for("scores"):
@@ -109,24 +124,22 @@ class RowWriter(RunningForward):
             new = self.value(
                 "scores", part, keep_columns(found.scores, self._wanted).masked_fill(hidden, 0.0)
             )
-            if new is not None:
-                new = new[..., -found.scores.shape[-1] :]
-                changed = self._changed(new, found.scores, found.visible)
-                others = torch.where(changed[..., None] & found.visible, new, found.scores)
-                softmax = replace(found, scores=others, written_pattern=None).pattern()
-                weights = torch.where(changed[..., None], softmax, found.pattern())
-                found = replace(found, scores=others, written_pattern=weights)
-                scores = WrittenRows(self._wanted.on(new.device), found, changed)
+            new = new[..., -found.scores.shape[-1] :]
+            changed = self._changed(new, found.scores, found.visible)
+            others = torch.where(changed[..., None] & found.visible, new, found.scores)
+            softmax = replace(found, scores=others, written_pattern=None).pattern()
+            weights = torch.where(changed[..., None], softmax, found.pattern())
+            found = replace(found, scores=others, written_pattern=weights)
+            scores = WrittenRows(self._wanted.on(new.device), found, changed)
         if self.asks_for("pattern"):
             before = found.pattern()
             new = self.value("pattern", part, keep_columns(before, self._wanted))
-            if new is not None:
-                new = new[..., -before.shape[-1] :]
-                changed = self._changed(new, before, found.visible)
-                weights = torch.where(changed[..., None] & found.visible, new, before)
-                pattern = WrittenRows(
-                    self._wanted.on(new.device), replace(found, written_pattern=weights), changed
-                )
+            new = new[..., -before.shape[-1] :]
+            changed = self._changed(new, before, found.visible)
+            weights = torch.where(changed[..., None] & found.visible, new, before)
+            pattern = WrittenRows(
+                self._wanted.on(new.device), replace(found, written_pattern=weights), changed
+            )
         return scores, pattern
 
     def presume(self, part: LayerParts) -> None:
@@ -141,8 +154,9 @@ class RowWriter(RunningForward):
         """Check that every site was written in every layer.
 
         Raises:
-            UserError: If one was not.
+            UserError: If one was not, or something required does not hold.
         """
+        self.refuse_unmet()
         self.refuse_missing(self.resolved.plan.sites)
         for part in self._presumed.values():
             raise self.not_multiplied(part)
@@ -155,6 +169,7 @@ class RowWriter(RunningForward):
         """Forget what came by."""
         super().forget()
         self._presumed.clear()
+        self._placed.clear()
 
     @property
     def _wanted(self) -> Wanted:
@@ -162,7 +177,7 @@ class RowWriter(RunningForward):
         return self.wanted
 
     def _changed(self, new: Tensor, before: Tensor, visible: Tensor) -> Tensor:
-        existing = self._existing.to(new.device)[..., None]
+        existing = self._on(new.device)[0][..., None]
         if new.requires_grad:
             return existing.expand(new.shape[:3])
         return ((new != before) & visible).any(dim=-1) & existing

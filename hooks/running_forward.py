@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterable
 from typing import Literal
 
+from torch import Tensor
+
 from ..errors import UserError
 from ..models.layer_parts import LayerParts
 from .plan import SITES_OF_THE_CALL, Site
@@ -30,6 +32,7 @@ class RunningForward:
         self.thread = threading.get_ident()
         self._does = does
         self._passed: set[tuple[str, int]] = set()
+        self._required: list[tuple[Tensor, UserError]] = []
         model = resolved.model
         self._geometries = {part.index: model.geometry_of(part.index) for part in resolved.parts}
         self._width = model.width
@@ -81,6 +84,20 @@ class RunningForward:
                     "(iclprobe.register_family)"
                 )
 
+    def require(self, holds: Tensor, error: UserError) -> None:
+        """Raise an error at the end of the forward unless something holds, which its device knows by then."""
+        self._required.append((holds, error))
+
+    def refuse_unmet(self) -> None:
+        """Refuse a forward in which something required does not hold.
+
+        Raises:
+            UserError: If it is so.
+        """
+        for holds, error in self._required:
+            if not holds:
+                raise error
+
     def refuse_other_shape(self, site: Site, part: LayerParts, found: tuple[int, ...]) -> None:
         """Refuse what a site gives of one token where it is of another shape than the family's row says.
 
@@ -104,3 +121,4 @@ class RunningForward:
     def forget(self) -> None:
         """Forget what came by."""
         self._passed.clear()
+        self._required.clear()

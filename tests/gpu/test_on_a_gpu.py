@@ -20,6 +20,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import iclprobe
 from iclprobe.errors import UserError
 from iclprobe.hooks.capture import capture
+from iclprobe.hooks.patch import patch
 from iclprobe.hooks.plan import SITES, CapturePlan
 from iclprobe.hooks.tap import tap
 from iclprobe.models.live_module import running_eagerly
@@ -173,3 +174,34 @@ def test_a_comparison_is_that_of_the_cpu(device: torch.device) -> None:
             atol=1e-2,
             equal_nan=True,
         ), name
+
+
+@needs_cuda
+def test_a_patch_makes_nothing_wait_inside_the_layer_loop(device: torch.device) -> None:
+    model, ids = llama(device), ids_on(device)
+    plan = CapturePlan(sites=("attention_output", "residual", "queries", "keys", "values"), positions="all")
+    with torch.no_grad():
+        with tap(model, plan) as recorder:
+            untouched = model(ids).logits
+        begin = sync_debug_mode(model.model.layers[0].register_forward_pre_hook, "error")
+        end = sync_debug_mode(model.model.layers[-1].register_forward_hook, "default")
+        with begin, patch(model, plan, lambda site, layer, computed: computed * 1.5), end:
+            changed = model(ids).logits
+        with patch(model, plan, recorder.capture()):
+            assert torch.equal(model(ids).logits, untouched)
+    assert not torch.equal(changed, untouched)
+
+
+@needs_cuda
+def test_a_batch_is_measured_and_fits(device: torch.device) -> None:
+    model = load_model(llama(device))
+    prompts = [list(range(1, 3 + number % 400)) for number in range(300)]
+    free = torch.cuda.mem_get_info(device)[0]
+    torch.cuda.reset_peak_memory_stats(device)
+    found = capture(model, prompts)
+    assert torch.cuda.max_memory_allocated(device) < free
+    few = capture(model, prompts[:8], batch_size=1)
+    close = torch.nn.functional.cosine_similarity(
+        found.attention_output[:8].double(), few.attention_output.double(), dim=-1
+    )
+    assert close.min() > 0.999

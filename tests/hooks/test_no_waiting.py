@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import iclprobe.hooks.attention_sites
 from iclprobe.errors import UserError
+from iclprobe.hooks.patch import patch as patched
 from iclprobe.hooks.plan import SITES, CapturePlan
 from iclprobe.hooks.tap import tap
 from iclprobe.models.loading import LanguageModel, load_model
@@ -34,6 +35,7 @@ _WAITING = {
     "aten::unique_dim",
 }
 """Operations for which the host waits: their result, or its shape, depends on numbers."""
+WRITTEN = tuple(site for site in SITES if site not in ("scores", "pattern"))
 _TO_THE_HOST = ("cpu", "numpy", "tolist", "item", "__bool__", "__int__", "__float__", "__index__")
 
 
@@ -86,13 +88,20 @@ def counting(model: LanguageModel, patch: pytest.MonkeyPatch) -> Iterator[Waits]
         yield waits
 
 
-def waits_of(model: LanguageModel, plan: CapturePlan | None, patch: pytest.MonkeyPatch) -> Counter[str]:
+def waits_of(
+    model: LanguageModel, plan: CapturePlan | None, patch: pytest.MonkeyPatch, values: Any = None
+) -> Counter[str]:
+    """Count what waits in a forward: untouched, under a tap of a plan, or under a patch that writes values."""
     batch = {"input_ids": torch.tensor([[5, 9, 12, 33], [7, 8, 0, 0]])}
     batch["attention_mask"] = (batch["input_ids"] > 0).long()
     handles = []
     with counting(model, patch) as waits, torch.no_grad():
         handles.append(model.layers[0].register_forward_pre_hook(waits.begin))
-        if plan is None:
+        if plan is not None and values is not None:
+            with patched(model, plan, values):
+                handles.append(model.layers[-1].register_forward_hook(waits.end))
+                model.module(**batch)
+        elif plan is None:
             handles.append(model.layers[-1].register_forward_hook(waits.end))
             model.module(**batch)
         else:
@@ -112,6 +121,21 @@ def test_a_tap_waits_for_nothing_inside_the_layer_loop(name: str, monkeypatch: p
     sites: Any = tuple(site for site in SITES if site not in refused(name))
     plan = CapturePlan(sites=sites, positions="all")
     assert waits_of(model, plan, monkeypatch) == waits_of(model, None, monkeypatch)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_patch_waits_for_nothing_inside_the_layer_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where everything is what stands there already nor where everything changes."""
+    model = load_model(tiny_families.fresh(name))
+    untouched = waits_of(model, None, monkeypatch)
+    for sites in (("scores",), ("pattern",), tuple(site for site in WRITTEN if site not in refused(name))):
+        plan = CapturePlan(sites=sites, positions="all")
+        for factor in (1.0, 1.5):
+
+            def written(site: str, layer: int, computed: Tensor, factor: float = factor) -> Tensor:
+                return computed * factor
+
+            assert waits_of(model, plan, monkeypatch, written) == untouched, sites
 
 
 def test_what_waits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

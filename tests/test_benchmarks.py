@@ -1,0 +1,103 @@
+"""The suite of benchmarks: what is timed does what it is called, the record grows, and pages say what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import iclprobe
+
+ROOT = Path(iclprobe.__file__).parent
+sys.path.append(str(ROOT))
+
+material, options, procedures, record, shapes, table = (
+    import_module(f"benchmarks.{name}")
+    for name in ("material", "options", "procedures", "record", "shapes", "table")
+)
+TINY = shapes.TINY
+
+
+def test_pages_say_what_the_record_says() -> None:
+    latest = table.latest_of(record.read("cpu"))
+    for page in table.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert table.renewed(text, latest) == text, f"{page.name}: python -m benchmarks.table"
+        assert "<!-- speed: " in text
+
+
+def test_pages_claim_no_speed_beside_the_record() -> None:
+    """A number of seconds, or of times as fast, stands in the blocks alone."""
+    for page in table.PAGES:
+        outside = table._BLOCK.sub("", page.read_text(encoding="utf-8"))
+        assert "times as fast" not in outside
+        assert "tokens a second" not in outside
+
+
+def test_the_record_grows(tmp_path: Path) -> None:
+    told = options.Options(shape=TINY)
+    for number in range(2):
+        record.append("here", "capture", record.new_entry({"number": number}, told), tmp_path)
+    record.append("here", "grid", record.new_entry({}, told), tmp_path)
+    entries = json.loads((tmp_path / "here.json").read_text())
+    assert [entry["result"]["number"] for entry in entries["capture"]] == [0, 1]
+    assert table.latest_of(entries)["capture"]["result"] == {"number": 1}
+    last = entries["grid"][0]
+    assert last["versions"]["torch"] == torch.__version__.split("+")[0] or last["versions"]["torch"]
+    assert last["machine"]["cores"] and last["options"]["shape"]["width"] == TINY.width
+    assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
+
+
+@pytest.mark.parametrize("name", [*procedures.PROCEDURES])
+def test_every_way_records_the_same(name: str) -> None:
+    chosen = procedures.PROCEDURES[name]
+    if not chosen.is_here:
+        pytest.skip(f"{chosen.package} is not installed")
+    prompts = material.build_prompts(TINY)
+    model = material.build_model(TINY, chosen.attention)
+    expected = iclprobe.capture(model, prompts, share_prefix=False, batch_size=1)
+    ran = _tokens_run(model, lambda: chosen.run(model, prompts, 1 if name == "reference" else TINY.batch))
+    found = ran["result"]
+    if name == "reference":
+        pattern = iclprobe.capture(model, prompts, iclprobe.CapturePlan(sites=("pattern",))).pattern
+        assert torch.allclose(torch.tensor(found), pattern, atol=1e-5)
+    elif name not in ("bare_forward", "floor"):
+        assert torch.allclose(found.attention_output, expected.attention_output, atol=1e-5)
+        assert torch.allclose(found.scores, expected.scores, atol=1e-4)
+    # Engines wrap the model, and what they run is not counted at its embedding.
+    if chosen.package is None:
+        once = TINY.queries * TINY.query
+        assert ran["tokens"] == once + TINY.prefix * (TINY.queries if chosen.whole else 1)
+
+
+def _tokens_run(model: Any, work: Any) -> dict[str, Any]:
+    """Run something and count the tokens that enter the model."""
+    counted = 0
+
+    def count(_: Any, args: Any) -> None:
+        nonlocal counted
+        counted += args[0].numel()
+
+    handle = model.module.get_input_embeddings().register_forward_pre_hook(count)
+    try:
+        result = work()
+        return {"result": result, "tokens": counted}
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("name", ["grid_speed", "profile_capture"])
+def test_what_is_measured_can_be_shown(name: str) -> None:
+    told = options.Options(pairs=1, shape=TINY, memory=False)
+    entry = record.new_entry(import_module(f"benchmarks.{name}").run(told), told)
+    shown = table.text_of({"grid_speed": "grid", "profile_capture": "profile"}[name], entry)
+    assert "| ---" in shown
+    if name == "profile_capture":
+        shares = entry["result"]["share of the capture, by part"]
+        assert sum(shares.values()) == pytest.approx(1, abs=0.01)
+        assert min(shares.values()) > -0.01
