@@ -15,6 +15,7 @@ from . import (
     engine_speed,
     finetuning_speed,
     help_speed,
+    memory_estimate,
     search_speed,
     sweep_speed,
     view_speed,
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "finetuning": finetuning_speed.run,
     "search": search_speed.run,
     "help": help_speed.run,
+    "memory": memory_estimate.run,
     "view": view_speed.run,
     "sweep": sweep_speed.run,
 }
