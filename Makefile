@@ -44,7 +44,7 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, and two of attention. Of those, the pictures that are in the gallery are renewed.
+# One run with its page, two of attention, and two of parts. Of those, the pictures that are in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
 gallery-real: real-models
@@ -52,7 +52,18 @@ gallery-real: real-models
 	$(BIN)/iclprobe attention $(GEMMA) --query 3 --settings zsl,icl --out runs/gallery/attention-gemma3 --overwrite
 	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
 		--out runs/gallery/attention-smollm2 --overwrite
-	for run in compare-gemma3 attention-gemma3 attention-smollm2; do \
+	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
+		--shots 16 --seeds 0,1,2 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
+		--out runs/gallery/parts-smollm2 --overwrite
+	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
+	$(BIN)/iclprobe compare $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
+		--recipes reports/gallery/controls-of-similarity-gemma3/dai.yaml,match_icl,distill_icl \
+		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
+	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
+		--out runs/gallery/labels-gemma3 --overwrite
+	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3 parts-gemma3 parts-smollm2 \
+		controls-of-similarity-gemma3 labels-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
 			cp runs/gallery/$$run/$$(basename $$picture) $$picture; done; done

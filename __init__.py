@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from .analyses.gather.tables import gathered_tables
     from .analyses.gradients.config import GradientsConfig
     from .analyses.gradients.registration import gradients
+    from .analyses.implicit_update.config import ImplicitUpdateConfig
+    from .analyses.implicit_update.registration import implicit_update
+    from .analyses.labels.config import LabelsConfig
+    from .analyses.labels.registration import labels
     from .analyses.order.config import OrderConfig
     from .analyses.order.registration import order
     from .analyses.outputs.config import OutputsConfig
@@ -34,11 +38,17 @@ if TYPE_CHECKING:
     from .analyses.outputs.study import OutputsStudy
     from .analyses.papers.registration import reproduce
     from .analyses.papers.reproduction import Reproduction
+    from .analyses.parts.config import PartsConfig
+    from .analyses.parts.registration import parts
     from .analyses.prompt import PromptView, show_prompt
     from .analyses.prompt_config import PromptConfig
     from .analyses.runner import run_analysis
     from .analyses.sparsity.config import SparsityConfig
     from .analyses.sparsity.registration import sparsity
+    from .analyses.trajectory.config import TrajectoryConfig
+    from .analyses.trajectory.registration import trajectory
+    from .analyses.transfer.config import TransferConfig
+    from .analyses.transfer.registration import transfer
     from .errors import UserError
     from .hooks.capture import capture, stream
     from .hooks.captured import Capture
@@ -101,6 +111,8 @@ _PLACES = {
     "Finetuning": "models.finetuning",
     "GatherConfig": "analyses.gather.config",
     "GradientsConfig": "analyses.gradients.config",
+    "ImplicitUpdateConfig": "analyses.implicit_update.config",
+    "LabelsConfig": "analyses.labels.config",
     "LanguageModel": "models.loading",
     "Measured": "analyses.context",
     "NNsightEngine": "hooks.engines.nnsight",
@@ -108,6 +120,7 @@ _PLACES = {
     "OrderConfig": "analyses.order.config",
     "OutputsConfig": "analyses.outputs.config",
     "OutputsStudy": "analyses.outputs.study",
+    "PartsConfig": "analyses.parts.config",
     "ProjectionFile": "models.weights",
     "PromptConfig": "analyses.prompt_config",
     "PromptSet": "tasks.prompts",
@@ -128,6 +141,8 @@ _PLACES = {
     "TaskEntry": "tasks.catalogue",
     "TaskPrompts": "tasks.prompts",
     "Template": "tasks.task",
+    "TransferConfig": "analyses.transfer.config",
+    "TrajectoryConfig": "analyses.trajectory.config",
     "UserError": "errors",
     "attention": "analyses.attention.registration",
     "attention_projections": "models.weights",
@@ -145,6 +160,8 @@ _PLACES = {
     "gather": "analyses.gather.registration",
     "gathered_tables": "analyses.gather.tables",
     "gradients": "analyses.gradients.registration",
+    "implicit_update": "analyses.implicit_update.registration",
+    "labels": "analyses.labels.registration",
     "load_model": "models.loading",
     "load_recipe": "models.recipe",
     "load_study": "study.loading",
@@ -152,6 +169,7 @@ _PLACES = {
     "open_projections": "models.weights",
     "order": "analyses.order.registration",
     "outputs": "analyses.outputs.registration",
+    "parts": "analyses.parts.registration",
     "patch": "hooks.patch",
     "register": "study.analysis",
     "register_family": "models.families",
@@ -166,6 +184,8 @@ _PLACES = {
     "stream_next_token": "hooks.next_token",
     "sweep": "sweeps.sweep",
     "tap": "hooks.tap",
+    "transfer": "analyses.transfer.registration",
+    "trajectory": "analyses.trajectory.registration",
 }
 
 __all__ = [
@@ -190,6 +210,8 @@ __all__ = [
     "Finetuning",
     "GatherConfig",
     "GradientsConfig",
+    "ImplicitUpdateConfig",
+    "LabelsConfig",
     "LanguageModel",
     "Measured",
     "NNsightEngine",
@@ -197,6 +219,7 @@ __all__ = [
     "OrderConfig",
     "OutputsConfig",
     "OutputsStudy",
+    "PartsConfig",
     "ProjectionFile",
     "PromptConfig",
     "PromptSet",
@@ -217,6 +240,8 @@ __all__ = [
     "TaskEntry",
     "TaskPrompts",
     "Template",
+    "TrajectoryConfig",
+    "TransferConfig",
     "UserError",
     "attention",
     "attention_projections",
@@ -234,6 +259,8 @@ __all__ = [
     "gather",
     "gathered_tables",
     "gradients",
+    "implicit_update",
+    "labels",
     "load_model",
     "load_recipe",
     "load_study",
@@ -241,6 +268,7 @@ __all__ = [
     "open_projections",
     "order",
     "outputs",
+    "parts",
     "patch",
     "register",
     "register_family",
@@ -255,6 +283,8 @@ __all__ = [
     "stream_next_token",
     "sweep",
     "tap",
+    "trajectory",
+    "transfer",
 ]
 
 

@@ -161,8 +161,8 @@ class MeasuringConfig(SubjectConfig):
     """How in-context learning and finetuning are compared, whatever is finetuned how.
 
     Attributes:
-        learning_rate: In place of the recipe's, which is ``auto`` in every preset: up to 11 rates are tried on
-            held-out training records. A number, ``auto`` or ``published``.
+        learning_rate: In place of the recipe's, which is ``auto`` in every paper's preset: up to 11 rates are tried
+            on held-out training records. A number, ``auto`` or ``published``.
         plan: What to record.
         engine: What runs the model where something is recorded: ``native`` reads attention in the model's own
             module, ``transformer-lens`` and ``nnsight`` through these libraries, more slowly than estimated.

@@ -55,7 +55,7 @@ def examine_layers(model: LanguageModel, prompts: PromptSet, examine: Callable[[
         for part in model.parts:
             hook = _examining(part, model.geometry_of(part.index), watch, examine, unseen)
             stack.callback(part.attention.register_forward_hook(hook, with_kwargs=True).remove)
-        run_forward(model, tokens, torch.ones_like(tokens, dtype=torch.bool), keep_logits=torch.tensor([0]))
+        run_forward(model, tokens, torch.ones_like(tokens, dtype=torch.bool), keep_logits=torch.tensor([[0]]))
     if unseen:
         raise UserError(f"layer {min(unseen)} does not run its attention module")
 

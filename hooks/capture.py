@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from ..models.chosen_logits import packs
 from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel
 from ..models.token_loss import evaluation_mode
@@ -153,6 +154,9 @@ def stream(
             )
         captured = captured_prompts(model, prompt_set, setting)
         begin = None if prompt_set.prefix_ids else begin_token(model)
+        # Seen once of each model, before the tap listens.
+        if chosen.attends_apart:
+            packs(model)
         with chosen.open(resolved) as opened:
             run = prepare_run(
                 model,

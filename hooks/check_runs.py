@@ -111,7 +111,7 @@ def unlike_alone(model: LanguageModel, prompts: PromptSet) -> float:
     together = capture(model, prompts, plan)
     worst = []
     for index in range(prompts.n):
-        alone, unlike, _ = _record_alone(model, prompts, index, plan, torch.tensor([0]))
+        alone, unlike, _ = _record_alone(model, prompts, index, plan, torch.tensor([[0]]))
         width = len(prompts.full_ids(index))
         got = [getattr(together, name)[index] for name in ("attention_output", "scores")]
         want = [alone["attention_output"][0, :, 0], alone["scores"][0, :, 0]]

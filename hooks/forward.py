@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
+from ..models.chosen_logits import packs, run_at
 from ..models.loading import LanguageModel
 from .prefix import attending_behind, cache_name
 
@@ -24,7 +26,10 @@ class Forward(Protocol):
         use_cache: bool = False,
         keep_logits: Tensor | None = None,
     ) -> Any:
-        """Return an output with ``logits``, and with keys and values where they were asked for."""
+        """Return an output with ``logits``, and with keys and values where they were asked for.
+
+        Those of `keep_logits`, places of each row ``[B, M]``, are ``[B, M, V]``; all are ``[B, S, V]``.
+        """
         ...
 
 
@@ -36,6 +41,7 @@ def run_forward(
     cache: Any = None,
     use_cache: bool = False,
     keep_logits: Tensor | None = None,
+    together: bool = True,
 ) -> Any:
     """Run a batch without gradients.
 
@@ -45,15 +51,41 @@ def run_forward(
         exists: Which tokens are real, cached ones included, ``[B, past + S]``.
         cache: Keys and values of the tokens in front; it grows.
         use_cache: Whether to keep keys and values.
-        keep_logits: The token positions whose logits are wanted, ``[U]``; all by default. An architecture
-            that cannot choose gives all, which are cut here.
+        keep_logits: The places in each row whose logits are wanted, ``[B, M]``; all by default.
+        together: Whether the tokens there may be put together before the head, see `run_at`; if not, logits of
+            these places are computed in all rows.
+
+    Returns:
+        The model's output; its ``logits`` are ``[B, M, V]`` of the places wanted, else ``[B, S, V]``.
     """
-    inputs = forward_inputs(model, tokens, exists, cache=cache, use_cache=use_cache, keep_logits=keep_logits)
+    # Whether a model allows it is seen before anybody listens to this forward.
+    together = together and keep_logits is not None and packs(model)
     with torch.no_grad(), attending_behind(model, cache):
-        output = model.module(**inputs)
-    if keep_logits is not None and output.logits.shape[1] != len(keep_logits):
-        output.logits = output.logits[:, keep_logits.to(output.logits.device)]
+        if keep_logits is None or not together:
+            columns = None if keep_logits is None else keep_logits.unique()
+            inputs = forward_inputs(model, tokens, exists, cache=cache, use_cache=use_cache, columns=columns)
+            output = model.module(**inputs)
+            if keep_logits is not None:
+                output.logits = logits_at(output.logits, keep_logits, tokens.shape[1])
+            return output
+        inputs = forward_inputs(model, tokens, exists, cache=cache, use_cache=use_cache)
+        rows = torch.arange(len(tokens)).repeat_interleave(keep_logits.shape[1])
+        output, logits = run_at(model, inputs, rows, keep_logits.flatten())
+    output.logits = rearrange(logits, "(b m) v -> b m v", b=len(tokens))
     return output
+
+
+def logits_at(logits: Tensor, keep: Tensor, tokens: int) -> Tensor:
+    """Return the logits of places in each row, ``[B, M, V]``.
+
+    Args:
+        logits: Of all places, ``[B, S, V]``, or of the columns that are wanted in any row, ``[B, U, V]``.
+        keep: The places, ``[B, M]``.
+        tokens: Places of a row, S.
+    """
+    columns, place = keep.unique(return_inverse=True)
+    chosen = (keep if logits.shape[1] == tokens != len(columns) else place).to(logits.device)
+    return logits.gather(1, chosen[..., None].expand(-1, -1, logits.shape[-1]))
 
 
 def forward_inputs(
@@ -63,9 +95,9 @@ def forward_inputs(
     *,
     cache: Any = None,
     use_cache: bool = False,
-    keep_logits: Tensor | None = None,
+    columns: Tensor | None = None,
 ) -> dict[str, Any]:
-    """Return what `run_forward` gives the module.
+    """Return what `run_forward` gives the module; `columns` are the places, ``[U]``, whose logits any row wants.
 
     Learned positions would be wrong in a padded batch without position ids, so they are always given where
     the architecture takes them.
@@ -81,8 +113,8 @@ def forward_inputs(
     if "position_ids" in takes:
         positions = (exists.long().cumsum(dim=1) - 1).clamp(min=0)
         inputs["position_ids"] = positions[:, -tokens.shape[1] :].to(model.device)
-    if keep_logits is not None and "logits_to_keep" in takes:
-        inputs["logits_to_keep"] = keep_logits.to(model.device)
+    if columns is not None and "logits_to_keep" in takes:
+        inputs["logits_to_keep"] = columns.to(model.device)
     return inputs
 
 

@@ -120,10 +120,8 @@ def _score_whole(
         places = torch.stack(
             [(len(prompts[index]) - 1 + steps).clamp(max=lengths[index] - 1) for index in chosen]
         )
-        kept, place = places.unique(return_inverse=True)
-        output = forward(*pad([texts[index] for index in chosen]), keep_logits=kept)
-        logits = output.logits[torch.arange(len(chosen))[:, None], place.to(output.logits.device)]
-        sums.update(zip(chosen, zip(*_sum_up(logits, targets, counts), strict=True), strict=True))
+        output = forward(*pad([texts[index] for index in chosen]), keep_logits=places)
+        sums.update(zip(chosen, zip(*_sum_up(output.logits, targets, counts), strict=True), strict=True))
     ordered = [sums[index] for index in range(len(texts))]
     return torch.stack([total for total, _ in ordered]), torch.stack([hit for _, hit in ordered])
 

@@ -217,9 +217,7 @@ def answer_batch(run: PromptRun, batch: PromptBatch, forward: Forward | None = N
         tokens, own = pad([run.tokens_of(int(index), with_label=False) for index in batch.indices])
         exists = _behind_prefix(run, own)
         output = _run_prompts(run, run.forward, tokens, exists, batch.last)
-    place = batch.last.unique(return_inverse=True)[1]
-    logits = output.logits[torch.arange(len(batch.indices)), place.to(output.logits.device)].float()
-    logprobs = torch.log_softmax(logits, dim=-1)
+    logprobs = torch.log_softmax(output.logits[:, 0].float(), dim=-1)
     if not run.prompts.label_ids:
         return NextToken(logprobs)
     cache = cache_of(output)
@@ -238,13 +236,13 @@ def answer_batch(run: PromptRun, batch: PromptBatch, forward: Forward | None = N
 
 
 def _run_prompts(run: PromptRun, forward: Forward, tokens: Tensor, everything: Tensor, last: Tensor) -> Any:
-    """Run prompts behind the shared prefix and return what the model returns, with logits at the last tokens."""
+    """Run prompts behind the shared prefix; the logits returned are those of the last tokens, ``[B, 1, V]``."""
     return forward(
         tokens,
         everything,
         cache=None if run.prefix is None else fork(run.prefix.cache, len(tokens)),
         use_cache=run.continues,
-        keep_logits=last.unique(),
+        keep_logits=last[:, None],
     )
 
 

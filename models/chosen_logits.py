@@ -61,9 +61,14 @@ def run_at(
 def packs(model: LanguageModel) -> bool:
     """Tell whether what is behind a model's layers takes tokens put together as it takes them where they stand.
 
-    It is seen on a few random states, once for each model: no layer runs for it.
+    It is seen on a few random states, once for each model, when nobody listens to its modules: they would hear of
+    another forward than they expect. Until then it is False.
     """
     known = _packs.get(model.module)
+    if known is None and any(
+        each._forward_pre_hooks or each._forward_hooks for each in model.module.modules()
+    ):
+        return False
     if known is None:
         known = _packs[model.module] = not model.family.shares_keys and _gives_the_same(model)
     return known

@@ -21,13 +21,16 @@ from ..seeds import derive_seed
 from ..tasks.prompt_set import TrainingSequence
 from .clipping import clip_gradients
 from .delta import Delta, swapped
+from .distill_loss import DistillLoss
 from .exclusive_use import exclusive
 from .finetuning_memory import asks_for_recomputing
+from .icl_targets import IclTargets, check_targets
 from .joint_loss import JointLoss
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
 from .lora import adapted
 from .loss_step import all_finite
+from .match_loss import MatchLoss
 from .parameters import TrainedSlice, count_parameters, select_parameters, untrained_slices
 from .recipe import Recipe
 from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count
@@ -111,6 +114,7 @@ def finetune(
     progress: Progress | None = None,
     forward_size: int = 8,
     recompute: bool | None = None,
+    targets: IclTargets | None = None,
 ) -> Finetuning:
     """Finetune a model on demonstrations and take the change out of it again.
 
@@ -123,7 +127,8 @@ def finetune(
 
     Args:
         model: The model, of any dtype and on any device.
-        training: The demonstrations, in the order in which steps take them unless the recipe shuffles.
+        training: The demonstrations, in the order in which steps take them unless the recipe shuffles; the
+            ``sequences`` of the targets for a recipe that imitates ICL.
         recipe: How to finetune.
         learning_rate: The learning rate; what ``auto`` and ``published`` stand for is decided by the caller.
         seed: Seed of the shuffled orders, of a drawn layer and of adapters; nothing else is random.
@@ -131,13 +136,14 @@ def finetune(
             after every ``evaluation_epochs`` epochs and after the last.
         observe: Called after each step with the step, counted from 1, the gradients that it was made of (not
             clipped, in fp32, by parameter name; of a fused weight the trained rows alone) and the number of
-            loss tokens that they are the mean over.
+            loss tokens, or imitated records, that they are the mean over.
         watch: Whose gradients are observed: the ``trained`` parameters', or with ``layers`` also those of every
             other parameter of the decoder layers, which stay as they are.
         progress: Called after each step with the step, the number of steps and the loss.
         forward_size: Demonstrations per forward; a larger batch adds up gradients. Changes memory only.
         recompute: Whether layers' activations are computed again in the backward pass rather than kept: a forward
             more for each backward, and far less memory. None does so where keeping them would take more than is free.
+        targets: What ICL gives on the training sequences, for ``match_icl`` and ``distill_icl``.
 
     Raises:
         FinetuningDiverged: If the loss or the weights become infinite or NaN, or the loss exceeds ten times
@@ -145,6 +151,7 @@ def finetune(
         UserError: If the demonstrations, the selection or the learning rate cannot be used.
     """
     check_sequences(model, training)
+    check_targets(recipe, targets)
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise UserError(f"learning rate {learning_rate!r} is no positive number: give one such as 1e-4")
     evaluations: list[int] = []
@@ -156,7 +163,7 @@ def finetune(
         adapted(model, recipe, seed) as adapters,
     ):
         if recompute is None:
-            recompute = asks_for_recomputing(model, training, recipe, seed, forward_size)
+            recompute = targets is None and asks_for_recomputing(model, training, recipe, seed, forward_size)
         slices = selected if adapters is None else adapters.slices
         watched = untrained_slices(model, slices) if watch == "layers" else {}
         trained = TrainedCopies(model, slices, recipe, learning_rate)
@@ -165,14 +172,14 @@ def finetune(
             _requiring_gradients(model.module, [*trained.copies, *(one.name for one in watched.values())]),
             swapped(model.module, trained.copies),
         ):
-            stepper = _Stepper(model, trained, recipe, learning_rate, size, watched, recompute)
+            objective = _objective(model, trained, recipe, size, targets, watched, recompute)
+            stepper = _Stepper(objective, trained, recipe, learning_rate)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
                     loss = stepper.step(batch)
                     if observe is not None:
-                        tokens = sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
-                        observe(len(stepper.losses), stepper.gradients, tokens)
+                        observe(len(stepper.losses), stepper.gradients, _mean_over(recipe, batch))
                     if progress is not None:
                         progress(len(stepper.losses), recipe.steps(len(training)), loss)
                 if epoch < recipe.epochs and evaluate is not None and recipe.is_evaluated(epoch):
@@ -202,14 +209,16 @@ def training_loss(
     recipe: Recipe,
     seed: int,
     forward_size: int = 8,
+    targets: IclTargets | None = None,
 ) -> float:
     """Return a recipe's loss over all demonstrations as the model is; arguments are those of `finetune`."""
     check_sequences(model, training)
+    check_targets(recipe, targets)
     slices = select_parameters(model, recipe.parameters, recipe.include_bias, seed)
     with torch.inference_mode(False), evaluation_mode(model.module):
         trained = TrainedCopies(model, slices, recipe, learning_rate=1.0)
         size = forward_size if model.family.pads else 1
-        return _objective(model, trained, recipe, size).value(training)
+        return _objective(model, trained, recipe, size, targets).value(training)
 
 
 def diverging_loss(first: float) -> float:
@@ -217,34 +226,42 @@ def diverging_loss(first: float) -> float:
     return max(10 * first, first + 20)
 
 
+Objective = JointLoss | LayerCausalLoss | MatchLoss | DistillLoss
+
+
 def _objective(
     model: LanguageModel,
     trained: TrainedCopies,
     recipe: Recipe,
     forward_size: int,
+    targets: IclTargets | None,
     watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
     recompute: bool = False,
-) -> JointLoss | LayerCausalLoss:
+) -> Objective:
+    """Return the loss that a recipe makes smaller."""
+    if targets is not None:
+        imitating = MatchLoss if recipe.objective == "match_icl" else DistillLoss
+        return imitating(model, trained, targets, forward_size, watched)
     if recipe.schedule == "layer_causal":
         return LayerCausalLoss(model, trained, recipe, forward_size, watched)
     return JointLoss(model, trained, recipe, forward_size, watched, recompute=recompute)
+
+
+def _mean_over(recipe: Recipe, batch: Sequence[TrainingSequence]) -> int:
+    """Return how many loss tokens, or imitated records, the loss of a batch is the mean over."""
+    if recipe.objective != "text":
+        return len(batch)
+    return sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
 
 
 class _Stepper:
     """Takes steps: the loss and its gradients, what is seen of them, clipping, and the update."""
 
     def __init__(
-        self,
-        model: LanguageModel,
-        trained: TrainedCopies,
-        recipe: Recipe,
-        learning_rate: float,
-        forward_size: int,
-        watched: Mapping[str, TrainedSlice],
-        recompute: bool,
+        self, objective: Objective, trained: TrainedCopies, recipe: Recipe, learning_rate: float
     ) -> None:
-        self.trained, self.recipe, self.learning_rate = trained, recipe, learning_rate
-        self.objective = _objective(model, trained, recipe, forward_size, watched, recompute)
+        self.objective, self.trained = objective, trained
+        self.recipe, self.learning_rate = recipe, learning_rate
         self.losses: list[float] = []
         self.gradients: dict[str, Tensor] = {}
 

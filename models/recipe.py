@@ -20,8 +20,17 @@ LossTokens = Literal["label", "all"]
 LossVocabulary = Literal["full", "labels"]
 OptimizerName = Literal["gd", "sgd", "adam", "adamw"]
 Schedule = Literal["joint", "layer_causal"]
+Objective = Literal["text", "match_icl", "distill_icl"]
 
 _SHEN: dict[str, Any] = {"loss_tokens": "label", "epochs": 200, "parameters": "all", "evaluation_epochs": 20}
+_IMITATING: dict[str, Any] = {
+    "loss_tokens": "label",
+    "optimizer": "adam",
+    "epochs": 4,
+    "batch_size": 8,
+    "shuffle": True,
+    "parameters": "attn_kv",
+}
 
 
 class Recipe(Settings):
@@ -32,6 +41,11 @@ class Recipe(Settings):
 
     Attributes:
         name: What it is called, and what its published learning rates are looked up under.
+        objective: ``text`` learns the demonstrations' tokens. The others are controls that imitate the pretrained
+            model in context, on training records that are not shown: ``match_icl`` every layer's attention output at
+            the last prompt token (squared distance, each layer as a share of ICL's own change there), ``distill_icl``
+            the next-token distribution (KL divergence). They need a learning rate that is a number.
+        target_records: On how many such records ICL is imitated.
         loss_tokens: ``label`` takes the loss on the label's tokens only (Shen et al.), ``all`` on every token
             after the first, input and label (Dai et al., Bar Natan et al.).
         loss_vocabulary: What a loss token is predicted out of: the ``full`` vocabulary (the codes of both papers),
@@ -70,6 +84,8 @@ class Recipe(Settings):
     """
 
     name: str = "custom"
+    objective: Objective = "text"
+    target_records: int = Field(default=80, ge=1, le=1_000_000)
     loss_tokens: LossTokens = "all"
     loss_vocabulary: LossVocabulary = "full"
     optimizer: OptimizerName = "sgd"
@@ -111,6 +127,21 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _imitates_as_a_whole(self) -> Recipe:
+        if self.objective == "text":
+            return self
+        if self.schedule == "layer_causal":
+            raise ValueError(
+                f"{self.objective} is a loss of the whole model: leave schedule layer_causal out"
+            )
+        if self.learning_rate in ("auto", "published"):
+            raise ValueError(
+                f"{self.objective} needs a learning_rate that is a number, as auto chooses by held-out labels, which "
+                "it does not learn"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _clip_has_both(self) -> Recipe:
         if (self.clip is None) != (self.clip_value is None):
             raise ValueError("clip and clip_value belong together: give both, such as global_l2 and 12.0")
@@ -133,6 +164,9 @@ class Recipe(Settings):
             parts.append(f"layer-causal ({self.layer_updates}, {self.layer_reduction} over layers)")
         if self.clip is not None:
             parts.append(f"gradients clipped: {CLIP_NAMES[self.clip]} at most {self.clip_value:g}")
+        if self.objective != "text":
+            what = "attention outputs" if self.objective == "match_icl" else "next-token distribution"
+            return ", ".join([*parts, f"imitating ICL's {what} on {self.target_records} records not shown"])
         loss = f"loss on {self.loss_tokens} tokens"
         return ", ".join([*parts, f"{loss} among the labels" if self.loss_vocabulary == "labels" else loss])
 
@@ -165,6 +199,9 @@ _PRESETS: dict[str, Recipe] = {
     "shen_middle": Recipe(
         name="shen_middle", optimizer="gd", **{**_SHEN, "parameters": "attn_v@middle", "include_bias": False}
     ),
+    # Controls of ours: alike inside, and alike in what is said. Forty steps over 80 records.
+    "match_icl": Recipe(name="match_icl", objective="match_icl", learning_rate=3e-4, **_IMITATING),
+    "distill_icl": Recipe(name="distill_icl", objective="distill_icl", learning_rate=1e-4, **_IMITATING),
 }
 
 # The settings of Bar Natan et al.'s code, for a 1.3B model and 32 demonstrations; the same for both schedules.
@@ -210,6 +247,23 @@ def load_recipe(source: Recipe | str | Path | Mapping[str, Any]) -> Recipe:
             f"no recipe {shown(source)}: take {', '.join(_PRESETS)}, or the path of a YAML file that exists"
         )
     return _from_mapping(read_yaml(source, "recipe", "optimizer: sgd"), f"recipe {shown(source)}")
+
+
+def require_text(recipe: Recipe, analysis: str) -> None:
+    """Refuse a recipe that imitates ICL where finetuning has to learn the demonstrations themselves.
+
+    Args:
+        recipe: The recipe.
+        analysis: What it was asked for in.
+
+    Raises:
+        UserError: If it imitates ICL.
+    """
+    if recipe.objective != "text":
+        raise UserError(
+            f"{analysis} finetunes on the demonstrations, and recipe {shown(recipe.name)} imitates ICL on records "
+            "that are not shown: take another recipe, or compare"
+        )
 
 
 def published_learning_rate(preset_name: str, task_name: str) -> float:

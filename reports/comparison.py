@@ -19,6 +19,7 @@ from .comparison_rows import (
     spread_note,
     undefined,
 )
+from .imitation_block import imitation_blocks, imitation_notes
 from .series_block import series_blocks, series_notes
 from .undefined_notes import undefined_notes
 
@@ -40,8 +41,13 @@ def comparison_sheet(study: Study) -> Sheet:
     rows = {row_name({"recipe": recipe, "shots": shots}): found for (recipe, shots), found in cells}
     sheet = sheet_of(
         study,
-        (*series_blocks(study), *_learning_rates(study), *row_blocks(rows, draws)),
-        (*series_notes(study), spread_note(draws), *row_notes(study.tables["layers"])),
+        (*series_blocks(study), *imitation_blocks(study), *_learning_rates(study), *row_blocks(rows, draws)),
+        (
+            *series_notes(study),
+            *imitation_notes(study),
+            spread_note(draws),
+            *row_notes(study.tables["layers"]),
+        ),
     )
     return dataclasses.replace(
         sheet,

@@ -10,7 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError, shown
-from ..study.names import ARM_NAMES, MATRIX_NAMES, SETTING_NAMES, null_name
+from ..study.names import (
+    ALONG,
+    ARM_NAMES,
+    FINETUNED_MODEL,
+    GAUSSIAN_ALONG,
+    GAUSSIAN_FT,
+    GAUSSIAN_ICL,
+    MATRIX_NAMES,
+    MEAN_FT,
+    MEAN_ICL,
+    NO_UPDATE,
+    OWN_FT,
+    OWN_ICL,
+    PERMUTED_ICL,
+    REMAINDER,
+    SETTING_NAMES,
+    null_name,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,6 +94,20 @@ WEIGHT_COLOURS: Mapping[str, str] = {
     "gradient descent": _GREEN,
     "interpolated": _ORANGE,
 }
+UPDATE_COLOURS: Mapping[str, str] = {
+    OWN_ICL: _BLUE,
+    MEAN_ICL: _SKY,
+    PERMUTED_ICL: _ORANGE,
+    GAUSSIAN_ICL: _LIGHT,
+    OWN_FT: _VERMILLION,
+    MEAN_FT: _BROWN,
+    GAUSSIAN_FT: _LIGHT,
+    ALONG: _PURPLE,
+    REMAINDER: _GREEN,
+    GAUSSIAN_ALONG: _LIGHT,
+    FINETUNED_MODEL: _VERMILLION,
+    NO_UPDATE: _GREY,
+}
 VERDICT_COLOURS: Mapping[str, str] = {"holds": _GREEN, "fails": _VERMILLION, "undecided": _GREY}
 AGAINST_COLOURS: Mapping[str, str] = {"previous": _GREY, "first": _PURPLE, "last": _BROWN}
 PART_COLOURS: Mapping[str, str] = {
@@ -87,6 +118,19 @@ PART_COLOURS: Mapping[str, str] = {
     "query": _GREEN,
     "rest": "#e5e5e5",
 }
+UPDATE_PART_COLOURS: Mapping[str, str] = {
+    "direct": _VERMILLION,
+    "inherited": _PURPLE,
+    "direct with inherited": _GREEN,
+    "inherited with direct": _BROWN,
+}
+IMPLICIT_COLOURS: Mapping[str, str] = {
+    "own": _BLUE,
+    "shared": _VERMILLION,
+    "mean": _GREEN,
+    "other": _BROWN,
+    "permuted": _LIGHT,
+}
 NAMED_COLOURS: Mapping[str, str] = {
     **{SETTING_NAMES[setting]: colour for setting, colour in SETTING_COLOURS.items()},
     **RECIPE_COLOURS,
@@ -95,6 +139,7 @@ NAMED_COLOURS: Mapping[str, str] = {
     **{null_name(kind): colour for kind, colour in NULL_COLOURS.items()},
     **MEASURE_COLOURS,
     **WEIGHT_COLOURS,
+    **UPDATE_COLOURS,
 }
 """Every name that a legend or a tick may have, with its one colour."""
 _OTHERS = ("#7f6fb0", "#a0a000", "#1a7f7f", "#b07aa1", "#5a5a00", "#884455")

@@ -18,6 +18,9 @@ NO_CHANGE, NO_LEARNING, LOSS_ROSE = (
 )
 """What the alarms are called."""
 
+LABEL_KL_FINDING, WAY_FINDING = "label KL from ICL", "{measure}, way from distill_icl to match_icl"
+"""What findings beside recipes that imitate ICL are called."""
+
 MATRIX_NAMES: Mapping[str, str] = {"query": "W_Q", "key": "W_K", "value": "W_V", "output": "W_O"}
 
 ICL, ZERO_SHOT, GD = "ICL", "zero-shot", "GD"
@@ -31,6 +34,22 @@ ARM_NAMES: Mapping[str, str] = {
     "barnatan_lcft": "layer-causal",
 }
 """What presets are called; another one keeps its name."""
+
+
+OWN_ICL, MEAN_ICL, PERMUTED_ICL, GAUSSIAN_ICL = (
+    "own ICL",
+    "mean ICL",
+    "permuted ICL",
+    "Gaussian, norm of ICL",
+)
+OWN_FT, MEAN_FT, GAUSSIAN_FT = "own FT", "mean FT", "Gaussian, norm of FT"
+ALONG, REMAINDER, GAUSSIAN_ALONG = "ICL along FT", "remainder", "Gaussian, norm of ICL along FT"
+NO_UPDATE, FINETUNED_MODEL = "nothing", "finetuned model"
+"""Updates that are given to the zero-shot run; and what needs none of them."""
+UPDATE_NULLS = (PERMUTED_ICL, GAUSSIAN_ICL, GAUSSIAN_FT, GAUSSIAN_ALONG)
+ALL_ATTENTION, RESIDUAL_STREAM, ONE_ATTENTION = "all attention outputs", "residual stream", "attention output"
+MODEL_ITSELF = "model itself"
+"""Where they are given; the model itself is given none."""
 
 
 def null_name(kind: str) -> str:

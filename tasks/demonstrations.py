@@ -53,14 +53,24 @@ def draw_demonstrations(
     return tuple(task.train[index] for index in chosen)
 
 
-def held_out_records(task: Task, used: Sequence[Record], count: int, seed: int) -> tuple[Record, ...]:
-    """Training records whose text is not among the demonstrations, for choosing a learning rate.
+def held_out_records(
+    task: Task,
+    used: Sequence[Record],
+    count: int,
+    seed: int,
+    missing: str = "to choose a learning rate on: give more records, or name the learning rate",
+) -> tuple[Record, ...]:
+    """Training records whose text is not among the demonstrations, such as for choosing a learning rate.
 
     Args:
         task: Where to draw from; its validation records are never touched.
         used: The demonstrations.
         count: How many records at most; fewer come back where there are no more.
         seed: Seed of the draw.
+        missing: What they are for and what to do where there is none, as the error says it.
+
+    Raises:
+        UserError: If there is no other record.
     """
     if count < 1:
         raise UserError(f"Cannot hold out {count} records: ask for at least 1.")
@@ -68,8 +78,7 @@ def held_out_records(task: Task, used: Sequence[Record], count: int, seed: int) 
     free = [record for record in task.train if record.texts not in used_texts]
     if not free:
         raise UserError(
-            f"Task {shown(task.name)} has no training record besides its {len(used)} demonstrations to choose a "
-            "learning rate on: give more records, or name the learning rate."
+            f"Task {shown(task.name)} has no training record besides its {len(used)} demonstrations {missing}."
         )
     places = _generator("held out", task.name, seed).permutation(len(free))[:count]
     return tuple(free[place] for place in places)

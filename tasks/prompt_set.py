@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import SupportsInt
 
 from ..errors import UserError
 from .spans import BEGIN, CONTEXT, QUERY, Span, check_spans, spans_in_a_row
@@ -114,6 +115,26 @@ class PromptSet:
         )
         own = self.query_spans[index] if self.query_spans else (Span(QUERY, 0, query),)
         return (*prefix, *(span.moved(length) for span in own))
+
+    def select(self, indices: Iterable[SupportsInt]) -> PromptSet:
+        """Return these queries behind the same prefix, in the order given."""
+        chosen = [int(index) for index in indices]
+        return replace(
+            self,
+            **{
+                name: tuple(array[index] for index in chosen) if array else array
+                for name, array in (
+                    ("query_ids", self.query_ids),
+                    ("label_ids", self.label_ids),
+                    ("gold", self.gold),
+                    ("query_spans", self.query_spans),
+                )
+            },
+        )
+
+    def without_labels(self) -> PromptSet:
+        """Return the same prompts without label words."""
+        return replace(self, label_ids=(), gold=())
 
     def digest(self) -> str:
         """SHA-256 (hex) of all token ids and of how they are divided."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,14 @@ from made_arm_studies import gradients_study, order_study, outputs_study
 from made_attention import made_rows
 from made_draws import made_comparison, made_draw
 from made_gathered import gather_study
+from made_part_studies import implicit_update_study, parts_study
 from made_study import LONG, study_of
+from made_transfer_study import transfer_study
 from made_weight_studies import drift_study, sparsity_study
 from small_construction import small_study
 
+from iclprobe.analyses.labels.effects import MEASURES as EFFECTS_READ
+from iclprobe.analyses.labels.pairs import AGREEMENT, CALIBRATED_AGREEMENT, COSINE, PARTIAL_COSINE
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
@@ -85,6 +90,34 @@ def controls_study() -> Any:
     ]
     options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1), "shots": 8}
     return study_of("controls", {"over_draws": rows}, options)
+
+
+def labels_study(variants: Sequence[str] = ("gold", "random", "flipped", "abstract")) -> Any:
+    random = np.random.default_rng(0)
+
+    def row(measure: str) -> dict[str, Any]:
+        scale = 100 if "accuracy" in measure or "predictions" in measure else 1
+        value, gap = random.uniform(0, 1) * scale, random.uniform(0, 0.2) * scale
+        unit = {"unit": "%" if scale > 1 else "cosine", "queries": 40, "draws": 3}
+        return {
+            "measure": measure,
+            "value": value,
+            "low": max(0, value - gap),
+            "high": min(scale, value + gap),
+            **unit,
+        }
+
+    change = {"change": -3.0, "change_low": -9.0, "change_high": 2.0}
+    effects = [
+        {"variant": variant, **row(measure), **change} for variant in variants for measure in EFFECTS_READ
+    ]
+    pairs = [
+        {"variant": one, "other": other, **row(measure)}
+        for one, other in combinations(variants, 2)
+        for measure in (AGREEMENT, CALIBRATED_AGREEMENT, COSINE, PARTIAL_COSINE)
+    ]
+    options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1, 2), "shots": 8, "variants": variants}
+    return study_of("labels", {"effects": effects, "pairs": pairs}, options)
 
 
 def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = ("zsl", "icl", "ft")) -> Any:
@@ -235,13 +268,30 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "nothing found": gather_study(2, 2, ()),
     },
     "gradients": lambda: {"two draws": gradients_study(), "one step": gradients_study(1, 1, (0,))},
+    "implicit_update": lambda: {
+        "one draw": implicit_update_study(),
+        "many layers and draws": implicit_update_study(48, (0, 1, 2)),
+        "not given, not aligned": implicit_update_study(3, given=False, aligned=False),
+    },
+    "labels": lambda: {"all": labels_study(), "two": labels_study(("gold", "flipped"))},
     "order": lambda: {"two models": order_study()},
     "outputs": lambda: {"two models": outputs_study(), "one draw": outputs_study(("one",), (4,), (0,))},
+    "parts": lambda: {
+        "one draw": parts_study(),
+        "many layers and draws": parts_study(48, (0, 1, 2), LONG),
+        "one layer": parts_study(1),
+    },
     "reproduce": reproductions,
     "sparsity": lambda: {
         "small": sparsity_study(),
         "many layers and heads": sparsity_study(32, 32),
         "heads unknown": sparsity_study(2, 2, known=False),
+    },
+    "transfer": lambda: {
+        "two recipes": transfer_study(),
+        "one draw": transfer_study(6, ("dai",), (0, 1), (0,)),
+        "nothing of finetuning": transfer_study(1, ("dai",), undefined=True),
+        "one site": transfer_study(80, ("dai",), (1,), (0,), ("residual",)),
     },
 }
 """Studies of each analysis, by what they have."""

@@ -78,6 +78,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "order": ("--arms", "--lr", "--candidates", "--models"),
     "outputs": ("--arms", "--overlap-norm"),
     "gradients": ("--recipe", "--parameters", "--reduction"),
+    "transfer": ("--recipe", "--sites", "--layers", "--alphas", "--layer-alphas", "--level"),
     "construction": ("--demonstrations", "--schedule", "--model", "--input-range"),
     "reproduce": ("--set", "--scale", "--only", "--out"),
 }
@@ -88,6 +89,7 @@ SMALL = {
     "order": ["--shots", "9999"],
     "gradients": ["--shots", "9999"],
     "outputs": ["--shots", "9999"],
+    "transfer": ["--shots", "9999"],
     "sparsity": ["nowhere-at-all"],
     "drift": ["nowhere-at-all", "nor-there"],
     "construction": ["--steps", "1", "--evaluate-every", "0"],

@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "order": ("order", "--model", "{evil}", *TASK),
     "outputs": ("outputs", "--model", "{evil}", *TASK),
     "gradients": ("gradients", "--model", "{evil}", *TASK),
+    "transfer": ("transfer", "--model", "{evil}", *TASK),
     "finetuned": ("compare", "--model", "{good}", "--finetuned", "{evil}", *TASK),
     "adapter": ("compare", "--model", "{good}", "--adapter", "{adapter}", *TASK),
     "finetuned adapter": ("compare", "--model", "{good}", "--finetuned", "{adapter}", *TASK),

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PlainValidator
 
 from ...errors import shown
-from ...models.recipe import Recipe, load_recipe
+from ...models.recipe import Recipe, load_recipe, require_text
 from ...on_command_line import OnCommandLine, same_text
 from ...settings import LARGEST, BatchSize, Epochs, Records
 from ...study.names import ARM_NAMES
@@ -159,13 +159,14 @@ class ArmsConfig(SubjectConfig):
         """Return every arm's recipe, with this study's epochs and batch sizes in it.
 
         Raises:
-            UserError: If a recipe does not exist or cannot be followed.
+            UserError: If a recipe does not exist, cannot be followed, or imitates ICL.
         """
         given = {"epochs": self.epochs, "evaluation_epochs": self.evaluation_epochs}
         changes = {name: value for name, value in given.items() if value is not None}
         recipes: dict[str, Recipe] = {}
         for name, source in self.arms.items():
             recipe = load_recipe(source).model_copy(update=changes)
+            require_text(recipe, self.analysis)
             if recipe.optimizer != "sgd" or not self.batch_sizes:
                 recipes[name] = recipe
                 continue
@@ -178,6 +179,6 @@ def check_arms(config: ArmsConfig) -> None:
     """Refuse what no finetuning can follow, before anything is loaded.
 
     Raises:
-        UserError: If a recipe does not exist or cannot be followed.
+        UserError: If a recipe does not exist, cannot be followed, or imitates ICL.
     """
     config.resolved_recipes()

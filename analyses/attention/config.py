@@ -50,8 +50,8 @@ class AttentionConfig(SubjectConfig):
         map: What is mapped: the post-softmax ``pattern`` or the pre-softmax ``scores``.
         engine: What runs the model where something is recorded: ``native``, ``transformer-lens`` or ``nnsight``.
         recipe: How to finetune for ``ft``: a preset, a YAML file or a mapping.
-        learning_rate: In place of the recipe's, which is ``auto`` in every preset: up to 11 rates are tried on
-            held-out training records. A number, ``auto`` or ``published``.
+        learning_rate: In place of the recipe's, which is ``auto`` in every paper's preset: up to 11 rates are tried
+            on held-out training records. A number, ``auto`` or ``published``.
         resamples: Bootstrap resamples.
         level: Coverage of the intervals.
     """

@@ -64,7 +64,7 @@ def estimate_attention(config: AttentionConfig, model: LanguageModel, cells: Seq
         compared = config.finetuning()
         found = estimate_comparisons(model, [(cells[0], [compared])])
         taken = found.total_bytes - found.model_bytes
-        total = max(total, held + shares + _KEPT_BY_THE_ALLOCATOR * taken)
+        total = max(total, held + shares + taken)
         parts.append(f"{taken / 1e9:.2f} finetuning and its queries")
         seconds += len(cells) * (found.seconds + found.search_seconds)
         search = len(cells) * found.search_seconds

@@ -14,9 +14,9 @@ from ...study.finding import Finding
 from ...tasks.task import Task
 from ..cell import Cell, cell_of, prepare_cell
 from ..comparison.facts import finetuning_facts, task_fact
-from ..comparison.rows import finetuning_row
 from ..context import Context, Measured
 from ..controls.altered_cells import changed_labels, with_permuted_labels
+from ..finetuned_rows import outcome_row
 from ..prompt import view_prompt
 from ..prompt_table import prompt_facts, prompt_rows, prompt_warnings
 from .changes import finetuned_rows, moved_heads
@@ -79,7 +79,7 @@ def measure_attention(config: AttentionConfig, context: Context) -> Measured:
             "queries": [row for draw in draws for row in _query_rows(draw, task)],
             "map_tokens": list(map_token_rows(task.label_names, maps)),
             "finetuned": finetuned_rows(config, ranked, finetuned) if finetuned else [],
-            "finetuning": list(map(_finetuning_row, finetuned)),
+            "finetuning": [outcome_row(draw.cell.seed, draw.finetuned, draw.outcome) for draw in finetuned],
             "prompts": prompt_rows(views),
             "facts": [*_facts(config, model, task, draws, finetuned), *prompt_facts(views)],
         },
@@ -159,19 +159,6 @@ def _facts(
         ),
     }
     return [{"name": name, "text": text} for name, text in facts.items()]
-
-
-def _finetuning_row(draw: FinetunedDraw) -> dict[str, Any]:
-    run, outcome = finetuning_row(draw.finetuned), draw.outcome
-    kept = ("source", "trained_parameters", "learning_rate", "steps", "first_loss", "final_loss")
-    return {
-        "seed": draw.cell.seed,
-        **{name: run[name] for name in kept},
-        "queries": outcome.queries,
-        "changed": outcome.changed,
-        "zero_shot_right": outcome.zero_shot_right,
-        "icl_right": outcome.icl_right,
-    }
 
 
 def _change_arrays(draws: Sequence[FinetunedDraw]) -> dict[str, dict[str, np.ndarray]]:

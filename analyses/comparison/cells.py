@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from ...errors import UserError, shown
 from ...models.recipe import Recipe, load_recipe
 from ..configuration import CellConfig, MeasuringConfig
@@ -26,7 +29,7 @@ def cells_of(config: CompareConfig) -> dict[tuple[str, int], CellConfig]:
             for shots in config.shots
             for name, model in models.items()
         }
-    recipes = recipes_of(config)
+    recipes = recipes_of(config.recipes)
     return {
         (name, shots): CellConfig(**{**shared, "shots": shots, "recipe": recipe})
         for shots in config.shots
@@ -34,14 +37,17 @@ def cells_of(config: CompareConfig) -> dict[tuple[str, int], CellConfig]:
     }
 
 
-def recipes_of(config: CompareConfig) -> dict[str, Recipe]:
-    """Return the recipes by their names.
+def recipes_of(sources: Iterable[Recipe | str | dict[str, Any]]) -> dict[str, Recipe]:
+    """Return recipes by their names.
+
+    Args:
+        sources: Presets, YAML files or mappings.
 
     Raises:
         UserError: If one cannot be read, or two have one name.
     """
     recipes: dict[str, Recipe] = {}
-    for source in config.recipes:
+    for source in sources:
         recipe = load_recipe(source)
         if recipe.name in recipes:
             raise UserError(

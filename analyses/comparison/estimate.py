@@ -17,6 +17,7 @@ from ...models.parameters import count_parameters, select_parameters
 from ...models.rate_search import expected_cost
 from ...models.recipe import Recipe
 from ...models.token_loss import loss_token_count
+from ...tasks.prompt_set import TrainingSequence
 from ..cell import Cell
 from ..configuration import CellConfig
 from .finetuned import comparison_recipe
@@ -124,8 +125,14 @@ def estimate_comparisons(
             last = delta_bytes(model, recipe)
             deltas += draws * last
             working = max(working, batch + last)
-            held = finetuning_bytes(model, recipe, prompts.training)
-            training = _training_seconds(pace, model, recipe, cell)
+            trained_on = _trained_on(recipe, cell)
+            held = finetuning_bytes(model, recipe, trained_on)
+            training = _training_seconds(pace, model, recipe, trained_on)
+            if recipe.objective != "text":
+                # ICL is recorded on every record that is imitated.
+                asked = [sequence.label_start for sequence in trained_on]
+                seconds += 2 * _RECORDING * queries_seconds(pace, asked, int(size)) + pace.seconds(1, past, 1)
+                held += _target_bytes(model, recipe, len(trained_on))
             along = 0 if recipe.evaluation_epochs is None else recipe.epochs // recipe.evaluation_epochs
             seconds += training + along * forward
             if recipe.learning_rate == "auto":
@@ -169,9 +176,26 @@ def queries_seconds(pace: Pace, queries: Sequence[int], size: int) -> float:
     return pace.seconds(math.ceil(len(queries) / size), sum(queries), len(queries) * min(size, _PLACES))
 
 
-def _training_seconds(pace: Pace, model: LanguageModel, recipe: Recipe, cell: Cell) -> float:
+def _trained_on(recipe: Recipe, cell: Cell) -> Sequence[TrainingSequence]:
+    """Return what a recipe trains on; in place of records that are not shown as many as long as demonstrations."""
+    shown = cell.prompts.training
+    if recipe.objective == "text":
+        return shown
+    return [shown[place % len(shown)] for place in range(recipe.target_records)]
+
+
+def _target_bytes(model: LanguageModel, recipe: Recipe, records: int) -> int:
+    """Return the bytes of what is imitated of so many records, in fp32."""
+    wide = len(model.parts) * model.width
+    if recipe.objective == "distill_icl":
+        wide = model.module.config.get_text_config().vocab_size
+    return records * wide * 4
+
+
+def _training_seconds(
+    pace: Pace, model: LanguageModel, recipe: Recipe, training: Sequence[TrainingSequence]
+) -> float:
     """Return how long one finetuning takes."""
-    training = cell.prompts.training
     tokens = sum(len(sequence.ids) for sequence in training)
     logits = sum(loss_token_count(sequence, recipe.loss_tokens) for sequence in training)
     size = min(recipe.batch_size_of(len(training)), _DEMONSTRATIONS_A_FORWARD)

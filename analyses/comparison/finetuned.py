@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ...errors import UserError, shown
 from ...hooks.batching import choose_batch_size
 from ...hooks.repeated_queries import RepeatedQueries
 from ...models.delta import Delta
@@ -20,6 +21,7 @@ from ...tasks.prompts import PromptSet
 from ...tasks.task import Task
 from ..cell import Cell
 from ..configuration import CellConfig, MeasuringConfig, SubjectConfig
+from ..icl_targets import training_of
 from ..learning_rates import rate_and_finetuning_for
 from .draw import Evaluation, FinetunedSetting
 from .finetuning_drift import finetuning_drift
@@ -47,7 +49,7 @@ def finetune_cell(
 def _finetune(
     config: CellConfig, recipe: Recipe, model: LanguageModel, task: Task, cell: Cell, batch_size: int
 ) -> tuple[Delta, FinetunedSetting]:
-    training = cell.prompts.training
+    training, targets = training_of(recipe, model, task, cell, config.batch_size)
     # One that is evaluated along the way has to run again.
     rate, choice, finetuning = rate_and_finetuning_for(
         config, recipe, model, task, cell, keep=recipe.evaluation_epochs is None
@@ -79,9 +81,10 @@ def _finetune(
                 seed=seed,
                 evaluate=None if queries is None else evaluate,
                 progress=lambda step, total, loss: bar.update(),
+                targets=targets,
             )
     whole_steps = recipe.batch_size_of(len(training)) == len(training)
-    before = None if whole_steps else training_loss(model, training, recipe, seed)
+    before = None if whole_steps else training_loss(model, training, recipe, seed, targets=targets)
     kept = replace(finetuning, delta=_in_main_memory(finetuning.delta), initial_loss=before)
     setting = FinetunedSetting(recipe.name, kept.trained_parameters, kept, choice, tuple(evaluations))
     return finetuning.delta, setting
@@ -93,10 +96,19 @@ def _in_main_memory(delta: Delta) -> Delta:
 
 
 def comparison_recipe(config: CellConfig) -> Recipe:
-    """Return the recipe of a comparison, with the learning rate that the comparison puts in its place."""
+    """Return the recipe of a comparison, with the learning rate that the comparison puts in its place.
+
+    Raises:
+        UserError: If there is no such recipe, or a rate is to be chosen for one that imitates ICL.
+    """
     recipe = load_recipe(config.recipe)
     if config.learning_rate is None:
         return recipe
+    if recipe.objective != "text" and config.learning_rate == "auto":
+        raise UserError(
+            f"auto chooses a learning rate by held-out labels, and recipe {shown(recipe.name)} does not learn them: "
+            "leave learning_rate (--lr) out, which is auto for the others anyway, or give a number"
+        )
     return recipe.model_copy(update={"learning_rate": config.learning_rate})
 
 

@@ -16,6 +16,7 @@ from .draw import Draw
 from .facts import facts_of, facts_of_several
 from .findings import comparison_findings, draw_warnings
 from .finetuned_models import is_series
+from .imitations import imitation_findings
 from .kept import Kept
 from .kept_tables import KEPT_TABLES
 from .measures import Intervals
@@ -85,7 +86,7 @@ def measured_of(
     loaded = ("model", "task", "chat_template")
     named = config.model_copy(
         update={
-            "recipes": tuple(recipes_of(config).values()),
+            "recipes": tuple(recipes_of(config.recipes).values()),
             "finetuned": tuple(models.values()),
             "steps": None,
             "revision_template": None,
@@ -100,7 +101,11 @@ def measured_of(
             **to_look_at,
             "facts": [{"name": name, "text": text} for name, text in facts],
         },
-        (*series_findings(series, intervals), *findings),
+        (
+            *series_findings(series, intervals),
+            *imitation_findings(tables, {} if models else recipes_of(config), intervals),
+            *findings,
+        ),
         {} if kept is None else kept.arrays,
         provenance={
             **provenance,

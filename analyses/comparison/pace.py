@@ -48,7 +48,7 @@ def measure_pace(model: LanguageModel) -> Pace:
 
 def _timed(model: LanguageModel, shape: tuple[int, int], kept: int) -> float:
     tokens = torch.ones(*shape, dtype=torch.long)
-    places = torch.arange(shape[1] - kept, shape[1])
+    places = torch.arange(shape[1] - kept, shape[1]).expand(shape[0], -1)
     _wait(model)
     start = time.perf_counter()
     run_forward(model, tokens, torch.ones_like(tokens, dtype=torch.bool), keep_logits=places)

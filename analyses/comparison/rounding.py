@@ -92,14 +92,14 @@ def change_floors(zero_shot: Capture, icl: Capture, repeated: RepeatedRun | None
         repeated: The zero-shot setting run again, in half precision.
     """
     assert zero_shot.scores is not None and zero_shot.visible is not None
-    relative = Floors.of(getattr(torch, zero_shot.manifest["dtype"]), _last_position(zero_shot, icl))
+    relative = Floors.of(getattr(torch, zero_shot.manifest["dtype"]), last_position(zero_shot, icl))
     scores = score_floors(zero_shot.scores, zero_shot.columns, floors=relative, visible=zero_shot.visible)
     if repeated is None:
         return ChangeFloors(relative, scores)
     return ChangeFloors(_at_least(relative, repeated.outputs), _at_least(scores, repeated.scores))
 
 
-def _last_position(zero_shot: Capture, icl: Capture) -> int:
+def last_position(zero_shot: Capture, icl: Capture) -> int:
     """Return the last position that a query reaches, if it stands at other positions than zero-shot; else 0."""
     prefix = icl.manifest["prefix_tokens"]
     return 0 if prefix == zero_shot.manifest["prefix_tokens"] else prefix + zero_shot.columns.shape[-1]

@@ -17,12 +17,12 @@ from ...study.finding import Finding
 from ...study.names import DELTA, PARTIAL
 from .findings import NULL_OF
 from .measures import Intervals
+from .query_values import ACCURACY, over_layers_and_draws, query_values
 from .rows import Rows
 from .series_table import SERIES
 
 LIKENESS = ("SimAOU", PARTIAL, "SimAM after finetuning", DELTA)
 """What tells how like ICL a step is."""
-ACCURACY = "accuracy, finetuned"
 AGAINST = {**NULL_OF, "SimAM after finetuning": "SimAM before finetuning"}
 """What each is read against."""
 
@@ -42,8 +42,8 @@ def series_rows(tables: Rows, steps: Mapping[str, int | None], intervals: Interv
     over_draws = tables["over_draws"].set_index(["recipe", "shots", "measure"])["mean"]
     for shots in dict.fromkeys(tables["over_draws"]["shots"]):
         for measure in (*LIKENESS, ACCURACY):
-            values = [_values(tables, name, shots, measure) for name in steps]
-            means = np.array([float(_over_layers_and_draws(each.nanmean(0)[None])[0]) for each in values])
+            values = [query_values(tables, {"recipe": name, "shots": shots}, measure) for name in steps]
+            means = np.array([float(over_layers_and_draws(each.nanmean(0)[None])[0]) for each in values])
             most = None if np.isnan(means).all() else int(np.nanargmax(means))
             against = AGAINST.get(measure)
             for place, (name, step) in enumerate(steps.items()):
@@ -110,37 +110,11 @@ def _ends(low: float, high: float) -> str:
     return "" if math.isnan(low) else f" [{low:.3g}, {high:.3g}]"
 
 
-def _values(tables: Rows, name: str, shots: int, measure: str) -> Tensor:
-    """Return a measure of one checkpoint, ``[N, S, L]``: queries by seeds by layers, NaN where one was not asked."""
-    queries = _of(tables["queries"], name, shots)
-    if measure == ACCURACY:
-        answers = _of(tables["answers"], name, shots)
-        rows = answers[answers["setting"] == "ft"].assign(
-            layer=0, value=lambda found: 100.0 * found["correct"]
-        )
-    else:
-        rows = _of(tables["similarities"], name, shots).rename(columns={measure: "value"})
-    rows = rows.merge(queries[["seed", "query", "query_index"]], on=["seed", "query"])
-    axes = [rows[column].factorize()[0] for column in ("query_index", "seed", "layer")]
-    values = torch.full([1 + int(axis.max()) for axis in axes], torch.nan, dtype=torch.float64)
-    values[tuple(map(torch.tensor, axes))] = torch.tensor(rows["value"].to_numpy(dtype=float))
-    return values
-
-
-def _of(frame: Frame, name: str, shots: int) -> Frame:
-    return frame[(frame["recipe"] == name) & (frame["shots"] == shots)]
-
-
-def _over_layers_and_draws(means: Tensor) -> Tensor:
-    """Return the mean ``[R, …]`` over draws of the means over layers of ``[R, …, S, L]``, undefined ones left out."""
-    return means.nanmean(-1).nanmean(-1)
-
-
 def _intervals(best: Tensor, one: Tensor, measure: str, intervals: Intervals) -> dict[str, float]:
     """Return a checkpoint's value, and what it lacks to the best, with their intervals."""
 
     def both(means: Tensor) -> Tensor:
-        of_best, of_one = _over_layers_and_draws(means).unbind(1)
+        of_best, of_one = over_layers_and_draws(means).unbind(1)
         return torch.stack([of_one, of_best - of_one], dim=1)
 
     interval = bootstrap_mean(

@@ -11,7 +11,7 @@ from ...errors import UserError
 from ...models.finetuning import finetune
 from ...models.loading import LanguageModel
 from ...models.parameters import layers_of, select_parameters, untrained_slices
-from ...models.recipe import Recipe, load_recipe
+from ...models.recipe import Recipe, load_recipe, require_text
 from ...probes.gradients import GradientNormRecorder, LayerParameters
 from ...seeds import derive_seed
 from ...study.finding import Finding
@@ -35,6 +35,8 @@ def measure_gradients(config: GradientsConfig, context: Context) -> Measured:
         UserError: If a recipe cannot be used or diverges.
     """
     recipes = tuple(load_recipe(recipe) for recipe in config.recipes)
+    for recipe in recipes:
+        require_text(recipe, "gradients")
     # No query is asked; prompts are built with one.
     config = config.model_copy(update={"limit": 1, "recipes": recipes})
     subject = context.subject(config)

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from ...errors import UserError, shown
 from ...models.loading import LanguageModel, load_model
-from ..forward import forward_inputs, run_forward
+from ..forward import forward_inputs, logits_at, run_forward
 from ..forward_rows import Recording
 from ..prefix import cache_name, fork
 from ..resolved_plan import ResolvedPlan
@@ -109,7 +109,7 @@ class _Wrapped:
         self._same_logits = False
 
     def forward(self, tokens: Tensor, exists: Tensor, **options: Any) -> Any:
-        return run_forward(self.model, tokens, exists, **options)
+        return run_forward(self.model, tokens, exists, **options, together=False)
 
     def record(
         self,
@@ -121,24 +121,25 @@ class _Wrapped:
         use_cache: bool = False,
         keep_logits: Tensor | None = None,
     ) -> tuple[Any, Recording]:
+        columns = None if keep_logits is None else keep_logits.unique()
         inputs = forward_inputs(
             self.model,
             tokens,
             exists,
             cache=cache,
             use_cache=use_cache,
-            keep_logits=keep_logits,
+            columns=columns,
         )
         values = wanted_values(wanted, exists, self.resolved.model)
         own = None if self._same_logits or cache is None else fork(cache)
         cached = inputs["use_cache"]
-        found = trace(self.envoy, inputs, self.groups, values, keep=keep_logits, cache=cached)
-        output = _output(found)
+        found = trace(self.envoy, inputs, self.groups, values, keep=columns, cache=cached)
+        output = _output(found, keep_logits, tokens)
         if not self._same_logits:
             # Eager attention of a family may compute otherwise than the attention that the model runs with.
             model, real = self.resolved.model, exists[:, wanted.past :]
             expected = run_forward(model, tokens, exists, cache=own, keep_logits=keep_logits)
-            real = real if keep_logits is None else real[:, keep_logits.cpu()]
+            real = real if keep_logits is None else real.gather(1, keep_logits.cpu())
             require_same_logits(model, f"nnsight {self.version}", real, expected, output)
             self._same_logits = True
         return output, recording_of(self.resolved, wanted, found, self.version)
@@ -155,12 +156,13 @@ class _Hosted:
         self.groups = readings_of(resolved, envoy, version)
 
     def forward(self, tokens: Tensor, exists: Tensor, **options: Any) -> Any:
-        return _output(self._run([], {}, tokens, exists, **options))
+        return _output(self._run([], {}, tokens, exists, **options), options.get("keep_logits"), tokens)
 
     def record(self, wanted: Wanted, tokens: Tensor, exists: Tensor, **options: Any) -> tuple[Any, Recording]:
         values = wanted_values(wanted, exists, self.resolved.model)
         found = self._run(self.groups, values, tokens, exists, **options)
-        return _output(found), recording_of(self.resolved, wanted, found, self.version)
+        output = _output(found, options.get("keep_logits"), tokens)
+        return output, recording_of(self.resolved, wanted, found, self.version)
 
     def _run(
         self,
@@ -174,11 +176,13 @@ class _Hosted:
         keep_logits: Tensor | None = None,
     ) -> dict[Any, Any]:
         assert cache is None  # keys and values stay on the server, and this engine takes none
-        inputs = forward_inputs(self.resolved.model, tokens, exists, keep_logits=keep_logits)
+        columns = None if keep_logits is None else keep_logits.unique()
+        inputs = forward_inputs(self.resolved.model, tokens, exists, columns=columns)
         with self.service.told_in_one_sentence():
-            return trace(self.envoy, inputs, groups, values, keep=keep_logits, backend=self.service.backend())
+            return trace(self.envoy, inputs, groups, values, keep=columns, backend=self.service.backend())
 
 
-def _output(found: dict[Any, Any]) -> CausalLMOutputWithPast:
+def _output(found: dict[Any, Any], keep: Tensor | None, tokens: Tensor) -> CausalLMOutputWithPast:
     fields = CausalLMOutputWithPast.__dataclass_fields__
-    return CausalLMOutputWithPast(logits=found["logits"], **{cache_name(fields): found.get("cache")})
+    logits = found["logits"] if keep is None else logits_at(found["logits"], keep, tokens.shape[1])
+    return CausalLMOutputWithPast(logits=logits, **{cache_name(fields): found.get("cache")})

@@ -102,7 +102,7 @@ class _Bridged:
         self._hooks = tuple(self._all_hooks())
 
     def forward(self, tokens: Tensor, exists: Tensor, **options: Any) -> Any:
-        return run_forward(self.model, tokens, exists, **options)
+        return run_forward(self.model, tokens, exists, **options, together=False)
 
     def record(
         self,
@@ -119,7 +119,13 @@ class _Bridged:
         try:
             with self.bridge.hooks(fwd_hooks=list(self._hooks)):
                 output = run_forward(
-                    self.model, tokens, exists, cache=cache, use_cache=use_cache, keep_logits=keep_logits
+                    self.model,
+                    tokens,
+                    exists,
+                    cache=cache,
+                    use_cache=use_cache,
+                    keep_logits=keep_logits,
+                    together=False,
                 )
             self._require_fired()
             recording = self._rows.whole()
@@ -129,11 +135,8 @@ class _Bridged:
                 kept.forget()
         if not self._same_logits:
             expected = run_forward(self.resolved.model, tokens, exists, cache=own, keep_logits=keep_logits)
-            real = (
-                exists[:, wanted.past :]
-                if keep_logits is None
-                else exists[:, wanted.past :][:, keep_logits.cpu()]
-            )
+            real = exists[:, wanted.past :]
+            real = real if keep_logits is None else real.gather(1, keep_logits.cpu())
             require_same_logits(
                 self.resolved.model, f"TransformerLens {self.version}", real, expected, output
             )

@@ -26,7 +26,16 @@ def test_the_preset_shen_is_200_epochs_of_gd_on_labels_evaluated_every_20():
 
 
 def test_presets_leave_the_learning_rate_to_be_chosen():
-    assert {preset(name).learning_rate for name in preset_names()} == {"auto"}
+    of_papers = [preset(name) for name in preset_names() if preset(name).objective == "text"]
+    assert {recipe.learning_rate for recipe in of_papers} == {"auto"} and len(of_papers) == 7
+
+
+def test_the_presets_that_imitate_icl_take_forty_steps_of_adam_at_a_rate_of_their_own():
+    for name in ("match_icl", "distill_icl"):
+        recipe = preset(name)
+        assert (recipe.objective, recipe.optimizer, recipe.parameters) == (name, "adam", "attn_kv")
+        assert recipe.steps(recipe.target_records) == 40 and isinstance(recipe.learning_rate, float)
+    assert "imitating ICL's attention outputs on 80 records not shown" in preset("match_icl").describe()
 
 
 def test_the_last_epoch_is_always_evaluated():

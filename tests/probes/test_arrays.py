@@ -74,6 +74,7 @@ LABELS = tuple(torch.tensor(row) for row in ([0, 1, 2, 0, 1, 2], [1, 1, 0, 0, 2,
 GOLD = torch.tensor([1, 1, 0, 2, 2, 0])
 RIGHT = tuple(labels == GOLD for labels in LABELS)
 LOGPROBS = torch.log_softmax(drawn(N, V), dim=1)
+OPTIONS = tuple(torch.log_softmax(drawn(N, C, seed=seed), dim=1) for seed in range(3))
 PATTERN = torch.softmax(SCORES[0].masked_fill(~VISIBLE, -torch.inf), dim=-1)
 GROUPS = torch.stack([COLUMNS & (torch.arange(Q) < 3), COLUMNS & (torch.arange(Q) >= 3)], dim=1)
 WEIGHTS = tuple(drawn(8, D, seed=seed) for seed in range(3))
@@ -113,6 +114,7 @@ def shares(make: Any) -> probes.AttentionShares:
 # For each function how it is called, on what `m` makes of tensors.
 FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     "accuracy": lambda m: (probes.accuracy, (m(RIGHT[0]),), {}),
+    "along": lambda m: (probes.along, tuple(map(m, OUTPUTS[:2])), {}),
     "attention_changes": lambda m: (
         probes.attention_changes,
         (*map(m, SCORES), m(COLUMNS)),
@@ -129,7 +131,9 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     ),
     "calibrated_accuracy": lambda m: (probes.calibrated_accuracy, (m(LOGPROBS[:, :C]), m(GOLD)), {}),
     "calibrated_prediction": lambda m: (probes.calibrated_prediction, (m(LOGPROBS[:, :C]),), {}),
+    "centred_labels": lambda m: (probes.centred_labels, (m(LOGPROBS[:, :C]),), {}),
     "changed_predictions": lambda m: (probes.changed_predictions, tuple(map(m, LABELS[:2])), {}),
+    "closed": lambda m: (probes.closed, tuple(map(m, OPTIONS)), {"resamples": 20}),
     "constructed_sparsity": lambda m: (probes.constructed_sparsity, (8,), {}),
     "correct_over_labels": lambda m: (probes.correct_over_labels, (m(LABELS[1]), m(GOLD)), {}),
     "correct_over_vocabulary": lambda m: (
@@ -150,9 +154,13 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     ),
     "derangement": lambda m: (probes.derangement, (5, 0), {}),
     "fraction_below": lambda m: (probes.fraction_below, (m(WEIGHTS[0]), (0.1, 0.5)), {"relative": True}),
+    "gaussian_of_length": lambda m: (probes.gaussian_of_length, (m(FLOOR), D, 0), {}),
+    "halves": lambda m: (probes.halves, (N, 0), {}),
     "jaccard": lambda m: (probes.jaccard, (*map(m, LABELS), m(GOLD)), {}),
+    "label_divergence": lambda m: (probes.label_divergence, tuple(map(m, OPTIONS[:2])), {}),
     "mean_and_std": lambda m: (probes.mean_and_std, (m(OUTPUTS[0]),), {}),
     "mean_over_layers": lambda m: (probes.mean_over_layers, (m(OUTPUTS[0][..., 0]),), {}),
+    "means_of_halves": lambda m: (probes.means_of_halves, (*map(m, OUTPUTS[:2]), m(GOLD % 2)), {}),
     "noise_floor": lambda m: (probes.noise_floor, tuple(map(m, OUTPUTS[:2])), {}),
     "order_sensitivity": lambda m: (probes.order_sensitivity, (moments(m),), {}),
     "overlap_cosine_similarity": lambda m: (probes.overlap_cosine_similarity, tops(m), {}),
@@ -206,7 +214,18 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     "stored_rounding": lambda m: (probes.stored_rounding, (torch.float32,), {}),
     "token_overlap": lambda m: (probes.token_overlap, tops(m), {}),
     "top_tokens": lambda m: (probes.top_tokens, (m(LOGPROBS), 4), {}),
+    "transfer_outcomes": lambda m: (
+        probes.transfer_outcomes,
+        (
+            m(OPTIONS[0][:, None, None]),
+            *(m(each[:, None]) for each in OPTIONS[1:]),
+            m(drawn(N, 1, 1).abs()),
+            m(drawn(N, 1, seed=1).abs()),
+        ),
+        {"seed": 0, "resamples": 20},
+    ),
     "update_cosine": lambda m: (probes.update_cosine, tuple(map(m, WEIGHTS)), {}),
+    "vocabulary_divergence": lambda m: (probes.vocabulary_divergence, (m(LOGPROBS[0]), m(LOGPROBS)), {}),
     "von_oswald_construction": lambda m: (
         probes.von_oswald_construction,
         (D, 2),

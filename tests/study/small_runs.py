@@ -19,10 +19,14 @@ SMALL = {
     "drift": "pocket@0 pocket@256 pocket@1152 --icl pocket-topic-code --shots 2 --seeds 0,1 --limit 4",
     "gather": "{sweep}",
     "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
+    "implicit_update": f"{ON_POCKET.replace('4 --device', '8 --device')} --lr 0.001 --seeds 0,1 --resamples 50 "
+    "--null-draws 2",
     "order": f"{ARMS} --orders 2",
     "outputs": ARMS,
+    "parts": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
     "reproduce": "shen2024 fig2 --set stable_rank=false",
     "sparsity": "pocket",
+    "transfer": f"{ON_POCKET} --seeds 0,1 --lr 0.001 --resamples 50 --alphas 0,1 --layers 0,-1",
 }
 """For each analysis the command line of a run that takes about a second."""
 
