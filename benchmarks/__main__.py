@@ -23,6 +23,7 @@ BENCHMARKS = {
     "weights": "weight_speed",
     "finetuning": "finetuning_speed",
     "search": "search_speed",
+    "memory": "memory_estimate",
     "help": "help_speed",
     "view": "view_speed",
     "sweep": "sweep_speed",

@@ -6,8 +6,9 @@ time on, and the layers below do not run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ from torch import Tensor
 from ..models.exclusive_use import exclusive
 from ..models.free_memory import free_memory
 from ..models.loading import LanguageModel
-from ..models.partial_forward import PartialForward
 from ..models.token_loss import evaluation_mode
 from ..tasks.prompts import PromptSet
-from .prompt_run import NextToken, answer_batch, batches_of, prepare_run, prompt_batch
+from .kept_states import KeptStates
+from .prompt_run import NextToken, PromptBatch, answer_batch, batches_of, prepare_run, prompt_batch
 from .scoring import Scoring
 from .storage import allocate_scratch
 
@@ -30,8 +31,8 @@ class RepeatedQueries:
     """Queries, tokenised and batched once, that a changing model is asked many times.
 
     Attributes:
-        keeps: Whether hidden states are kept: not where every layer changes, where label words of several
-            tokens need the lower layers' keys and values, or where they would take too much memory.
+        keeps: Whether hidden states are kept: not where every layer changes, where layers take keys and values of
+            those below, or where they would take too much memory.
     """
 
     def __init__(
@@ -55,25 +56,18 @@ class RepeatedQueries:
         Raises:
             UserError: If a prompt does not fit the context window, or has a token that the model does not know.
         """
-        self._run = prepare_run(model, prompts, share_prefix=False, scoring=scoring)
-        self._batches = [prompt_batch(self._run, indices) for indices in batches_of(self._run, batch_size)]
-        self._layer = first_trained_layer
-        tokens = sum(batch.tokens.numel() for batch in self._batches)
-        size = tokens * model.width * model.dtype.itemsize
-        fits = size <= _SHARE_OF_MEMORY * free_memory(model.device)
-        alone = first_trained_layer > 0 and not self._run.continues and not model.family.shares_keys
-        self.keeps = alone and fits
-        self._partial = PartialForward(model) if self.keeps else None
-        self._hidden: dict[int, Tensor] = {}
-        self._room: dict[str, Tensor] = {}
-        if self.keeps and model.device.type == "cpu":
-            # In a file where they are large.
-            self._room = allocate_scratch(
-                {
-                    str(place): ((*batch.tokens.shape, model.width), model.dtype)
-                    for place, batch in enumerate(self._batches)
-                }
-            )
+        options = len(prompts.label_ids[0]) if prompts.label_ids else 0
+        run = prepare_run(model, prompts, share_prefix=False, scoring=scoring)
+        batches = [prompt_batch(run, indices) for indices in batches_of(run, batch_size)]
+        # Where keys and values cannot be used again, every option runs behind its whole prompt.
+        tokens = sum(batch.tokens.numel() for batch in batches) * (1 + options * run.continues)
+        fits = tokens * model.width * model.dtype.itemsize <= _SHARE_OF_MEMORY * free_memory(model.device)
+        self.keeps = first_trained_layer > 0 and fits and not model.family.shares_keys
+        self._states = None
+        if self.keeps:
+            self._states = KeptStates(model, first_trained_layer, _room(model, batches))
+            run = replace(run, forward=self._states.forward)
+        self._run, self._batches = run, batches
 
     def ask(self) -> Iterator[tuple[Tensor, NextToken]]:
         """Ask all queries of the model as it now is.
@@ -87,19 +81,16 @@ class RepeatedQueries:
         module = self._run.model.module
         with exclusive(module, "asking queries"), evaluation_mode(module), torch.no_grad():
             for place, batch in enumerate(self._batches):
-                with self._lower_layers(place):
+                with nullcontext() if self._states is None else self._states.batch(place):
                     said = answer_batch(self._run, batch)
-                self._put_away(place)
                 yield batch.indices, said
 
-    def _put_away(self, place: int) -> None:
-        room = self._room.pop(str(place), None)
-        if room is not None:
-            self._hidden[place] = room.copy_(self._hidden[place])
 
-    def _lower_layers(self, place: int) -> AbstractContextManager[None]:
-        if self._partial is None:
-            return nullcontext()
-        if place in self._hidden:
-            return self._partial.from_layer(self._layer, self._hidden[place])
-        return self._partial.keeping(self._layer, self._hidden, place)
+def _room(model: LanguageModel, batches: Sequence[PromptBatch]) -> dict[int, Tensor]:
+    """Return where to keep hidden states of prompts: in a file where they are large."""
+    if model.device.type != "cpu":
+        return {}
+    shapes = {
+        str(place): ((*batch.tokens.shape, model.width), model.dtype) for place, batch in enumerate(batches)
+    }
+    return {int(place): room for place, room in allocate_scratch(shapes).items()}

@@ -9,7 +9,7 @@ together into few rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -135,17 +135,16 @@ def _gives_the_same(model: LanguageModel) -> bool:
         generator = torch.Generator().manual_seed(0)
         hidden = torch.randn(entering.shape, generator=generator).to(entering)
 
-        def logits(run: Callable[[], Tensor]) -> Tensor:
+        def logits(**chosen: Any) -> Tensor:
+            # Not called as a module: whoever listens to its forwards would miss the layers.
             with partial.from_layer(model.n_layers, hidden):
-                return run().float()
+                return model.module.forward(**inputs, **chosen).logits.float()
 
-        where_they_stand = logits(lambda: model.module(**inputs).logits)[rows, positions]
+        where_they_stand = logits()[rows, positions]
         packed = _Packed.of(len(rows), _LENGTH, chooses)
         try:
             with _packing(model, rows, positions, packed):
-                together = logits(
-                    lambda: packed.unpack(model.module(**inputs, **packed.chosen(model)).logits)
-                )
+                together = packed.unpack(logits(**packed.chosen(model)))
         except (RuntimeError, ValueError, IndexError):
             # Something behind the layers goes by the shape of the batch.
             return False

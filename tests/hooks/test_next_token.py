@@ -11,6 +11,7 @@ from expected_rows import prompt_set
 from model_snapshot import fresh, sequences
 
 from iclprobe.errors import UserError
+from iclprobe.hooks import label_scores
 from iclprobe.hooks.capture import capture
 from iclprobe.hooks.next_token import stream_next_token
 from iclprobe.hooks.repeated_queries import RepeatedQueries
@@ -67,11 +68,16 @@ def _single_token_labels(prompts: PromptSet) -> PromptSet:
     return PromptSet((), prompts.query_ids, labels, prompts.gold)
 
 
+def _zero_shot(prompts: PromptSet) -> PromptSet:
+    return PromptSet((), prompts.query_ids, prompts.label_ids, prompts.gold)
+
+
+@pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gptj", "opt", "mpt", "gemma3_text"])
-def test_repeated_queries_see_what_training_changed_and_lower_layers_run_once(name: str):
+def test_repeated_queries_see_what_training_changed_and_lower_layers_run_once(name: str, several: bool):
     module = fresh(name)
     model = load_model(module)
-    prompts = _single_token_labels(prompt_set(name, labels=True))
+    prompts = (_zero_shot if several else _single_token_labels)(prompt_set(name, labels=True))
     queries = RepeatedQueries(model, prompts, first_trained_layer=1, batch_size=2)
     assert queries.keeps
     runs: list[int] = []
@@ -101,10 +107,55 @@ def test_repeated_queries_see_what_training_changed_and_lower_layers_run_once(na
     torch.testing.assert_close(_gathered(queries.ask(), prompts.n), before, rtol=0, atol=1e-6)
 
 
+def _scores(answers: Any, n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    scores, hits = {}, {}
+    for indices, said in answers:
+        for place, index in enumerate(indices.tolist()):
+            scores[index], hits[index] = said.label_logprobs[place], said.label_is_argmax[place]
+    return torch.stack([scores[i] for i in range(n)]), torch.stack([hits[i] for i in range(n)])
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize("name", tiny_families.FAMILIES)
+def test_label_words_of_several_tokens_are_scored_alike_behind_kept_layers(name: str, layer: int):
+    module = fresh(name)
+    model = load_model(module)
+    prompts = _zero_shot(prompt_set(name, labels=True))
+    assert any(len(ids) > 1 for options in prompts.label_ids for ids in options)
+    queries = RepeatedQueries(model, prompts, first_trained_layer=layer, batch_size=2)
+    assert queries.keeps
+    list(queries.ask())
+    with torch.no_grad():
+        for parameter in model.layers[layer].parameters():
+            parameter.mul_(1.1)
+    lower = model.layers[0].forward
+    model.layers[0].forward = lambda *args, **kwargs: pytest.fail("a layer that never changes runs again")
+    got = _scores(queries.ask(), prompts.n)
+    model.layers[0].forward = lower
+    want = _scores(stream_next_token(model, prompts, batch_size=2), prompts.n)
+    torch.testing.assert_close(got[0], want[0], rtol=0, atol=2e-5)
+    assert torch.equal(got[1], want[1])
+
+
+def test_what_was_interrupted_is_not_taken_for_kept(monkeypatch: pytest.MonkeyPatch):
+    model = load_model(fresh("llama"))
+    prompts = _zero_shot(prompt_set("llama", labels=True))
+    queries = RepeatedQueries(model, prompts, first_trained_layer=1, batch_size=2)
+    original = label_scores._score_continuation
+
+    def fail(*args: Any) -> Any:
+        raise RuntimeError("interrupted")
+
+    monkeypatch.setattr(label_scores, "_score_continuation", fail)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        list(queries.ask())
+    monkeypatch.setattr(label_scores, "_score_continuation", original)
+    want = _scores(stream_next_token(model, prompts, batch_size=2), prompts.n)[0]
+    for _ in range(2):
+        torch.testing.assert_close(_scores(queries.ask(), prompts.n)[0], want, rtol=0, atol=2e-5)
+
+
 def test_nothing_is_kept_where_it_would_be_wrong():
     model = load_model(tiny_families.build("llama"))
-    several = prompt_set("llama", labels=True)
-    zero_shot = PromptSet((), several.query_ids, several.label_ids, several.gold)
-    assert any(len(ids) > 1 for options in several.label_ids for ids in options)
-    assert not RepeatedQueries(model, zero_shot, first_trained_layer=1).keeps
-    assert not RepeatedQueries(model, _single_token_labels(several), first_trained_layer=0).keeps
+    prompts = _zero_shot(prompt_set("llama", labels=True))
+    assert not RepeatedQueries(model, prompts, first_trained_layer=0).keeps
