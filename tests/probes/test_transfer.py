@@ -95,6 +95,10 @@ def test_without_a_way_to_go_it_is_undefined_and_not_zero() -> None:
     # A change that is only rounding is none.
     moved = zero_shot + 1e-6 * torch.randn(N, C).double()
     assert math.isnan(float(closed(moved, zero_shot, moved, floor=1e-4)[0].estimate))
+    # Beside longer ones a short one counts as it is.
+    moved[0] += torch.tensor([1.0, 0, 0, -1.0]).double()
+    counted, plain = (closed(zero_shot, zero_shot, moved, floor=floor)[0] for floor in (1e-4, 0.0))
+    assert torch.equal(counted.estimate, plain.estimate)
     # One shift for all queries leaves nothing particular.
     shift = torch.tensor([1.0, 0.0, 0.0, -1.0]).double()
     plain, particular = closed(zero_shot, zero_shot, zero_shot + shift)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from model_snapshot import assert_as_it_was, snapshot
 
-from iclprobe import Study, UserError, load_model, transfer
+from iclprobe import LanguageModel, Study, UserError, load_model, transfer
 from iclprobe.analyses.context import Context
 from iclprobe.analyses.transfer.config import TransferConfig
 from iclprobe.analyses.transfer.estimate import transfer_needs
@@ -30,8 +30,12 @@ KEY = ["place", "layer", "update", "recipe", "alpha"]
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    model = load_model("pocket", device="cpu")
+def model() -> LanguageModel:
+    return load_model("pocket", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def study(model: LanguageModel) -> Study:
     before = snapshot(model.module)
     made = transfer(
         model=model,
@@ -97,8 +101,10 @@ def test_places_and_alphas_are_those_asked_for(study: Study) -> None:
     assert abs(values[OWN_FT, "shen", 1.0] - itself["shen"]) > 0.1
 
 
-def test_single_layers_are_written_on_request() -> None:
-    study = transfer(sites="attention_output", layers=(1,), learning_rate=0.01, alphas=(1,), **SMALL)
+def test_single_layers_are_written_on_request(model: LanguageModel) -> None:
+    study = transfer(
+        model=model, sites="attention_output", layers=(1,), learning_rate=0.01, alphas=(1,), **SMALL
+    )
     found = study.tables["transfer"]
     given = found[found["place"] == ONE_ATTENTION]
     assert set(given["layer"]) == {1} and given.loc[given["measure"] == "closed", "value"].notna().all()
@@ -106,8 +112,8 @@ def test_single_layers_are_written_on_request() -> None:
     assert "attention output, layer" in study.table()
 
 
-def test_a_finetuned_model_that_is_the_zero_shot_one_is_an_alarm_and_undefined() -> None:
-    study = transfer(learning_rate=1e-30, alphas=(1,), layer_alphas=(1,), layers=(0,), **SMALL)
+def test_a_finetuned_model_that_is_the_zero_shot_one_is_an_alarm_and_undefined(model: LanguageModel) -> None:
+    study = transfer(model=model, learning_rate=1e-30, alphas=(1,), layer_alphas=(1,), layers=(0,), **SMALL)
     first = study.findings[0]
     assert first.kind == "alarm" and "changed no attention output of 6 queries" in first.sentence
     found = study.tables["transfer"]
@@ -123,13 +129,13 @@ def test_a_finetuned_model_that_is_the_zero_shot_one_is_an_alarm_and_undefined()
     assert study.figures()
 
 
-def test_what_it_takes_is_estimated_and_said_first() -> None:
+def test_what_it_takes_is_estimated_and_said_first(model: LanguageModel) -> None:
     said: list[str] = []
     config = TransferConfig(learning_rate=0.01, alphas=(0, 1), layers=(0,), **SMALL)
-    transfer(config, say=said.append)
+    transfer(config, model=model, say=said.append)
     assert said and said[0].startswith("estimate: ") and "last tokens run" in said[0]
-    needed = transfer_needs(config, Context())
-    more = transfer_needs(config.model_copy(update={"seeds": (0, 1, 2)}), Context())
+    needed = transfer_needs(config, Context({"model": model}))
+    more = transfer_needs(config.model_copy(update={"seeds": (0, 1, 2)}), Context({"model": model}))
     assert 0 < needed.seconds < 600 and needed.memory_bytes > 1e6
     assert more.disk_bytes > needed.disk_bytes
     assert [batch_rows(*each) for each in ((635, 204), (640, 64), (40, 204), (3, 1), (0, 5))] == [
@@ -153,9 +159,9 @@ def test_what_it_takes_is_estimated_and_said_first() -> None:
         ({"recipes": ("nosuch",)}, "nosuch"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(options: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_asked_is_refused(model: LanguageModel, options: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        transfer(**{**SMALL, "learning_rate": 0.01, **options})
+        transfer(model=model, **{**SMALL, "learning_rate": 0.01, **options})
 
 
 def test_alphas_are_read_from_a_text() -> None:
