@@ -191,7 +191,9 @@ def _distance_terms(patched: Tensor, zero_shot: Tensor, icl: Tensor, floor: floa
     wanted = centred_labels(icl)
     to_go = centred_labels(zero_shot) - wanted
     rounding = floor * torch.linalg.vector_norm(as_float64(zero_shot), dim=-1, keepdim=True)
-    to_go = to_go.masked_fill(torch.linalg.vector_norm(to_go, dim=-1, keepdim=True) <= rounding, 0.0)
+    within = torch.linalg.vector_norm(to_go, dim=-1, keepdim=True) <= rounding
+    # A short way beside longer ones counts for little by itself.
+    to_go = to_go.masked_fill(within.all(dim=0, keepdim=True), 0.0)
     left = centred_labels(patched) - wanted[:, :, None]
     there = ~left.isnan().any(dim=-1, keepdim=True)
     left = torch.where(there, left, 0.0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .arrays import ArrayLike, as_tensor, as_tensors
+from .vectors import as_float64, example_slices
 
 
 def along(update: ArrayLike, direction: ArrayLike) -> Tensor:
@@ -19,7 +20,7 @@ def along(update: ArrayLike, direction: ArrayLike) -> Tensor:
     Returns:
         ``[..., d]`` in float64: ⟨u, f⟩ / ‖f‖² · f.
     """
-    update, direction = (each.double() for each in as_tensors(update, direction))
+    update, direction = map(as_float64, as_tensors(update, direction))
     square = direction.square().sum(dim=-1, keepdim=True)
     slope = (update * direction).sum(dim=-1, keepdim=True) / torch.where(square > 0, square, 1.0)
     return slope * direction
@@ -42,15 +43,20 @@ def halves(queries: int, seed: int) -> Tensor:
     return half
 
 
-def means_of_halves(updates: ArrayLike, half: ArrayLike) -> Tensor:
+def means_of_halves(before: ArrayLike, after: ArrayLike, half: ArrayLike) -> Tensor:
     """Return the mean update of each half, ``[2, ...]`` in float64; a query is judged with that of the other.
 
     Args:
-        updates: ``[N, ...]``.
+        before: What is updated, ``[N, ...]``.
+        after: What it becomes.
         half: As `halves` gives it.
     """
-    updates, half = as_tensors(updates, half)
-    return torch.stack([updates[half == each].double().mean(dim=0) for each in (0, 1)])
+    before, after, half = as_tensors(before, after, half)
+    total = torch.zeros(2, *before.shape[1:], dtype=torch.float64)
+    for rows in example_slices(len(before), before[:1].numel()):
+        total.index_add_(0, half[rows].cpu(), as_float64(after[rows]) - as_float64(before[rows]))
+    counts = torch.bincount(half.cpu(), minlength=2)
+    return total / counts.reshape(-1, *(1 for _ in before.shape[1:]))
 
 
 def gaussian_of_length(lengths: ArrayLike, width: int, seed: int) -> Tensor:
@@ -61,6 +67,6 @@ def gaussian_of_length(lengths: ArrayLike, width: int, seed: int) -> Tensor:
         width: Of each vector.
         seed: Seed of the draw.
     """
-    lengths = as_tensor(lengths).double()
+    lengths = as_float64(as_tensor(lengths))
     drawn = torch.from_numpy(np.random.default_rng(seed).standard_normal((*lengths.shape, width)))
     return lengths[..., None] * drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
