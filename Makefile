@@ -44,7 +44,7 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, two of attention, and two of parts. Of those, the pictures that are in the gallery are renewed.
+# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
 gallery-real: real-models
@@ -55,7 +55,9 @@ gallery-real: real-models
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
-	for run in compare-gemma3 attention-gemma3 attention-smollm2 parts-gemma3 parts-smollm2; do \
+	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
+		--out runs/gallery/implicit-update-gemma3 --overwrite
+	for run in compare-gemma3 attention-gemma3 attention-smollm2 parts-gemma3 parts-smollm2 implicit-update-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
 			cp runs/gallery/$$run/$$(basename $$picture) $$picture; done; done
