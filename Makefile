@@ -44,7 +44,8 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are in the gallery are renewed.
+# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are
+# in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
 gallery-real: real-models

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from .distributions import TopTokens, overlap_cosine_similarity, token_overlap, top_tokens
     from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
     from .gradients import GradientNormRecorder, GradientNorms, LayerParameters
+    from .implicit_update import (
+        ImplicitUpdates,
+        UpdateAlignment,
+        implicit_updates,
+        update_alignment,
+    )
     from .noise import below_noise, noise_floor, score_noise_floor
     from .null_similarity import NullKind, NullSimilarity
     from .options import (
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
     )
     from .rounding import Floor, Floors, rounding_floor, stored_rounding
     from .score_nulls import delta_shared_baseline
+    from .shared_maps import SharedUpdate, shared_update
     from .similarity_means import NullMeans, SimAMMeans
     from .statistics import (
         Interval,
@@ -85,6 +92,7 @@ _PLACES = {
     "GradientNorms": "gradients",
     "GradientParameters": "options",
     "GradientReduction": "options",
+    "ImplicitUpdates": "implicit_update",
     "Interval": "statistics",
     "Jaccard": "predictions",
     "LayerParameters": "gradients",
@@ -100,11 +108,13 @@ _PLACES = {
     "Ratio": "ratios",
     "ScoreVariant": "options",
     "SensitivityAggregate": "options",
+    "SharedUpdate": "shared_maps",
     "SimAM": "attention_scores",
     "SimAMMeans": "similarity_means",
     "SimAOU": "attention_outputs",
     "SplitOutputs": "direct_and_inherited",
     "TopTokens": "distributions",
+    "UpdateAlignment": "implicit_update",
     "UpdatePart": "direct_and_inherited",
     "WeightStatistics": "weights",
     "accuracy": "right_answers",
@@ -123,6 +133,7 @@ _PLACES = {
     "delta_shared_baseline": "score_nulls",
     "derangement": "statistics",
     "fraction_below": "weights",
+    "implicit_updates": "implicit_update",
     "jaccard": "predictions",
     "mean_and_std": "statistics",
     "mean_over_layers": "statistics",
@@ -143,12 +154,14 @@ _PLACES = {
     "score_floors": "attention_scores",
     "score_noise_floor": "noise",
     "shared_baseline": "other_queries",
+    "shared_update": "shared_maps",
     "sim_am": "attention_scores",
     "sim_aou": "attention_outputs",
     "sim_aou_null": "attention_nulls",
     "stored_rounding": "rounding",
     "token_overlap": "distributions",
     "top_tokens": "distributions",
+    "update_alignment": "implicit_update",
     "update_cosine": "drift",
     "von_oswald_construction": "constructions",
     "weight_drift": "drift",
@@ -167,6 +180,7 @@ __all__ = [
     "GradientNorms",
     "GradientParameters",
     "GradientReduction",
+    "ImplicitUpdates",
     "Interval",
     "Jaccard",
     "LayerParameters",
@@ -182,11 +196,13 @@ __all__ = [
     "Ratio",
     "ScoreVariant",
     "SensitivityAggregate",
+    "SharedUpdate",
     "SimAM",
     "SimAMMeans",
     "SimAOU",
     "SplitOutputs",
     "TopTokens",
+    "UpdateAlignment",
     "UpdatePart",
     "WeightStatistics",
     "accuracy",
@@ -205,6 +221,7 @@ __all__ = [
     "delta_shared_baseline",
     "derangement",
     "fraction_below",
+    "implicit_updates",
     "jaccard",
     "mean_and_std",
     "mean_over_layers",
@@ -225,12 +242,14 @@ __all__ = [
     "score_floors",
     "score_noise_floor",
     "shared_baseline",
+    "shared_update",
     "sim_am",
     "sim_aou",
     "sim_aou_null",
     "stored_rounding",
     "token_overlap",
     "top_tokens",
+    "update_alignment",
     "update_cosine",
     "von_oswald_construction",
     "weight_drift",
