@@ -44,7 +44,8 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, two of attention, and two of parts. Of those, the pictures that are in the gallery are renewed.
+# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are
+# in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
 gallery-real: real-models
@@ -62,8 +63,10 @@ gallery-real: real-models
 		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
 	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
 		--out runs/gallery/labels-gemma3 --overwrite
+	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
+		--out runs/gallery/implicit-update-gemma3 --overwrite
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3 parts-gemma3 parts-smollm2 \
-		controls-of-similarity-gemma3 labels-gemma3; do \
+		controls-of-similarity-gemma3 labels-gemma3 implicit-update-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
 			cp runs/gallery/$$run/$$(basename $$picture) $$picture; done; done

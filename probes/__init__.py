@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from .distributions import TopTokens, overlap_cosine_similarity, token_overlap, top_tokens
     from .drift import Drift, pairwise_mean_absolute, update_cosine, weight_drift
     from .gradients import GradientNormRecorder, GradientNorms, LayerParameters
+    from .implicit_update import (
+        ImplicitUpdates,
+        UpdateAlignment,
+        implicit_updates,
+        update_alignment,
+    )
     from .noise import below_noise, noise_floor, score_noise_floor
     from .null_similarity import NullKind, NullSimilarity
     from .options import (
@@ -60,6 +66,7 @@ if TYPE_CHECKING:
     )
     from .rounding import Floor, Floors, rounding_floor, stored_rounding
     from .score_nulls import delta_shared_baseline
+    from .shared_maps import SharedUpdate, shared_update
     from .similarity_means import NullMeans, SimAMMeans
     from .statistics import (
         Interval,
@@ -93,6 +100,7 @@ _PLACES = {
     "GradientNorms": "gradients",
     "GradientParameters": "options",
     "GradientReduction": "options",
+    "ImplicitUpdates": "implicit_update",
     "Interval": "statistics",
     "Jaccard": "predictions",
     "LayerParameters": "gradients",
@@ -108,6 +116,7 @@ _PLACES = {
     "Ratio": "ratios",
     "ScoreVariant": "options",
     "SensitivityAggregate": "options",
+    "SharedUpdate": "shared_maps",
     "SimAM": "attention_scores",
     "SimAMMeans": "similarity_means",
     "SimAOU": "attention_outputs",
@@ -115,6 +124,7 @@ _PLACES = {
     "THRESHOLDS": "options",
     "TopTokens": "distributions",
     "TransferOutcomes": "transfer",
+    "UpdateAlignment": "implicit_update",
     "UpdatePart": "direct_and_inherited",
     "WeightStatistics": "weights",
     "accuracy": "right_answers",
@@ -138,6 +148,7 @@ _PLACES = {
     "fraction_below": "weights",
     "gaussian_of_length": "update_parts",
     "halves": "update_parts",
+    "implicit_updates": "implicit_update",
     "jaccard": "predictions",
     "label_divergence": "transfer",
     "mean_and_std": "statistics",
@@ -160,6 +171,7 @@ _PLACES = {
     "score_floors": "attention_scores",
     "score_noise_floor": "noise",
     "shared_baseline": "other_queries",
+    "shared_update": "shared_maps",
     "sim_am": "attention_scores",
     "sim_aou": "attention_outputs",
     "sim_aou_null": "attention_nulls",
@@ -167,6 +179,7 @@ _PLACES = {
     "token_overlap": "distributions",
     "top_tokens": "distributions",
     "transfer_outcomes": "transfer",
+    "update_alignment": "implicit_update",
     "update_cosine": "drift",
     "vocabulary_divergence": "transfer",
     "von_oswald_construction": "constructions",
@@ -186,6 +199,7 @@ __all__ = [
     "GradientNorms",
     "GradientParameters",
     "GradientReduction",
+    "ImplicitUpdates",
     "Interval",
     "Jaccard",
     "LayerParameters",
@@ -201,12 +215,14 @@ __all__ = [
     "Ratio",
     "ScoreVariant",
     "SensitivityAggregate",
+    "SharedUpdate",
     "SimAM",
     "SimAMMeans",
     "SimAOU",
     "SplitOutputs",
     "TopTokens",
     "TransferOutcomes",
+    "UpdateAlignment",
     "UpdatePart",
     "WeightStatistics",
     "accuracy",
@@ -230,6 +246,7 @@ __all__ = [
     "fraction_below",
     "gaussian_of_length",
     "halves",
+    "implicit_updates",
     "jaccard",
     "label_divergence",
     "mean_and_std",
@@ -252,6 +269,7 @@ __all__ = [
     "score_floors",
     "score_noise_floor",
     "shared_baseline",
+    "shared_update",
     "sim_am",
     "sim_aou",
     "sim_aou_null",
@@ -259,6 +277,7 @@ __all__ = [
     "token_overlap",
     "top_tokens",
     "transfer_outcomes",
+    "update_alignment",
     "update_cosine",
     "vocabulary_divergence",
     "von_oswald_construction",

@@ -51,28 +51,9 @@ class SplitOutputs:
     def __post_init__(self) -> None:
         """Take arrays of any tool, and check their shapes."""
         hold_tensors(self, "before", "inheriting", "after")
+        if self.floor is not None and not isinstance(self.floor, float | int):
+            hold_tensors(self, "floor")
         require_shape("N L d", before=self.before, inheriting=self.inheriting, after=self.after)
-
-    def update(self, part: UpdatePart, *, normalize: bool, starts: Tensor, ends: Tensor) -> Tensor:
-        """Return a part of the update of some queries, ``[n, L, d]`` in float64; what is only rounding is zero.
-
-        Args:
-            part: Which part.
-            normalize: Divide each output by its length first, as SimAOU does.
-            starts: Which queries' outputs the part starts from, ``[n]``.
-            ends: Which queries' outputs it ends at; others than `starts` make a null of a shared baseline.
-        """
-        first, last = _ENDS[part]
-        start, end = (
-            as_float64(getattr(self, name)[queries]) for name, queries in ((first, starts), (last, ends))
-        )
-        require_finite(f"the attention output {first}", start)
-        require_finite(f"the attention output {last}", end)
-        floor = rounding_floor(self.before.dtype) if self.floor is None else self.floor
-        if normalize:
-            return without_rounding(unit(end) - unit(start), floor)
-        lengths = torch.linalg.vector_norm(as_float64(self.before[starts]), dim=-1)
-        return without_rounding(end - start, floor * lengths)
 
 
 _ENDS: dict[str, tuple[str, str]] = {
@@ -118,7 +99,7 @@ def part_shares(outputs: SplitOutputs) -> PartShares:
     lengths: dict[UpdatePart, list[Tensor]] = {part: [] for part in PARTS}
     for rows in example_slices(examples, layers * width):
         own = torch.arange(examples)[rows]
-        total = outputs.update("total", normalize=False, starts=own, ends=own)
+        total = _update(outputs, "total", own, own, normalize=False)
         square = total.square().sum(-1)
         missing = square == 0
         squares.append(square.masked_fill(missing, torch.nan))
@@ -185,12 +166,12 @@ def part_similarity(
         own = torch.arange(examples)[rows]
 
         def first(starts: Tensor, ends: Tensor, part: UpdatePart = icl_part) -> Tensor:
-            return icl.update(part, normalize=True, starts=starts, ends=ends)
+            return _update(icl, part, starts, ends, normalize=True)
 
-        second = finetuned.update(finetuned_part, normalize=True, starts=own, ends=own)
+        second = _update(finetuned, finetuned_part, own, own, normalize=True)
         values = cosine(first(own, own), second)
         found["values"].append(values)
-        totals = first(own, own, "total"), finetuned.update("total", normalize=True, starts=own, ends=own)
+        totals = first(own, own, "total"), _update(finetuned, "total", own, own, normalize=True)
         both = torch.linalg.vector_norm(totals[0], dim=-1) * torch.linalg.vector_norm(totals[1], dim=-1)
         product = _unit_difference(icl, icl_part, own) * _unit_difference(finetuned, finetuned_part, own)
         found["contribution"].append(product.sum(-1) / both.masked_fill(both == 0, torch.nan))
@@ -208,6 +189,29 @@ def part_similarity(
             found[name].append(draws.nanmean(0).masked_fill(values.isnan(), torch.nan))
     empty = (0, layers)
     return PartSimilarity(**{name: concatenate_chunks(chunks, empty) for name, chunks in found.items()})
+
+
+def _update(
+    outputs: SplitOutputs, part: UpdatePart, starts: Tensor, ends: Tensor, *, normalize: bool
+) -> Tensor:
+    """Return a part of the update of some queries, ``[n, L, d]`` in float64; what is only rounding is zero.
+
+    Args:
+        outputs: The outputs.
+        part: Which part.
+        starts: Which queries' outputs the part starts from, ``[n]``.
+        ends: Which queries' outputs it ends at; others than `starts` make a null of a shared baseline.
+        normalize: Divide each output by its length first, as SimAOU does.
+    """
+    first, last = _ENDS[part]
+    start, end = as_float64(getattr(outputs, first)[starts]), as_float64(getattr(outputs, last)[ends])
+    require_finite(f"the attention output {first}", start)
+    require_finite(f"the attention output {last}", end)
+    floor = rounding_floor(outputs.before.dtype) if outputs.floor is None else outputs.floor
+    if normalize:
+        return without_rounding(unit(end) - unit(start), floor)
+    lengths = torch.linalg.vector_norm(as_float64(outputs.before[starts]), dim=-1)
+    return without_rounding(end - start, floor * lengths)
 
 
 def _difference(outputs: SplitOutputs, part: UpdatePart, queries: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .arrays import ArrayLike, as_tensors, hold_tensors
+from .arrays import ArrayLike, as_tensors
 from .vectors import as_float64, cosine, require_finite
 
 
@@ -29,8 +29,9 @@ class ImplicitUpdates:
     inputs: Tensor
 
     def __post_init__(self) -> None:
-        """Take arrays of any tool, and check that they belong to the same queries."""
-        hold_tensors(self, "outputs", "inputs")
+        """Take arrays of any tool and kind, and check that they belong to the same queries."""
+        for name, array in zip(("outputs", "inputs"), as_tensors(self.outputs, self.inputs), strict=True):
+            object.__setattr__(self, name, as_float64(array))
         if self.outputs.ndim != 2 or self.inputs.ndim != 2 or len(self.outputs) != len(self.inputs):
             raise ValueError(
                 f"expected outputs [N, m] and inputs [N, d], got {tuple(self.outputs.shape)} and "
@@ -70,17 +71,21 @@ class ImplicitUpdates:
         own = self.inputs[query]
         return torch.outer(self.outputs[query], own) / own.square().sum()
 
-    def on(self, inputs: Tensor) -> Tensor:
+    def on(self, inputs: ArrayLike) -> Tensor:
         """Return what each update adds to the map's output on an input of its own, ``[N, m]``.
 
         Args:
             inputs: One input for each update, ``[N, d]``.
         """
-        return self.outputs * ((self.inputs * inputs).sum(-1) / self._input_lengths.square())[:, None]
+        (given,) = as_tensors(inputs)
+        return (
+            self.outputs * ((self.inputs * as_float64(given)).sum(-1) / self._input_lengths.square())[:, None]
+        )
 
-    def select(self, queries: Tensor) -> ImplicitUpdates:
+    def select(self, queries: ArrayLike) -> ImplicitUpdates:
         """Return the updates of these queries."""
-        return ImplicitUpdates(self.outputs[queries], self.inputs[queries])
+        (chosen,) = as_tensors(queries)
+        return ImplicitUpdates(self.outputs[chosen], self.inputs[chosen])
 
     @property
     def _input_lengths(self) -> Tensor:

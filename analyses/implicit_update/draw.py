@@ -13,9 +13,7 @@ from ...hooks.captured import Capture
 from ...hooks.first_maps import FirstMaps, first_maps
 from ...hooks.plan import CapturePlan, Site
 from ...models.loading import LanguageModel
-from ...probes import Floors
-from ...probes.implicit_update import ImplicitUpdates, implicit_updates
-from ...probes.shared_update import SharedUpdate, shared_update
+from ...probes import Floors, ImplicitUpdates, SharedUpdate, implicit_updates, shared_update
 from ...probes.update_parts import halves
 from ...seeds import derive_seed
 from ...tasks.task import Task

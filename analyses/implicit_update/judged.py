@@ -54,9 +54,9 @@ def judge(config: ImplicitUpdateConfig, model: LanguageModel, draw: ImplicitDraw
     with Progress("updates given", prompts.n, "queries") as bar:
         for query in range(prompts.n):
             given = [
-                (place, kind, _given(draw, layer, place, query, int(partner[query]))[condition])
+                (place, kind, each)
                 for place, layer in enumerate(draw.layers)
-                for kind, condition in enumerate(CONDITIONS)
+                for kind, each in enumerate(_given(draw, layer, place, query, int(partner[query])))
             ]
             ids, labels = prompts.full_ids(query), prompts.label_ids[query]
             with last_token(model, ids, labels, config.scoring) as token:
@@ -70,15 +70,15 @@ def judge(config: ImplicitUpdateConfig, model: LanguageModel, draw: ImplicitDraw
     return found
 
 
-def _given(draw: ImplicitDraw, layer: LayerUpdates, place: int, query: int, other: int) -> dict[str, _Given]:
-    """Return every condition of one layer and query."""
+def _given(draw: ImplicitDraw, layer: LayerUpdates, place: int, query: int, other: int) -> tuple[_Given, ...]:
+    """Return what is given in one layer for one query under each of `CONDITIONS`."""
     middle, after = _streams(draw, "residual_middle", place), _streams(draw, "residual", place)
     assert layer.skip is not None
     own, shared = layer.updates.outputs[query], layer.shared.predicted[query]
     place_of_other = torch.tensor([other])
     of_other = layer.updates.select(place_of_other).on(layer.updates.inputs[query][None])[0]
     fitted = draw.half != draw.half[query]
-    return {
+    given = {
         "own": _Given(own, middle[1][query]),
         "shared": _Given(shared, middle[0][query] + layer.skip.predicted[query]),
         "other": _Given(of_other, middle[0][query] + middle[1][other] - middle[0][other]),
@@ -86,6 +86,7 @@ def _given(draw: ImplicitDraw, layer: LayerUpdates, place: int, query: int, othe
         "own, MLP alone": _Given(own),
         "shared, MLP alone": _Given(shared),
     }
+    return tuple(given[condition] for condition in CONDITIONS)
 
 
 def _streams(draw: ImplicitDraw, site: Site, place: int) -> tuple[Tensor, Tensor]:

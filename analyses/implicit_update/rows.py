@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probes.implicit_update import update_alignment
+from ...probes import update_alignment
 from ...probes.transfer import closed
 from ...seeds import derive_seed
 from ..comparison.reduction import partners_of

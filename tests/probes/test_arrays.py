@@ -106,6 +106,14 @@ def norms(make: Any) -> probes.GradientNorms:
     return recorder.result()
 
 
+def updates(make: Any) -> probes.ImplicitUpdates:
+    return probes.ImplicitUpdates(make(drawn(N, 8)), make(WEIGHTS[1][:N]))
+
+
+def split(make: Any, *outputs: Tensor) -> probes.SplitOutputs:
+    return probes.SplitOutputs(*map(make, outputs), make(FLOOR))
+
+
 def shares(make: Any) -> probes.AttentionShares:
     found = probes.attention_shares(PATTERN, VISIBLE, GROUPS)
     return probes.AttentionShares(make(found.shares), make(found.uniform))
@@ -156,6 +164,23 @@ FUNCTIONS: dict[str, Callable[[Any], Call]] = {
     "fraction_below": lambda m: (probes.fraction_below, (m(WEIGHTS[0]), (0.1, 0.5)), {"relative": True}),
     "gaussian_of_length": lambda m: (probes.gaussian_of_length, (m(FLOOR), D, 0), {}),
     "halves": lambda m: (probes.halves, (N, 0), {}),
+    "implicit_updates": lambda m: (
+        probes.implicit_updates,
+        (m(WEIGHTS[0]), m(WEIGHTS[1][:N]), m(WEIGHTS[2][:N])),
+        {},
+    ),
+    "part_shares": lambda m: (probes.part_shares, (split(m, *OUTPUTS),), {}),
+    "part_similarity": lambda m: (
+        probes.part_similarity,
+        (split(m, *OUTPUTS), split(m, OUTPUTS[0], OUTPUTS[2], OUTPUTS[1]), "total", "direct"),
+        {"partners": m(PARTNER)},
+    ),
+    "shared_update": lambda m: (
+        probes.shared_update,
+        (m(drawn(N, D)), m(drawn(N, 4, seed=1)), m(torch.tensor([0, 1, 0, 1, 1, 0]))),
+        {"seed": 0},
+    ),
+    "update_alignment": lambda m: (probes.update_alignment, (updates(m), m(WEIGHTS[2]), m(PARTNER)), {}),
     "jaccard": lambda m: (probes.jaccard, (*map(m, LABELS), m(GOLD)), {}),
     "label_divergence": lambda m: (probes.label_divergence, tuple(map(m, OPTIONS[:2])), {}),
     "mean_and_std": lambda m: (probes.mean_and_std, (m(OUTPUTS[0]),), {}),
@@ -252,6 +277,8 @@ METHODS: dict[str, Callable[[Any], Call]] = {
         ([probes.permuted_pairs(*OUTPUTS, partner=PARTNER).means()], m(torch.tensor([2, 1, 0]))),
         {},
     ),
+    "ImplicitUpdates.on": lambda m: (updates(m).on, (m(WEIGHTS[2][:N]),), {}),
+    "ImplicitUpdates.select": lambda m: (updates(m).select, (m(OWN),), {}),
     "TopTokens.select": lambda m: (tops(lambda tensor: tensor)[0].select, (m(OWN),), {}),
     "OrderMoments.update": lambda m: (lambda: moments(m).squared_deviations, (), {}),
     "GradientNormRecorder.observe": lambda m: (lambda: norms(m), (), {}),
@@ -270,6 +297,8 @@ def is_same(first: Any, second: Any) -> bool:
         return all(is_same(getattr(first, name), getattr(second, name)) for name in names)
     if isinstance(first, tuple):
         return len(first) == len(second) and all(map(is_same, first, second))
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(is_same(first[key], second[key]) for key in first)
     if isinstance(first, torch.nn.Module):
         return all(map(is_same, first.state_dict().values(), second.state_dict().values()))
     if isinstance(first, float) and math.isnan(first):

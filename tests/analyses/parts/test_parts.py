@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from shared_material import real_model, shared
 from tiny_families import VOCABULARY, build, prefix, random_ids
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -233,3 +234,27 @@ def test_a_model_of_several_streams_is_refused_in_a_sentence(name: str) -> None:
 
     with pytest.raises(UserError, match="read more than one residual stream"):
         split(load_model(tiny_decoders.build(name)), cell("llama"))
+
+
+@pytest.mark.real
+def test_gemma_reads_demonstrations_in_some_layers_and_passes_them_on_in_others() -> None:
+    """Layers 5 and 11 are those without a sliding window, though none of these prompts is longer than one."""
+    study = iclprobe.parts(
+        model=str(real_model("gemma3-270m")),
+        task="sst2",
+        data=str(shared("data/sst2")),
+        template="shen",
+        shots=8,
+        limit=6,
+        device="cpu",
+        dtype="float32",
+        learning_rate=0.003,
+        resamples=50,
+        null_draws=2,
+    )
+    layers = study.tables["layers"]
+    direct = layers[
+        (layers["measure"] == "share") & (layers["setting"] == "icl") & (layers["part"] == "direct")
+    ]
+    share = direct.set_index("layer")["value"]
+    assert share[0] == 1 and min(share[5], share[11]) > 0.4 > 0.2 > max(share[6], share[7], share[8])

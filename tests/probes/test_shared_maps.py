@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from iclprobe.probes.shared_update import shared_update
+from iclprobe.probes.shared_maps import shared_update
 
 HALF = torch.arange(40) % 2
 
