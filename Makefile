@@ -33,9 +33,11 @@ gallery: $(VENV)/.core
 	$(BIN)/iclprobe compare --limit 200 --out runs/gallery/compare-pocket --overwrite
 	$(BIN)/iclprobe controls --seeds 0,1,2 --limit 128 --out runs/gallery/controls-pocket --overwrite
 	$(BIN)/iclprobe drift --icl pocket-topic-code --seeds 0,1 --limit 64 --out runs/gallery/drift-pocket --overwrite
+	$(BIN)/iclprobe trajectory --lr 0.03,0.1,0.3 --epochs 2 --seeds 0,1,2 --limit 64 --null-draws 2 \
+		--out runs/gallery/trajectory-pocket --overwrite
 	$(BIN)/iclprobe sparsity --out runs/gallery/sparsity-pocket --overwrite
 	$(BIN)/iclprobe reproduce --all --out runs/gallery/papers
-	for run in compare controls drift sparsity; do \
+	for run in compare controls drift sparsity trajectory; do \
 		cp runs/gallery/$$run-pocket/table.txt runs/gallery/$$run-pocket/*.png reports/gallery/$$run-pocket/; done
 	cp runs/gallery/papers/index.txt reports/gallery/papers-pocket/
 	for text in reports/gallery/papers-pocket/*-*.txt reports/gallery/papers-pocket/claims.txt; do \

@@ -63,7 +63,7 @@ class HeldOut:
         order = sorted(range(len(part)), key=lambda index: len(part[index].ids))
         values = [0.0] * len(part)
         with evaluation_mode(self._model.module), torch.no_grad():
-            for indices in _alike([len(sequence.ids) for sequence in part], order, self._size):
+            for indices in runs_alike([len(sequence.ids) for sequence in part], order, self._size):
                 batch = self._frozen.batch([part[index] for index in indices])
                 with self._frozen.running(batch):
                     sums = loss_of(self._model, batch).tolist()
@@ -72,7 +72,7 @@ class HeldOut:
         return values
 
 
-def _alike(lengths: Sequence[int], order: Sequence[int], size: int) -> Iterator[list[int]]:
+def runs_alike(lengths: Sequence[int], order: Sequence[int], size: int) -> Iterator[list[int]]:
     """Yield consecutive runs of an ascending order, at most so many long, in which little is padding."""
     run: list[int] = []
     for index in order:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..tasks.prompt_set import TrainingSequence
+from .held_out import runs_alike
 from .icl_targets import IclTargets
 from .loading import LanguageModel
 from .loss_step import LossStep, at_largest_scale, loss_scales
@@ -108,9 +109,16 @@ class IclLoss(ABC):
             return self.distances(rows)
 
     def _batches(self, records: Sequence[TrainingSequence]) -> list[PromptRows]:
+        """Return records as padded prompts, those of about one length together."""
         lengths = [record.label_start for record in records]
-        places = forward_groups(self._model, lengths, self._size)
-        return [self._rows([records[place] for place in some]) for some in places]
+        batches = []
+        for alike in forward_groups(self._model, lengths, len(records)):
+            order = sorted(alike, key=lambda place: lengths[place])
+            batches += [
+                self._rows([records[place] for place in some])
+                for some in runs_alike(lengths, order, self._size)
+            ]
+        return batches
 
     def _rows(self, records: Sequence[TrainingSequence]) -> PromptRows:
         device = self._model.device

@@ -26,6 +26,7 @@ from iclprobe.analyses.labels.pairs import AGREEMENT, CALIBRATED_AGREEMENT, COSI
 from iclprobe.analyses.papers.catalogue import EXPERIMENTS
 from iclprobe.analyses.papers.declaration import Experiment
 from iclprobe.analyses.papers.views import PARTITION
+from iclprobe.analyses.trajectory.names import UNITS
 from iclprobe.reports.papers_figures import FIGURES
 from iclprobe.study.names import DELTA, PARTIAL
 from iclprobe.study.study import Study
@@ -118,6 +119,34 @@ def labels_study(variants: Sequence[str] = ("gold", "random", "flipped", "abstra
     ]
     options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1, 2), "shots": 8, "variants": variants}
     return study_of("labels", {"effects": effects, "pairs": pairs}, options)
+
+
+def trajectory_study(shots: Sequence[int] = (16,), rates: Sequence[float] = (1e-3, 3e-3, 1e-2)) -> Any:
+    random = np.random.default_rng(0)
+    points, matched, settings = [], [], []
+    ends = {"low": math.nan, "high": math.nan, "queries": 40, "draws": 3}
+    for count in shots:
+        for setting, value in (("zsl", 52.0), ("icl", 80.0)):
+            for measure in ("accuracy", "calibrated accuracy"):
+                row = {"shots": count, "setting": setting, "measure": measure, "unit": "%", "value": value}
+                settings.append({**row, **ends})
+        for rate in rates:
+            for step in (1, 2, 4, 8, 16):
+                for measure, unit in UNITS.items():
+                    scale = 100 if unit == "%" else 1
+                    row = {"shots": count, "learning_rate": rate, "step": step, "measure": measure}
+                    points.append({**row, "unit": unit, "value": random.uniform(0, 1) * scale, **ends})
+            last = points[-len(UNITS) :]
+            for by in ("accuracy", "label KL"):
+                known = {"by": by, "nearest": rate == rates[0], "distance": -3.0}
+                known |= {"distance_low": -5.0, "distance_high": 1.0}
+                matched += [
+                    {name: v for name, v in row.items() if name not in ("queries", "draws")} | known
+                    for row in last
+                ]
+    options = {"model": "pocket", "task": "pocket-tone", "seeds": (0, 1, 2), "shots": tuple(shots)}
+    tables = {"points": points, "matched": matched, "settings": settings}
+    return study_of("trajectory", tables, {**options, "learning_rate": tuple(rates)})
 
 
 def attention_study(layers: int = 30, heads: int = 9, settings: Sequence[str] = ("zsl", "icl", "ft")) -> Any:
@@ -292,6 +321,9 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "one draw": transfer_study(6, ("dai",), (0, 1), (0,)),
         "nothing of finetuning": transfer_study(1, ("dai",), undefined=True),
         "one site": transfer_study(80, ("dai",), (1,), (0,), ("residual",)),
+    "trajectory": lambda: {
+        "three rates": trajectory_study(),
+        "two numbers of shots": trajectory_study((4, 16), (1e-5, 1.5e-2)),
     },
 }
 """Studies of each analysis, by what they have."""

@@ -101,7 +101,7 @@ def matched_rows(
                 if point is None or best is None or point.draws < best.draws:
                     continue
                 gap = point.values[LABEL_KL] if by == BY_KL else point.values[ACCURACY] - right
-                left = interval_of(gap, by, intervals)
+                left = interval_of(gap, LABEL_KL if by == BY_KL else ACCURACY, intervals)
                 known = {
                     f"distance{'' if end == 'value' else f'_{end}'}": value for end, value in left.items()
                 }
