@@ -43,6 +43,11 @@ def smaller_batches(divisor: int) -> Iterator[None]:
         _DIVISOR.reset(before)
 
 
+def chosen_part(size: int) -> int:
+    """Return how many prompts run of those that would fit, inside `smaller_batches` fewer."""
+    return max(1, size // _DIVISOR.get())
+
+
 def free_memory(device: torch.device) -> int:
     """Return the bytes that are free on a device, or a cautious guess where the system does not tell."""
     if device.type == "cuda":
@@ -109,11 +114,6 @@ def choose_batch_size(model: LanguageModel, tokens: int, past: int, forms_scores
         most = min(most, max(_MOST_ON_CPU, _NUMBERS_ON_CPU // (tokens * model.width)))
     size = min(most, budget // bytes_per_prompt(model, tokens, past, forms_scores))
     return chosen_part(size)
-
-
-def chosen_part(size: int) -> int:
-    """Return how many prompts run of those that would fit, inside `smaller_batches` fewer."""
-    return max(1, size // _DIVISOR.get())
 
 
 def make_batches(
