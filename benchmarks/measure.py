@@ -36,7 +36,7 @@ def interleaved(procedures: Mapping[str, Callable[[], object]], rounds: int) -> 
     """Time each procedure once a round, every other round in the opposite order; return the seconds of each."""
     times: dict[str, list[float]] = {name: [] for name in procedures}
     for number in range(rounds):
-        for name in reversed(procedures) if number % 2 else procedures:
+        for name in reversed([*procedures]) if number % 2 else procedures:
             times[name].append(timed(procedures[name]))
     return times
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import median
@@ -99,9 +99,9 @@ def _by_part(model: LanguageModel, prompts: PromptSet, batch: int, runs: int) ->
 
 
 @contextmanager
-def _clocks(module: Any) -> Iterator[Counter[str]]:
+def _clocks(module: Any) -> Iterator[dict[str, float]]:
     """Add up the seconds that pass inside each kind of module."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     begun: dict[nn.Module, float] = {}
     names = {end: part for part, ends in PARTS.items() for end in ends}
     # The prefix runs without the head, so either is the outermost.
@@ -138,7 +138,7 @@ def _by_operation(model: LanguageModel, prompts: PromptSet, batch: int) -> dict[
     """Return which share of the processor's time goes into each kind of operation, as torch's profiler says."""
     with profile(activities=[ProfilerActivity.CPU]) as found:
         native(model, prompts, batch)
-    times: Counter[str] = Counter()
+    times: dict[str, float] = defaultdict(float)
     for event in found.key_averages():
         name = event.key.removeprefix("aten::")
         kind = next(
@@ -146,7 +146,7 @@ def _by_operation(model: LanguageModel, prompts: PromptSet, batch: int) -> dict[
         )
         times[kind] += event.self_cpu_time_total
     whole = sum(times.values())
-    return {name: round(value / whole, 4) for name, value in times.most_common()}
+    return {name: round(value / whole, 4) for name, value in sorted(times.items(), key=lambda item: -item[1])}
 
 
 def _is(name: str, kind: str) -> bool:

@@ -60,11 +60,11 @@ def test_every_way_records_the_same(name: str) -> None:
         pytest.skip(f"{chosen.package} is not installed")
     prompts = material.build_prompts(TINY)
     model = material.build_model(TINY, chosen.attention)
-    expected = iclprobe.capture(model, prompts, share_prefix=False, batch_size=1)
+    expected: Any = iclprobe.capture(model, prompts, share_prefix=False, batch_size=1)
     ran = _tokens_run(model, lambda: chosen.run(model, prompts, 1 if name == "reference" else TINY.batch))
     found = ran["result"]
     if name == "reference":
-        pattern = iclprobe.capture(model, prompts, iclprobe.CapturePlan(sites=("pattern",))).pattern
+        pattern: Any = iclprobe.capture(model, prompts, iclprobe.CapturePlan(sites=("pattern",))).pattern
         assert torch.allclose(torch.tensor(found), pattern, atol=1e-5)
     elif name not in ("bare_forward", "floor"):
         assert torch.allclose(found.attention_output, expected.attention_output, atol=1e-5)

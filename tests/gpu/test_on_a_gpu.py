@@ -198,9 +198,9 @@ def test_a_batch_is_measured_and_fits(device: torch.device) -> None:
     prompts = [list(range(1, 3 + number % 400)) for number in range(300)]
     free = torch.cuda.mem_get_info(device)[0]
     torch.cuda.reset_peak_memory_stats(device)
-    found = capture(model, prompts)
+    found: Any = capture(model, prompts)
     assert torch.cuda.max_memory_allocated(device) < free
-    few = capture(model, prompts[:8], batch_size=1)
+    few: Any = capture(model, prompts[:8], batch_size=1)
     close = torch.nn.functional.cosine_similarity(
         found.attention_output[:8].double(), few.attention_output.double(), dim=-1
     )

@@ -122,7 +122,8 @@ def test_a_probe_that_finds_no_memory_is_halved() -> None:
 
 def test_a_capture_that_runs_out_of_memory_goes_on_in_halves() -> None:
     model, prompts = load_model(tiny_families.fresh("llama")), prompts_of(11)
-    expected, ran = capture(model, prompts, batch_size=1), []
+    expected: Any = capture(model, prompts, batch_size=1)
+    ran: list[int] = []
 
     def saw(batch: int) -> None:
         ran.append(batch)
@@ -130,13 +131,13 @@ def test_a_capture_that_runs_out_of_memory_goes_on_in_halves() -> None:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
 
     with watched(model, saw):
-        found = capture(model, prompts, batch_size=8)
+        found: Any = capture(model, prompts, batch_size=8)
     assert torch.allclose(found.attention_output, expected.attention_output, atol=1e-5)
     assert torch.allclose(found.scores, expected.scores, atol=1e-4)
     # The prefix; 8, then 4 of it, then twos, and never again more.
     assert ran == [1, 8, 4, 2, 2, 2, 2, 2, 1]
     assert not torch.nn.modules.module._global_forward_hooks
-    again = capture(model, prompts, batch_size=8)
+    again: Any = capture(model, prompts, batch_size=8)
     assert torch.allclose(again.attention_output, expected.attention_output, atol=1e-5)
 
 
