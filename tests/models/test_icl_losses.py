@@ -106,7 +106,8 @@ def test_one_step_of_gradient_descent_is_that_of_a_literal_loop(name: str, forwa
             )
             for part in model.parts
         ]
-        logits = module(input_ids=torch.tensor([one.ids[: one.label_start]])).logits[0, -1]
+        output: Any = module(input_ids=torch.tensor([one.ids[: one.label_start]]))
+        logits = output.logits[0, -1]
         for handle in handles:
             handle.remove()
         if name == "match_icl":
