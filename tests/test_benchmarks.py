@@ -42,8 +42,8 @@ def test_pages_claim_no_speed_beside_the_record() -> None:
 def test_the_record_grows(tmp_path: Path) -> None:
     told = options.Options(shape=TINY)
     for number in range(2):
-        record.append("here", "capture", record.new_entry({"number": number}, told), tmp_path)
-    record.append("here", "grid", record.new_entry({}, told), tmp_path)
+        record.append("here", "capture", record.surroundings(told) | {"result": {"number": number}}, tmp_path)
+    record.append("here", "grid", record.surroundings(told), tmp_path)
     entries = json.loads((tmp_path / "here.json").read_text())
     assert [entry["result"]["number"] for entry in entries["capture"]] == [0, 1]
     assert table.latest_of(entries)["capture"]["result"] == {"number": 1}
@@ -94,7 +94,7 @@ def _tokens_run(model: Any, work: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["grid_speed", "profile_capture"])
 def test_what_is_measured_can_be_shown(name: str) -> None:
     told = options.Options(pairs=1, shape=TINY, memory=False)
-    entry = record.new_entry(import_module(f"benchmarks.{name}").run(told), told)
+    entry = record.surroundings(told) | {"result": import_module(f"benchmarks.{name}").run(told)}
     shown = table.text_of({"grid_speed": "grid", "profile_capture": "profile"}[name], entry)
     assert "| ---" in shown
     if name == "profile_capture":
