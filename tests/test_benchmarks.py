@@ -53,6 +53,22 @@ def test_the_record_grows(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
 
 
+@pytest.mark.parametrize(("pairs", "load", "trial"), [(3, 0.4, False), (1, 0.4, True), (3, 9.0, True)])
+def test_a_trial_claims_nothing(pairs: int, load: float, trial: bool) -> None:
+    told = options.Options(pairs=pairs, shape=TINY)
+    entry = record.surroundings(told)
+    entry["machine"] |= {"load": load, "cores": 2}
+    ratios = {f"{name} / native capture": {"median": 17.2} for name in ("bare forward", "nnsight")}
+    entry["result"] = {
+        "shape": entry["options"]["shape"],
+        "ratios": ratios | {"native capture / floor": {"median": 1.4}},
+        "tap": {"native capture / bare forward": {"median": 1.02}},
+    }
+    said = table.readme_block({"capture": entry})
+    assert ("17 times as fast as nnsight" in said) is not trial
+    assert ("1.40" in said and "1.02" in said) is not trial
+
+
 @pytest.mark.parametrize("name", [*procedures.PROCEDURES])
 def test_every_way_records_the_same(name: str) -> None:
     chosen = procedures.PROCEDURES[name]
