@@ -117,8 +117,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What pages say of speed, measured, into the record and onto the pages; on a machine where nothing else computes.
+# `BENCH="startup --pairs 5"` measures one of it, `BENCH=all` what no page quotes as well.
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # Change the source in one place after another and see whether the tests of the same package notice. What may live
 # is listed, with the reason, in tests/mutation/equivalent.toml. `SAMPLE=60` draws some of the changes at random,
