@@ -54,10 +54,10 @@ gallery-real: real-models
 	$(BIN)/iclprobe attention $(GEMMA) --query 3 --settings zsl,icl --out runs/gallery/attention-gemma3 --overwrite
 	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
 		--out runs/gallery/attention-smollm2 --overwrite
-	$(BIN)/iclprobe compare $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
+	$(BIN)/iclprobe compare $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
 		--recipes reports/gallery/controls-of-similarity-gemma3/dai.yaml,match_icl,distill_icl \
 		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
-	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
+	$(BIN)/iclprobe labels $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --lr 0.01 --null-draws 3 \
 		--out runs/gallery/labels-gemma3 --overwrite
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 controls-of-similarity-gemma3 labels-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
