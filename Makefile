@@ -46,7 +46,7 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are
+# One run with its page, and what the pages of the measures tell of real models. Of those, the pictures that are
 # in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
@@ -60,10 +60,10 @@ gallery-real: real-models
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
-	$(BIN)/iclprobe compare $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
+	$(BIN)/iclprobe compare $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
 		--recipes reports/gallery/controls-of-similarity-gemma3/dai.yaml,match_icl,distill_icl \
 		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
-	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
+	$(BIN)/iclprobe labels $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --lr 0.01 --null-draws 3 \
 		--out runs/gallery/labels-gemma3 --overwrite
 	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
 		--out runs/gallery/implicit-update-gemma3 --overwrite
