@@ -53,7 +53,7 @@ gallery-real: real-models
 	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
 		--out runs/gallery/attention-smollm2 --overwrite
 	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
-		--shots 16 --seeds 0,1,2 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+		--shots 16 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
