@@ -54,6 +54,10 @@ gallery-real: real-models
 		--out runs/gallery/attention-smollm2 --overwrite
 	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
 		--shots 16 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
+		--shots 16 --limit 40 --lr 0.003 --seeds 0,1,2 --sites attention_outputs \
+		--out runs/gallery/transfer-gemma3-draws --overwrite
+	cp runs/gallery/transfer-gemma3-draws/table.txt reports/gallery/transfer-gemma3/three-draws.txt
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
 		for picture in reports/gallery/$$run/*.png; do [ ! -f runs/gallery/$$run/$$(basename $$picture) ] || \
