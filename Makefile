@@ -56,7 +56,11 @@ gallery-real: real-models
 	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
 		--out runs/gallery/attention-smollm2 --overwrite
 	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
-		--shots 16 --seeds 0,1,2 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+		--shots 16 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
+		--shots 16 --limit 40 --lr 0.003 --seeds 0,1,2 --sites attention_outputs \
+		--out runs/gallery/transfer-gemma3-draws --overwrite
+	cp runs/gallery/transfer-gemma3-draws/table.txt reports/gallery/transfer-gemma3/three-draws.txt
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
