@@ -110,7 +110,8 @@ def updates(make: Any) -> probes.ImplicitUpdates:
 
 
 def split(make: Any, *outputs: Tensor) -> probes.SplitOutputs:
-    return probes.SplitOutputs(*map(make, outputs), make(FLOOR))
+    before, inheriting, after = map(make, outputs)
+    return probes.SplitOutputs(before, inheriting, after, make(FLOOR))
 
 
 def shares(make: Any) -> probes.AttentionShares:
