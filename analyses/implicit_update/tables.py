@@ -22,8 +22,8 @@ _MEASURE = (
     Column(
         "condition",
         "text",
-        "which update: own, shared, other, mean, permuted; of closed what is given where, and what shared closes more "
-        "than mean",
+        "which update: own, shared, other, mean, permuted; of closed what is given where, and what shared closes "
+        "more than mean",
     ),
 )
 _VALUE = (
