@@ -56,7 +56,7 @@ gallery-real: real-models
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
-	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
+	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.001 \
 		--out runs/gallery/implicit-update-gemma3 --overwrite
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 parts-gemma3 parts-smollm2 implicit-update-gemma3; do \
 		cp runs/gallery/$$run/table.txt reports/gallery/$$run/; \
