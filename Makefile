@@ -69,7 +69,7 @@ gallery-real: real-models
 		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
 	$(BIN)/iclprobe labels $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --lr 0.01 --null-draws 3 \
 		--out runs/gallery/labels-gemma3 --overwrite
-	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
+	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.001 \
 		--out runs/gallery/implicit-update-gemma3 --overwrite
 	for run in compare-gemma3 attention-gemma3 attention-smollm2 transfer-gemma3 parts-gemma3 parts-smollm2 \
 		controls-of-similarity-gemma3 labels-gemma3 implicit-update-gemma3; do \

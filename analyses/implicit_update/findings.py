@@ -10,7 +10,7 @@ from ...study.finding import Finding
 from ..comparison.alarms import alarms_of
 from .config import ImplicitUpdateConfig
 from .draw import ImplicitDraw
-from .rows import EXPLAINED, LENGTH, OUTPUTS, RANK, WEIGHTS
+from .rows import BEYOND, EXPLAINED, LENGTH, OUTPUTS, RANK, WEIGHTS
 
 _Rows = Sequence[Mapping[str, Any]]
 
@@ -105,14 +105,14 @@ def _judged(layers: _Rows, basis: str) -> Iterator[Finding]:
     if not there:
         return
     best = max(there, key=lambda layer: there[layer])
-    own, shared, mean, alone, other = (
-        of(condition, best) for condition in ("own", "shared", "mean", "shared, MLP alone", "other")
+    own, shared, mean, alone, other, beyond = (
+        of(condition, best) for condition in ("own", "shared", "mean", "shared, MLP alone", "other", BEYOND)
     )
     yield Finding(
         "closed by one update for all",
         f"Given in layer {best}, where it closes most, with the skip path one update for all closes {_text(shared)} "
-        f"of the way from zero-shot to ICL; the mean change {_text(mean)}, another query's {_text(other)}, the "
-        f"query's own {_text(own)}, one update in the MLP alone {_text(alone)}.",
+        f"of the way from zero-shot to ICL; the mean change {_text(mean)} ({_text(beyond)} less), "
+        f"another query's {_text(other)}, the query's own {_text(own)}, one update in the MLP alone {_text(alone)}.",
         value=shared["value"],
         low=shared["low"],
         high=shared["high"],

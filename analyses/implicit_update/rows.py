@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...probes import update_alignment
-from ...probes.transfer import closed
+from ...probes import bootstrap_ratio, update_alignment
+from ...probes.transfer import centred_labels, closed
 from ...seeds import derive_seed
 from ..comparison.reduction import partners_of
 from ..layer_measures import LayerMeasure
@@ -21,6 +21,8 @@ from .judged import CONDITIONS
 LENGTH, RANK, EXPLAINED = "length", "effective rank", "explained"
 WEIGHTS, OUTPUTS = "alignment of weights", "alignment of outputs"
 CLOSED = ("closed", "closed_particular")
+BEYOND = "shared beyond mean"
+"""What one update for all closes more than the mean change does, query by query."""
 
 
 def implicit_rows(
@@ -109,3 +111,18 @@ def _of_answers(draw: ImplicitDraw, judged: Tensor, drawn: Mapping[str, Any]) ->
                 "defined": len(judged),
                 "of": len(judged),
             }
+    goal = centred_labels(after)
+    shared, mean = (
+        (centred_labels(judged[:, CONDITIONS.index(name)]) - goal).square().sum(-1)
+        for name in ("shared", "mean")
+    )
+    interval = bootstrap_ratio(mean - shared, (centred_labels(before) - goal).square().sum(-1), **drawn)
+    yield {
+        **_key("closed", BEYOND),
+        "value": float(interval.estimate),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "null": 0.0,
+        "defined": len(judged),
+        "of": len(judged),
+    }

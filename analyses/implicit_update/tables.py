@@ -20,7 +20,10 @@ _MEASURE = (
         "Dherin et al. 2025",
     ),
     Column(
-        "condition", "text", "which update: own, shared, other, mean, permuted; of closed what is given where"
+        "condition",
+        "text",
+        "which update: own, shared, other, mean, permuted; of closed what is given where, and what shared closes "
+        "more than mean",
     ),
 )
 _VALUE = (

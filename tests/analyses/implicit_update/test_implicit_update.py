@@ -168,4 +168,8 @@ def test_tables_findings_and_sheet_tell_the_same(study: Any) -> None:
     assert best.value == pytest.approx(rows["value"].mean())
     own = layers[(layers["measure"] == "closed") & (layers["condition"] == "own") & (layers["layer"] == 5)]
     assert own["value"].to_numpy() == pytest.approx([1.0, 1.0], abs=1e-6)
+    closed = layers[layers["measure"] == "closed"].set_index(["seed", "layer", "condition"])["value"]
+    closed = closed.unstack()
+    beyond = (closed["shared"] - closed["mean"]).to_numpy()
+    assert closed["shared beyond mean"].to_numpy() == pytest.approx(beyond)
     assert set(study.figures()) == {"updates", "closed"} and "closed, by layer" in str(study)

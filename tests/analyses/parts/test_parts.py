@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import tiny_decoders
 import torch
 from shared_material import real_model, shared
 from tiny_families import VOCABULARY, build, prefix, random_ids
@@ -138,6 +139,20 @@ def test_a_finetuned_model_that_is_the_zero_shot_one_has_no_parts() -> None:
     assert all(row["value"] == row["value"] for row in layers if row["setting"] == "icl" and row["layer"])
 
 
+@pytest.mark.parametrize("name", ["qwen3_next", "jamba", "recurrent_gemma"])
+def test_hybrids_run_every_prompt_whole_and_are_divided_alike(name: str) -> None:
+    model, drawn = load_model(tiny_decoders.build(name)), cell(name)
+    draw = split(model, drawn)
+    assert len(draw.layers) < model.n_layers
+    for outputs in (draw.icl, draw.finetuned):
+        shares = part_shares(outputs)
+        whole = shares.share("direct") + shares.share("inherited")
+        assert torch.allclose(whole[~whole.isnan()], torch.ones(()).double(), atol=1e-5)
+    icl = capture(model, drawn.prompts.icl, OUTPUT).attention_output
+    assert icl is not None and torch.allclose(draw.icl.after, icl, atol=1e-4)
+    assert float((draw.icl.after - draw.icl.inheriting).norm()) > 1e-3
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3_text"])
 def test_label_words_of_several_tokens_change_no_part(name: str) -> None:
     model = load_model(build(name))
@@ -230,8 +245,6 @@ def replace_template(task: Any) -> Any:
 
 @pytest.mark.parametrize("name", ["gemma3n_text", "gemma4_text"])
 def test_a_model_of_several_streams_is_refused_in_a_sentence(name: str) -> None:
-    import tiny_decoders
-
     with pytest.raises(UserError, match="read more than one residual stream"):
         split(load_model(tiny_decoders.build(name)), cell("llama"))
 
