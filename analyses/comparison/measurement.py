@@ -103,7 +103,7 @@ def measured_of(
         },
         (
             *series_findings(series, intervals),
-            *imitation_findings(tables, {} if models else recipes_of(config), intervals),
+            *imitation_findings(tables, {} if models else recipes_of(config.recipes), intervals),
             *findings,
         ),
         {} if kept is None else kept.arrays,
