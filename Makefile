@@ -46,7 +46,7 @@ gallery: $(VENV)/.core
 			cp runs/gallery/papers/$$name/$$picture.png reports/gallery/papers-pocket/$$name.png; done; done
 	[ ! -d .real-models ] || $(MAKE) gallery-real
 
-# One run with its page, two of attention, two of parts, and one of implicit updates. Of those, the pictures that are
+# One run with its page, and what the pages of the measures tell of real models. Of those, the pictures that are
 # in the gallery are renewed.
 SST2 := --task sst2 --data ../shared/data/sst2 --template shen --shots 8 --limit 100
 GEMMA := --model .real-models/gemma3-270m $(SST2)
@@ -56,14 +56,18 @@ gallery-real: real-models
 	$(BIN)/iclprobe attention --model .real-models/smollm2-135m-instruct $(SST2) --settings zsl,icl,ft --lr 0.03 \
 		--out runs/gallery/attention-smollm2 --overwrite
 	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
-		--shots 16 --seeds 0,1,2 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+		--shots 16 --limit 40 --lr 0.003 --out runs/gallery/transfer-gemma3 --overwrite
+	$(BIN)/iclprobe transfer --model .real-models/gemma3-270m --task sst2 --data ../shared/data/sst2 --template shen \
+		--shots 16 --limit 40 --lr 0.003 --seeds 0,1,2 --sites attention_outputs \
+		--out runs/gallery/transfer-gemma3-draws --overwrite
+	cp runs/gallery/transfer-gemma3-draws/table.txt reports/gallery/transfer-gemma3/three-draws.txt
 	$(BIN)/iclprobe parts --model .real-models/smollm2-135m-instruct $(SST2) --shots 16 --limit 40 --dtype float32 \
 		--out runs/gallery/parts-smollm2 --overwrite
 	$(BIN)/iclprobe parts $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 --out runs/gallery/parts-gemma3 --overwrite
-	$(BIN)/iclprobe compare $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
+	$(BIN)/iclprobe compare $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --keep-rows 0 --keep-maps 0 \
 		--recipes reports/gallery/controls-of-similarity-gemma3/dai.yaml,match_icl,distill_icl \
 		--out runs/gallery/controls-of-similarity-gemma3 --overwrite
-	$(BIN)/iclprobe labels $(GEMMA) --shots 16 --limit 40 --seeds 0,1,2 --dtype float32 --lr 0.01 \
+	$(BIN)/iclprobe labels $(GEMMA) --limit 32 --seeds 0,1,2 --dtype float32 --lr 0.01 --null-draws 3 \
 		--out runs/gallery/labels-gemma3 --overwrite
 	$(BIN)/iclprobe implicit-update $(GEMMA) --shots 16 --limit 40 --dtype float32 --lr 0.003 \
 		--out runs/gallery/implicit-update-gemma3 --overwrite
@@ -117,8 +121,10 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# What pages say of speed, measured, into the record and onto the pages; on a machine where nothing else computes.
+# `BENCH="startup --pairs 5"` measures one of it, `BENCH=all` what no page quotes as well.
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
 
 # Change the source in one place after another and see whether the tests of the same package notice. What may live
 # is listed, with the reason, in tests/mutation/equivalent.toml. `SAMPLE=60` draws some of the changes at random,

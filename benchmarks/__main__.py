@@ -52,7 +52,8 @@ def main() -> None:
     name = options.name or ("tiny" if options.tiny else "cpu")
     for benchmark in _asked(parser, options.benchmarks):
         start = time.perf_counter()
-        entry = record.new_entry(_benchmark(benchmark)(told), told)
+        entry = record.surroundings(told)
+        entry["result"] = _benchmark(benchmark)(told)
         entry["took_seconds"] = round(time.perf_counter() - start)
         record.append(name, benchmark, entry)
         print(f"{benchmark}: {entry['took_seconds']} s", flush=True)

@@ -25,15 +25,14 @@ _PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "numpy", "p
 Entry = dict[str, Any]
 
 
-def new_entry(result: dict[str, Any], options: Options) -> Entry:
-    """Return a result with where, when and with what it was measured."""
+def surroundings(options: Options) -> Entry:
+    """Return when, where and with what something is about to be measured; ``result`` is still to come."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "machine": machine(),
         "versions": _versions(),
         "options": asdict(options),
-        "result": result,
     }
 
 

@@ -175,7 +175,7 @@ def profile_block(latest: Latest) -> str:
     seconds = ", ".join(f"{name} {value:.2f} s" for name, value in result["seconds"].items())
     return "\n\n".join(
         [
-            f"{_where(entry)} {result['text']}: {seconds}; the tap costs {ratio['median']:.3f} "
+            f"{_where(entry)} {result['text']}: {seconds}; with the tap it takes {ratio['median']:.3f} "
             f"{_quartiles(ratio, 3)} times the same without it.",
             *(
                 markdown(
@@ -223,8 +223,10 @@ def engines_block(latest: Latest) -> str:
 
 
 def readme_block(latest: Latest) -> str:
-    """Two sentences with the numbers that matter."""
+    """One sentence with the numbers that matter; a trial claims nothing."""
     entry = latest["capture"]
+    if is_trial(entry):
+        return "How fast stands in [docs/speed.md](docs/speed.md)."
     ratios = entry["result"]["ratios"]
     tap = entry["result"]["tap"]["native capture / bare forward"]["median"]
     beside = [
@@ -240,8 +242,8 @@ def readme_block(latest: Latest) -> str:
     return (
         f"A capture of {entry['result']['shape']['queries']} queries of {entry['result']['shape']['query']} tokens "
         f"behind {entry['result']['shape']['prefix']:,} is {', '.join(beside[:-1])} and {beside[-1]}; it takes "
-        f"{ratios['native capture / floor']['median']:.2f} times the least that is possible, and the tap itself "
-        f"costs {tap:.2f} times the bare forward ([how it was measured](docs/speed.md))."
+        f"{ratios['native capture / floor']['median']:.2f} times the least that is possible, and a "
+        f"forward under the tap takes {tap:.2f} times the bare one ([how it was measured](docs/speed.md))."
     )
 
 
@@ -268,14 +270,25 @@ def markdown(head: list[str], rows: Rows) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, rule, *rows))
 
 
+def is_trial(entry: record.Entry) -> bool:
+    """Tell whether an entry is too unsure to be claimed: fewer than three rounds, or others were computing."""
+    machine = entry["machine"]
+    # The benchmark before this one keeps all cores busy by itself.
+    return entry["options"].get("pairs", 0) < 3 or machine["load"] > machine["cores"] + 1
+
+
 def _where(entry: record.Entry) -> str:
     machine, versions = entry["machine"], entry["versions"]
     said = [
         f"{name} {versions.get(name, 'unknown')}"
         for name in ("torch", "transformers", "transformer-lens", "nnsight")
     ]
+    trial = (
+        "**A trial, of few rounds or on a busy machine, and nothing to rely on.** " if is_trial(entry) else ""
+    )
     return (
-        f"{entry['date'][:10]}, {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, "
+        f"{trial}{entry['date'][:10]}, {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['threads']} threads, load {machine['load']} as it began, "
         f"{', '.join(said)}, commit {entry['commit']}."
     )
 
@@ -304,7 +317,7 @@ def draw(entry: record.Entry, place: Path) -> None:
         axes.set_xscale("log")
         axes.set_xlim(min(seconds) / 2, max(seconds) * 2)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel(f"seconds for {result['shape']['queries']} queries ({result['text']})")
+        axes.set_xlabel(f"seconds, {result['text'].rpartition('; ')[2]}")
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(png_bytes(figure))
 

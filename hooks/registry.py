@@ -27,7 +27,8 @@ Listener = Callable[[AttentionArguments], AfterCall | None]
 # Reentrant, for the garbage collector may end a forgotten stream while another tap begins.
 _lock = threading.RLock()
 _listeners: dict[str, list[Mapping[torch.nn.Module, Listener]]] = {}
-_behind: dict[torch.nn.Module, LayerBehindPrefix] = {}
+# By thread: another one's forwards of the same modules stand behind no prefix.
+_behind: dict[tuple[int, torch.nn.Module], LayerBehindPrefix] = {}
 _replaced: dict[str, Callable[..., Any] | None] = {}
 
 
@@ -67,12 +68,13 @@ def attend_behind(implementation: str, layers: Mapping[torch.nn.Module, LayerBeh
         layers: What each module's layer keeps; its forward caches there.
     """
     with listen_to_attention(implementation, {}):
-        _behind.update(layers)
+        mine = {(threading.get_ident(), module): layer for module, layer in layers.items()}
+        _behind.update(mine)
         try:
             yield
         finally:
-            for module in layers:
-                del _behind[module]
+            for key in mine:
+                del _behind[key]
 
 
 def other_attention(implementation: str) -> str:
@@ -101,7 +103,7 @@ def _swap_in(implementation: str) -> None:
         *args: Any,
         **kw: Any,
     ) -> Any:
-        layer = _behind.get(module)
+        layer = _behind.get((threading.get_ident(), module))
         if layer is not None and not layer.gave(key, value):
             raise RuntimeError(f"{type(module).__name__} attends to other keys or values than it caches")
         call = AttentionArguments(module, query, key, value, attention_mask, kw, prefix=layer)

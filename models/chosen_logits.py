@@ -9,6 +9,7 @@ together into few rows.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -108,8 +109,11 @@ class _Packed:
 @contextmanager
 def _packing(model: LanguageModel, rows: Tensor, positions: Tensor, packed: _Packed) -> Iterator[None]:
     """Let what is behind the last layer see chosen tokens alone; whoever listens to that layer already sees all."""
+    mine = threading.get_ident()
 
     def hook(_: torch.nn.Module, __: Any, output: Any) -> Any:
+        if threading.get_ident() != mine:
+            return output
         hidden = output[0] if isinstance(output, tuple | list) else output
         together = packed.pack(hidden[rows.to(hidden.device), positions.to(hidden.device)])
         return together if hidden is output else (together, *output[1:])

@@ -93,7 +93,7 @@ class IclLoss(ABC):
 
     def _scaled_step(self, records: Sequence[TrainingSequence], scale: float) -> LossStep:
         """Return the loss of a batch and the gradient of every trained slice, added up over forwards."""
-        done = LossStep(gradients=self._trained.zeros())
+        done = LossStep(gradients=self._trained.zeros(range(len(self._trained.slices))))
         parameters = [*self._trained.parameters, *self._watched_parameters]
         for rows in self._batches(records):
             loss = self._distances(rows).sum() / len(records)

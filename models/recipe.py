@@ -27,7 +27,7 @@ _IMITATING: dict[str, Any] = {
     "loss_tokens": "label",
     "optimizer": "adam",
     "epochs": 4,
-    "batch_size": 4,
+    "batch_size": 8,
     "shuffle": True,
     "parameters": "attn_kv",
 }
@@ -85,7 +85,7 @@ class Recipe(Settings):
 
     name: str = "custom"
     objective: Objective = "text"
-    target_records: int = Field(default=40, ge=1, le=1_000_000)
+    target_records: int = Field(default=80, ge=1, le=1_000_000)
     loss_tokens: LossTokens = "all"
     loss_vocabulary: LossVocabulary = "full"
     optimizer: OptimizerName = "sgd"
@@ -199,7 +199,7 @@ _PRESETS: dict[str, Recipe] = {
     "shen_middle": Recipe(
         name="shen_middle", optimizer="gd", **{**_SHEN, "parameters": "attn_v@middle", "include_bias": False}
     ),
-    # Controls of ours: alike inside, and alike in what is said. Forty steps over 40 records.
+    # Controls of ours: alike inside, and alike in what is said. Forty steps over 80 records.
     "match_icl": Recipe(name="match_icl", objective="match_icl", learning_rate=3e-4, **_IMITATING),
     "distill_icl": Recipe(name="distill_icl", objective="distill_icl", learning_rate=1e-4, **_IMITATING),
 }

@@ -321,6 +321,7 @@ STUDIES: Mapping[str, Callable[[], Mapping[str, Any]]] = {
         "one draw": transfer_study(6, ("dai",), (0, 1), (0,)),
         "nothing of finetuning": transfer_study(1, ("dai",), undefined=True),
         "one site": transfer_study(80, ("dai",), (1,), (0,), ("residual",)),
+    },
     "trajectory": lambda: {
         "three rates": trajectory_study(),
         "two numbers of shots": trajectory_study((4, 16), (1e-5, 1.5e-2)),

@@ -42,8 +42,8 @@ def test_pages_claim_no_speed_beside_the_record() -> None:
 def test_the_record_grows(tmp_path: Path) -> None:
     told = options.Options(shape=TINY)
     for number in range(2):
-        record.append("here", "capture", record.new_entry({"number": number}, told), tmp_path)
-    record.append("here", "grid", record.new_entry({}, told), tmp_path)
+        record.append("here", "capture", record.surroundings(told) | {"result": {"number": number}}, tmp_path)
+    record.append("here", "grid", record.surroundings(told), tmp_path)
     entries = json.loads((tmp_path / "here.json").read_text())
     assert [entry["result"]["number"] for entry in entries["capture"]] == [0, 1]
     assert table.latest_of(entries)["capture"]["result"] == {"number": 1}
@@ -51,6 +51,22 @@ def test_the_record_grows(tmp_path: Path) -> None:
     assert last["versions"]["torch"] == torch.__version__.split("+")[0] or last["versions"]["torch"]
     assert last["machine"]["cores"] and last["options"]["shape"]["width"] == TINY.width
     assert [path.name for path in tmp_path.iterdir()] == ["here.json"]
+
+
+@pytest.mark.parametrize(("pairs", "load", "trial"), [(3, 0.4, False), (1, 0.4, True), (3, 9.0, True)])
+def test_a_trial_claims_nothing(pairs: int, load: float, trial: bool) -> None:
+    told = options.Options(pairs=pairs, shape=TINY)
+    entry = record.surroundings(told)
+    entry["machine"] |= {"load": load, "cores": 2}
+    ratios = {f"{name} / native capture": {"median": 17.2} for name in ("bare forward", "nnsight")}
+    entry["result"] = {
+        "shape": entry["options"]["shape"],
+        "ratios": ratios | {"native capture / floor": {"median": 1.4}},
+        "tap": {"native capture / bare forward": {"median": 1.02}},
+    }
+    said = table.readme_block({"capture": entry})
+    assert ("17 times as fast as nnsight" in said) is not trial
+    assert ("1.40" in said and "1.02" in said) is not trial
 
 
 @pytest.mark.parametrize("name", [*procedures.PROCEDURES])
@@ -94,7 +110,7 @@ def _tokens_run(model: Any, work: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["grid_speed", "profile_capture"])
 def test_what_is_measured_can_be_shown(name: str) -> None:
     told = options.Options(pairs=1, shape=TINY, memory=False)
-    entry = record.new_entry(import_module(f"benchmarks.{name}").run(told), told)
+    entry = record.surroundings(told) | {"result": import_module(f"benchmarks.{name}").run(told)}
     shown = table.text_of({"grid_speed": "grid", "profile_capture": "profile"}[name], entry)
     assert "| ---" in shown
     if name == "profile_capture":

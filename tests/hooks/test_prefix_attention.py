@@ -185,7 +185,8 @@ def test_who_falls_back_says_why(name: str, reason: str) -> None:
 @pytest.mark.parametrize("name", ["gemma2", "gpt_oss"])
 def test_eager_attention_in_half_precision_falls_back(name: str) -> None:
     """It rounds its scores; in gpt_oss another rounding may choose another expert."""
-    model = load_model(tiny_families.build_anew(name).to(torch.bfloat16))
+    module: Any = tiny_families.build_anew(name)
+    model = load_model(module.to(torch.bfloat16))
     prefix = encode_prefix(model, prompt_set(name).prefix_ids)
     assert prefix is not None and prefix.copied is not None and "rounds its scores" in prefix.copied
 

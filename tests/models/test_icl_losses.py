@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -47,6 +48,10 @@ def targets(model: LanguageModel) -> IclTargets:
     after, before = outputs(model, CONTEXT), outputs(model, ())
     change = (after - before).square().sum(-1).mean(0)
     return IclTargets(TRAINING, after, change, answers(model, CONTEXT))
+
+
+def hear(heard: list[Tensor], module: torch.nn.Module, given: Any, output: Any) -> None:
+    heard.append(output[0, -1])
 
 
 def recipe(name: str, **changes: Any) -> Recipe:
@@ -100,13 +105,9 @@ def test_one_step_of_gradient_descent_is_that_of_a_literal_loop(name: str, forwa
     total = torch.zeros(())
     for place, one in enumerate(TRAINING):
         heard: list[Tensor] = []
-        handles = [
-            part.output_projection.register_forward_hook(
-                lambda m, a, out, heard=heard: heard.append(out[0, -1])
-            )
-            for part in model.parts
-        ]
-        logits = module(input_ids=torch.tensor([one.ids[: one.label_start]])).logits[0, -1]
+        handles = [part.output_projection.register_forward_hook(partial(hear, heard)) for part in model.parts]
+        output: Any = module(input_ids=torch.tensor([one.ids[: one.label_start]]))
+        logits = output.logits[0, -1]
         for handle in handles:
             handle.remove()
         if name == "match_icl":

@@ -35,7 +35,7 @@ def test_the_presets_that_imitate_icl_take_forty_steps_of_adam_at_a_rate_of_thei
         recipe = preset(name)
         assert (recipe.objective, recipe.optimizer, recipe.parameters) == (name, "adam", "attn_kv")
         assert recipe.steps(recipe.target_records) == 40 and isinstance(recipe.learning_rate, float)
-    assert "imitating ICL's attention outputs on 40 records not shown" in preset("match_icl").describe()
+    assert "imitating ICL's attention outputs on 80 records not shown" in preset("match_icl").describe()
 
 
 def test_the_last_epoch_is_always_evaluated():

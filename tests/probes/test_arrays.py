@@ -110,8 +110,8 @@ def updates(make: Any) -> probes.ImplicitUpdates:
     return probes.ImplicitUpdates(make(drawn(N, 8)), make(WEIGHTS[1][:N]))
 
 
-def split(make: Any, *outputs: Tensor) -> probes.SplitOutputs:
-    return probes.SplitOutputs(*map(make, outputs), make(FLOOR))
+def split(make: Any, first: Tensor, second: Tensor, third: Tensor) -> probes.SplitOutputs:
+    return probes.SplitOutputs(make(first), make(second), make(third), make(FLOOR))
 
 
 def shares(make: Any) -> probes.AttentionShares:

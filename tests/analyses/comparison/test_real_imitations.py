@@ -17,8 +17,8 @@ def test_ten_steps_of_imitation_move_simaou_or_the_answers() -> None:
         task="sst2",
         data=str(shared("data/sst2")),
         template="shen",
-        shots=16,
-        limit=16,
+        shots=8,
+        limit=12,
         dtype="float32",
         recipes=(
             {"preset": "dai", "learning_rate": 0.01},
