@@ -247,3 +247,30 @@ def test_impossible_requests_are_refused():
 @pytest.mark.parametrize(("first", "most"), [(0.5, 20.5), (2.0, 22.0), (5.0, 50.0)])
 def test_a_loss_diverges_ten_times_above_the_first_and_not_by_less_than_twenty(first: float, most: float):
     assert diverging_loss(first) == most
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+@pytest.mark.parametrize("parameters", ["attn_v@-1", "attn_kv", "lora_qv"])
+def test_nothing_but_what_is_trained_has_gradients_and_those_are_fp32(family: str, parameters: str):
+    model = _model(family, torch.bfloat16)
+    requiring: list[set[str]] = []
+    gradients: list[dict[str, torch.Tensor]] = []
+
+    def look(epoch: int) -> None:
+        named = dict(model.module.named_parameters())
+        assert all(parameter.grad is None for parameter in named.values())
+        requiring.append({name for name, parameter in named.items() if parameter.requires_grad})
+
+    finetune(
+        model,
+        sequences(2),
+        Recipe(parameters=parameters),
+        learning_rate=0.01,
+        seed=0,
+        evaluate=look,
+        observe=lambda step, given, tokens: gradients.append(dict(given)),
+    )
+    assert len(gradients) == 2
+    for given in gradients:
+        assert set(given) == requiring[0]
+        assert {gradient.dtype for gradient in given.values()} == {torch.float32}
