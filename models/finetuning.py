@@ -173,7 +173,8 @@ def finetune(
             swapped(model.module, trained.copies),
         ):
             objective = _objective(model, trained, recipe, size, targets, watched, recompute)
-            stepper = _Stepper(objective, trained, recipe, learning_rate)
+            vocabulary = model.module.config.get_text_config().vocab_size
+            stepper = _Stepper(objective, trained, recipe, learning_rate, vocabulary)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
@@ -258,9 +259,14 @@ class _Stepper:
     """Takes steps: the loss and its gradients, what is seen of them, clipping, and the update."""
 
     def __init__(
-        self, objective: Objective, trained: TrainedCopies, recipe: Recipe, learning_rate: float
+        self,
+        objective: Objective,
+        trained: TrainedCopies,
+        recipe: Recipe,
+        learning_rate: float,
+        vocabulary: int,
     ) -> None:
-        self.objective, self.trained = objective, trained
+        self.objective, self.trained, self.vocabulary = objective, trained, vocabulary
         self.recipe, self.learning_rate = recipe, learning_rate
         self.losses: list[float] = []
         self.gradients: dict[str, Tensor] = {}
@@ -280,7 +286,19 @@ class _Stepper:
         self.objective.watched_gradients = {}
         loss = self.objective.value(training)
         self._check(loss, list(self.trained.copies.values()))
+        if self.losses and self._is_blind(loss) and not self._is_blind(self.losses[0]):
+            what = f"the loss ({loss:.4g}) is that of a model to which every token is equally probable"
+            raise FinetuningDiverged(what, len(self.losses) + 1, loss, self.learning_rate)
         return loss
+
+    def _is_blind(self, loss: float) -> bool:
+        """Tell whether a loss is a uniform guess's to the last digit: norms make zeros of states that overflow."""
+        if self.recipe.objective != "text" or self.recipe.loss_vocabulary == "labels":
+            return False
+        guess = math.log(self.vocabulary)
+        if self.recipe.schedule == "layer_causal" and self.recipe.layer_reduction == "sum":
+            guess *= len(set(self.trained.layers))
+        return math.isclose(loss, guess, rel_tol=1e-6)
 
     def _apply(self, indices: Sequence[int], gradients: Sequence[Tensor], loss: float) -> None:
         self._check(loss, gradients)

@@ -13,6 +13,7 @@ from iclprobe.errors import UserError
 from iclprobe.models.finetuning import FinetuningDiverged, diverging_loss, finetune
 from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.recipe import Recipe, preset, preset_names
+from iclprobe.tasks.prompt_set import TrainingSequence
 
 
 def _model(name: str = "llama", dtype: torch.dtype = torch.float32) -> LanguageModel:
@@ -274,3 +275,12 @@ def test_nothing_but_what_is_trained_has_gradients_and_those_are_fp32(family: st
     for given in gradients:
         assert set(given) == requiring[0]
         assert {gradient.dtype for gradient in given.values()} == {torch.float32}
+
+
+def test_a_model_that_has_become_blind_has_diverged():
+    """States that overflow are made zeros by the norms: every token is equally probable, and the loss is finite."""
+    model = load_model("pocket", device="cpu")
+    ids = torch.randint(5, 130, (4, 12), generator=torch.Generator().manual_seed(0)).tolist()
+    training = [TrainingSequence(tuple(each), 11) for each in ids]
+    with pytest.raises(FinetuningDiverged, match="every token is equally probable"):
+        finetune(model, training, preset("dai"), learning_rate=1e12, seed=0)
