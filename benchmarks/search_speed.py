@@ -62,7 +62,7 @@ def _every_candidate(
     recipe: Recipe,
 ) -> list[float]:
     """Finetune with every candidate and look at every held-out record; one that diverges has no value."""
-    from iclprobe.models.finetuning import FinetuningDiverged
+    from iclprobe.models.stepper import FinetuningDiverged
 
     values = [label_nll(model, held_out)]
     for rate in CANDIDATES:

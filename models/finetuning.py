@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -19,43 +18,20 @@ from torch import Tensor
 from ..errors import UserError
 from ..seeds import derive_seed
 from ..tasks.prompt_set import TrainingSequence
-from .clipping import clip_gradients
 from .delta import Delta, swapped
-from .distill_loss import DistillLoss
 from .exclusive_use import exclusive
 from .finetuning_memory import asks_for_recomputing
 from .icl_targets import IclTargets, check_targets
-from .joint_loss import JointLoss
-from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
 from .lora import adapted
-from .loss_step import all_finite
-from .match_loss import MatchLoss
 from .parameters import TrainedSlice, count_parameters, select_parameters, untrained_slices
 from .recipe import Recipe
+from .stepper import Stepper, objective_of
 from .token_loss import batches, check_sequences, evaluation_mode, loss_token_count
 from .trained_copies import TrainedCopies
 
 Progress = Callable[[int, int, float], None]
 Observe = Callable[[int, Mapping[str, Tensor], int], None]
-
-
-class FinetuningDiverged(UserError):
-    """The loss or the weights became infinite, NaN or far larger than at the start.
-
-    Attributes:
-        step: The step at which it was seen, counted from 1; one more than there are for the final loss.
-        loss: The loss there.
-        learning_rate: The learning rate.
-    """
-
-    def __init__(self, what: str, step: int, loss: float, learning_rate: float) -> None:
-        """Say what was seen, where, and what to do."""
-        super().__init__(
-            f"finetuning with learning rate {learning_rate:g} diverged: {what} at step {step}; the model is "
-            "as it was, so take a smaller learning rate, or auto"
-        )
-        self.step, self.loss, self.learning_rate = step, loss, learning_rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +148,9 @@ def finetune(
             _requiring_gradients(model.module, [*trained.copies, *(one.name for one in watched.values())]),
             swapped(model.module, trained.copies),
         ):
-            objective = _objective(model, trained, recipe, size, targets, watched, recompute)
+            objective = objective_of(model, trained, recipe, size, targets, watched, recompute)
             vocabulary = model.module.config.get_text_config().vocab_size
-            stepper = _Stepper(objective, trained, recipe, learning_rate, vocabulary)
+            stepper = Stepper(objective, trained, recipe, learning_rate, vocabulary)
             for epoch in range(1, recipe.epochs + 1):
                 ordered = _order(training, recipe, seed, epoch)
                 for batch in batches(ordered, recipe.batch_size_of(len(training))):
@@ -219,33 +195,7 @@ def training_loss(
     with torch.inference_mode(False), evaluation_mode(model.module):
         trained = TrainedCopies(model, slices, recipe, learning_rate=1.0)
         size = forward_size if model.family.pads else 1
-        return _objective(model, trained, recipe, size, targets).value(training)
-
-
-def diverging_loss(first: float) -> float:
-    """Return the loss above which training diverges: ten times the first one, and 20 nats above it at the least."""
-    return max(10 * first, first + 20)
-
-
-Objective = JointLoss | LayerCausalLoss | MatchLoss | DistillLoss
-
-
-def _objective(
-    model: LanguageModel,
-    trained: TrainedCopies,
-    recipe: Recipe,
-    forward_size: int,
-    targets: IclTargets | None,
-    watched: Mapping[str, TrainedSlice] = MappingProxyType({}),
-    recompute: bool = False,
-) -> Objective:
-    """Return the loss that a recipe makes smaller."""
-    if targets is not None:
-        imitating = MatchLoss if recipe.objective == "match_icl" else DistillLoss
-        return imitating(model, trained, targets, forward_size, watched)
-    if recipe.schedule == "layer_causal":
-        return LayerCausalLoss(model, trained, recipe, forward_size, watched)
-    return JointLoss(model, trained, recipe, forward_size, watched, recompute=recompute)
+        return objective_of(model, trained, recipe, size, targets).value(training)
 
 
 def _mean_over(recipe: Recipe, batch: Sequence[TrainingSequence]) -> int:
@@ -253,78 +203,6 @@ def _mean_over(recipe: Recipe, batch: Sequence[TrainingSequence]) -> int:
     if recipe.objective != "text":
         return len(batch)
     return sum(loss_token_count(one, recipe.loss_tokens) for one in batch)
-
-
-class _Stepper:
-    """Takes steps: the loss and its gradients, what is seen of them, clipping, and the update."""
-
-    def __init__(
-        self,
-        objective: Objective,
-        trained: TrainedCopies,
-        recipe: Recipe,
-        learning_rate: float,
-        vocabulary: int,
-    ) -> None:
-        self.objective, self.trained, self.vocabulary = objective, trained, vocabulary
-        self.recipe, self.learning_rate = recipe, learning_rate
-        self.losses: list[float] = []
-        self.gradients: dict[str, Tensor] = {}
-
-    def step(self, batch: Sequence[TrainingSequence]) -> float:
-        """Take one step on a batch and return the loss before it."""
-        self.gradients = {}
-        loss = self.objective.step(batch, self._apply)
-        self._check(loss, ())
-        self.gradients.update(self.objective.watched_gradients)
-        self.losses.append(loss)
-        return loss
-
-    def final_loss(self, training: Sequence[TrainingSequence]) -> float:
-        """Return the loss over all demonstrations as the model now is; what was seen of the last step is gone."""
-        self.gradients = {}
-        self.objective.watched_gradients = {}
-        loss = self.objective.value(training)
-        self._check(loss, list(self.trained.copies.values()))
-        if self.losses and self._is_blind(loss) and not self._is_blind(self.losses[0]):
-            what = f"the loss ({loss:.4g}) is that of a model to which every token is equally probable"
-            raise FinetuningDiverged(what, len(self.losses) + 1, loss, self.learning_rate)
-        return loss
-
-    def _is_blind(self, loss: float) -> bool:
-        """Tell whether a loss is a uniform guess's to the last digit: norms make zeros of states that overflow."""
-        if self.recipe.objective != "text" or self.recipe.loss_vocabulary == "labels":
-            return False
-        guess = math.log(self.vocabulary)
-        if self.recipe.schedule == "layer_causal" and self.recipe.layer_reduction == "sum":
-            guess *= len(set(self.trained.layers))
-        return math.isclose(loss, guess, rel_tol=1e-6)
-
-    def _apply(self, indices: Sequence[int], gradients: Sequence[Tensor], loss: float) -> None:
-        self._check(loss, gradients)
-        slices = self.trained.slices
-        self.gradients.update((slices[i].name, g) for i, g in zip(indices, gradients, strict=True))
-        if self.recipe.clip is not None and self.recipe.clip_value is not None:
-            layers = [self.trained.layers[index] for index in indices]
-            gradients = clip_gradients(gradients, layers, self.recipe.clip, self.recipe.clip_value)
-        self.trained.update(indices, gradients)
-
-    def _check(self, loss: float, tensors: Sequence[Tensor]) -> None:
-        """Raise where a loss, or the gradients or weights that belong to it, show that training diverges."""
-        finite = math.isfinite(loss) and all_finite(tensors)
-        losses = self.losses
-        if not finite and not losses:
-            raise UserError(
-                f"the loss of the first demonstrations is {loss:g}, or its gradient is not finite, before "
-                "anything was trained: load the model in bfloat16 or float32"
-            )
-        step = len(losses) + 1
-        if not finite:
-            what = f"the loss ({loss:g}), a gradient or a weight is not finite"
-            raise FinetuningDiverged(what, step, loss, self.learning_rate)
-        if losses and loss > diverging_loss(losses[0]):
-            what = f"the loss rose from {losses[0]:.3g} to {loss:.3g}"
-            raise FinetuningDiverged(what, step, loss, self.learning_rate)
 
 
 def _order(

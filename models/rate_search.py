@@ -17,11 +17,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..tasks.prompt_set import TrainingSequence
-from .finetuning import FinetuningDiverged, finetune, training_loss
+from .finetuning import finetune, training_loss
 from .held_out import HeldOut
 from .loading import LanguageModel
 from .rate_trial import Trial, lead, mean
 from .recipe import Recipe
+from .stepper import FinetuningDiverged
 
 Progress = Callable[[int, int, float | None], None]
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
-from .figure_text import subject_title
 from .intervals import draw_band, null_looks, spread_words
+from .layer_lines import finish_layer_figure, lay_layer_axes, layer_marker
 from .numbers import number
-from .panels import finish, panels
-from .ticks import around, name_layers, room_for
+from .panels import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_MOST_MARKERS = 40
 _LEAST, _FAR_BELOW = 1.6, -4.0
 _SHARED_NULL = "with another query's"
 _CLOSED = ("own", "shared", "mean", "other", "own, MLP alone", "shared, MLP alone")
@@ -101,11 +97,11 @@ def updates_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
             _null(axes, _rows(layers, measure, "own"), _SHARED_NULL)
         for axes, label in zip(made.axes, ("updates", "share explained", "cosine", "cosine"), strict=True):
             axes.set(ylabel=label)
-        _layer_axes(made.axes, layers, made.points)
+        lay_layer_axes(made.axes, sorted(set(layers["layer"].tolist())), made.points)
         made.title(
             ["effective rank", "explained by one for all", "with finetuning, weights", "… and outputs"]
         )
-        _finish(study, made.figure, "implicit updates of MLPs")
+        finish_layer_figure(study, made.figure, "implicit updates of MLPs")
     return made.figure
 
 
@@ -127,9 +123,9 @@ def closed_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
             axes.axhline(1, color=style.INK, linewidth=0.5, linestyle=":", zorder=1)
             axes.set(ylabel="closed")
         _scaled(made.axes)
-        _layer_axes(made.axes, layers, made.points)
+        lay_layer_axes(made.axes, sorted(set(layers["layer"].tolist())), made.points)
         made.title(["with the skip path", "in the MLP alone"])
-        _finish(study, made.figure, "closed by implicit updates")
+        finish_layer_figure(study, made.figure, "closed by implicit updates")
     return made.figure
 
 
@@ -159,36 +155,15 @@ def _line(axes: Axes, rows: Frame, label: str) -> None:
     colour = style.IMPLICIT_COLOURS[label]
     places = value.index.to_numpy(dtype=int)
     draw_band(axes, places, low.to_numpy(dtype=float), high.to_numpy(dtype=float), colour)
-    axes.plot(places, value.to_numpy(dtype=float), color=colour, marker=_marker(len(places)), label=label)
+    axes.plot(
+        places, value.to_numpy(dtype=float), color=colour, marker=layer_marker(len(places)), label=label
+    )
 
 
 def _null(axes: Axes, rows: Frame, label: str) -> None:
     null = rows.groupby("layer")["null"].mean()
     places = null.index.to_numpy(dtype=int)
-    looks = null_looks(color=style.NULL_COLOURS["permuted_pairs"], marker=_marker(len(places)), label=label)
-    axes.plot(places, null.to_numpy(dtype=float), **looks)
-
-
-def _marker(count: int) -> str:
-    return "o" if count <= _MOST_MARKERS else ""
-
-
-def _layer_axes(drawn: Sequence[Axes], layers: Frame, points: float) -> None:
-    numbers = sorted(set(layers["layer"].tolist()))
-    for axes in drawn:
-        axes.axhline(0, color=style.INK, linewidth=0.7, zorder=1)
-        axes.set(xlabel="layer", xlim=around(np.array(numbers)))
-        name_layers(axes.xaxis, numbers, most=room_for(numbers, points))
-
-
-def _finish(study: Study, figure: Figure, what: str) -> None:
-    config, draws = study.config, study.tables["finetuning"]
-    many = len(draws) > 1
-    words = (
-        spread_words(len(draws))
-        if many
-        else f"{100 * config.level:g}% interval over {draws['queries'].iloc[0]} queries"
+    looks = null_looks(
+        color=style.NULL_COLOURS["permuted_pairs"], marker=layer_marker(len(places)), label=label
     )
-    note = f"mean over {len(draws)} draws of demonstrations" if many else "one draw of demonstrations"
-    shots = f"{config.shots} shot{'s' * (config.shots > 1)}, {draws['source'].iloc[0]}"
-    finish(figure, title=f"{subject_title(config)}, {shots}: {what}", notes=[note], intervals=words)
+    axes.plot(places, null.to_numpy(dtype=float), **looks)

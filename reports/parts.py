@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..study.names import null_name
 from ..study.sheet import Block, Cell, Sheet, sheet_of
 from . import style
-from .figure_text import subject_title
 from .intervals import draw_band, null_looks, spread_words
+from .layer_lines import finish_layer_figure, lay_layer_axes, layer_marker
 from .numbers import number
-from .panels import finish, panels
-from .ticks import around, name_layers, room_for
+from .panels import panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +19,6 @@ if TYPE_CHECKING:
     from ..study.columns import Frame
     from ..study.study import Study
 
-_MOST_MARKERS = 40
 _LEAST = 1.6
 _SHARES = {"icl": "ICL's update", "ft": "finetuning's update"}
 _PAIRS = ("direct", "inherited", "direct with inherited", "inherited with direct")
@@ -102,13 +98,15 @@ def parts_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
                     by_layer.index.to_numpy(dtype=int),
                     by_layer.to_numpy(dtype=float),
                     **null_looks(
-                        color=style.NULL_COLOURS[null], label=null_name(null), marker=_marker(by_layer)
+                        color=style.NULL_COLOURS[null],
+                        label=null_name(null),
+                        marker=layer_marker(len(by_layer)),
                     ),
                 )
             axes.set(ylabel="cosine")
-        _layer_axes(made.axes, numbers, made.points)
+        lay_layer_axes(made.axes, numbers, made.points)
         made.title([*_SHARES.values(), "direct with direct", "inherited with inherited"])
-        _finish(study, made.figure, "direct and inherited parts")
+        finish_layer_figure(study, made.figure, "direct and inherited parts")
     return made.figure
 
 
@@ -129,8 +127,8 @@ def contributions_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> F
             _line(axes, _rows(layers, "contribution", "both", part), label, style.UPDATE_PART_COLOURS[part])
         _line(axes, _rows(layers, "similarity", "both", "total"), "SimAOU", style.MEASURE_COLOURS["SimAOU"])
         axes.set(ylabel="contribution to SimAOU (cosine)")
-        _layer_axes(made.axes, numbers, made.points)
-        _finish(study, made.figure, "SimAOU by pairs of parts, of ICL with of finetuning")
+        lay_layer_axes(made.axes, numbers, made.points)
+        finish_layer_figure(study, made.figure, "SimAOU by pairs of parts, of ICL with of finetuning")
     return made.figure
 
 
@@ -149,28 +147,4 @@ def _line(axes: Axes, rows: Frame, label: str, colour: str) -> None:
         low, high = value - spread, value + spread
     places = value.index.to_numpy(dtype=int)
     draw_band(axes, places, low.to_numpy(dtype=float), high.to_numpy(dtype=float), colour)
-    axes.plot(places, value.to_numpy(dtype=float), color=colour, marker=_marker(value), label=label)
-
-
-def _marker(values: Any) -> str:
-    return "o" if len(values) <= _MOST_MARKERS else ""
-
-
-def _layer_axes(drawn: tuple[Axes, ...], numbers: list[int], points: float) -> None:
-    for axes in drawn:
-        axes.axhline(0, color=style.INK, linewidth=0.7, zorder=1)
-        axes.set(xlabel="layer", xlim=around(np.array(numbers)))
-        name_layers(axes.xaxis, numbers, most=room_for(numbers, points))
-
-
-def _finish(study: Study, figure: Figure, what: str) -> None:
-    config, draws = study.config, study.tables["finetuning"]
-    many = len(draws) > 1
-    words = (
-        spread_words(len(draws))
-        if many
-        else f"{100 * config.level:g}% interval over {draws['queries'].iloc[0]} queries"
-    )
-    note = f"mean over {len(draws)} draws of demonstrations" if many else "one draw of demonstrations"
-    shots = f"{config.shots} shot{'s' * (config.shots > 1)}, {draws['source'].iloc[0]}"
-    finish(figure, title=f"{subject_title(config)}, {shots}: {what}", notes=[note], intervals=words)
+    axes.plot(places, value.to_numpy(dtype=float), color=colour, marker=layer_marker(len(value)), label=label)

@@ -10,10 +10,11 @@ from typing import cast
 from ...errors import UserError, shown
 from ...hooks.repeated_queries import RepeatedQueries
 from ...models.depth import Depth, draw_layers
-from ...models.finetuning import FinetuningDiverged, finetune
+from ...models.finetuning import finetune
 from ...models.loading import LanguageModel
 from ...models.parameters import first_trained_layer, select_parameters
 from ...models.recipe import Recipe
+from ...models.stepper import FinetuningDiverged
 from ...progress import Progress
 from ...seeds import derive_seed
 from ...tasks.prompt_set import TrainingSequence

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...models.finetuning import FinetuningDiverged, finetune
+from ...models.finetuning import finetune
 from ...models.recipe import Recipe
+from ...models.stepper import FinetuningDiverged
 from ...probes import calibrated_prediction
 from ...seeds import derive_seed
 from ..cell import Cell

@@ -10,9 +10,10 @@ import torch
 from model_snapshot import assert_as_it_was, fresh, one_by_one_nll, same_bits, sequences, snapshot
 
 from iclprobe.errors import UserError
-from iclprobe.models.finetuning import FinetuningDiverged, diverging_loss, finetune
+from iclprobe.models.finetuning import finetune
 from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.recipe import Recipe, preset, preset_names
+from iclprobe.models.stepper import FinetuningDiverged, diverging_loss
 from iclprobe.tasks.prompt_set import TrainingSequence
 
 

@@ -11,10 +11,11 @@ from model_snapshot import assert_as_it_was, snapshot
 from iclprobe.analyses.cell import Cell, prepare_cell
 from iclprobe.analyses.configuration import SubjectConfig
 from iclprobe.analyses.subject import Subject, load_subject
-from iclprobe.models.finetuning import FinetuningDiverged, finetune
+from iclprobe.models.finetuning import finetune
 from iclprobe.models.learning_rate import CANDIDATES, LearningRateChoice, choose_learning_rate
 from iclprobe.models.rate_trial import Trial, lead
 from iclprobe.models.recipe import Recipe, load_recipe
+from iclprobe.models.stepper import FinetuningDiverged
 from iclprobe.models.token_loss import label_nll
 from iclprobe.seeds import derive_seed
 from iclprobe.tasks.demonstrations import held_out_records
