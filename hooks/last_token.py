@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError, shown
+from ..models.chosen_logits import packs
 from ..models.exclusive_use import exclusive
 from ..models.loading import LanguageModel
 from ..models.rotation import rotation_of
@@ -117,7 +118,7 @@ class LastToken:
             exists,
             cache=None if self.cache is None else fork(self.cache, rows),
             use_cache=continues and self.cache is not None,
-            keep_logits=torch.tensor([tokens.shape[1] - 1]),
+            keep_logits=torch.full((rows, 1), tokens.shape[1] - 1),
         )
         # What follows the prompt is not written: it sees what was through keys and values.
         around.close()
@@ -182,10 +183,13 @@ def last_token(
             model.
     """
     rotation, length = rotation_of(model), len(ids)
+    # Seen before anybody listens, so that every run goes the same way, bit for bit.
+    packs(model)
     with exclusive(model.module, "running last tokens"), evaluation_mode(model.module):
         cache = None
         if length > 1 and rotation.alike([length - 1, length]):
-            cache = encode_prefix(model, ids[:-1])
+            prefix = encode_prefix(model, ids[:-1])
+            cache = None if prefix is None else prefix.cache
         options = tuple(labels)
         if scoring == "first":
             options = tuple(each[:1] for each in options)

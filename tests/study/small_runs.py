@@ -21,11 +21,13 @@ SMALL = {
     "gradients": "--shots 2 --device cpu --lr 0.05 --seeds 0,1",
     "implicit_update": f"{ON_POCKET.replace('4 --device', '8 --device')} --lr 0.001 --seeds 0,1 --resamples 50 "
     "--null-draws 2",
+    "labels": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
     "order": f"{ARMS} --orders 2",
     "outputs": ARMS,
     "parts": f"{ON_POCKET} --lr 0.001 --seeds 0,1 --resamples 50 --null-draws 2",
     "reproduce": "shen2024 fig2 --set stable_rank=false",
     "sparsity": "pocket",
+    "trajectory": f"{ON_POCKET} --lr 0.001,0.002 --seeds 0,1 --resamples 50 --null-draws 2",
     "transfer": f"{ON_POCKET} --seeds 0,1 --lr 0.001 --resamples 50 --alphas 0,1 --layers 0,-1",
 }
 """For each analysis the command line of a run that takes about a second."""

@@ -426,7 +426,7 @@ def test_one_query_is_enough(checkpoint: Path, records: Path) -> None:
         ({"plan": {"columns": "all"}}, "leave columns out"),
         ({"save_captures": True}, "out=DIR"),
         ({"shots": 25}, "25"),
-        ({"learning_rate": 1e18}, "diverged"),
+        ({"recipe": "shen_adam", "learning_rate": 1e18}, "diverged"),
         ({"colour": "red"}, "colour"),
         ({"shots": 0}, "shots"),
         ({"scoring": "loudest"}, "scoring"),

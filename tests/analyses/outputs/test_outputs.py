@@ -22,6 +22,7 @@ from iclprobe.analyses.outputs.registration import outputs
 from iclprobe.cli import main
 from iclprobe.errors import UserError
 from iclprobe.models.loading import load_model
+from iclprobe.models.partial_forward import PartialForward
 from iclprobe.probes.distributions import TopTokens
 from iclprobe.study.run_directory import is_complete
 from iclprobe.study.series import series_of
@@ -151,6 +152,8 @@ def test_agreement_with_icl_follows_from_the_top_tokens_that_were_kept(study: Ou
 
 def test_answers_of_the_pretrained_model_are_given_once_for_all_arms(checkpoint: Path, records: Path) -> None:
     model = load_model(str(checkpoint), device="cpu")
+    # Its layers are looked at once, with one token.
+    PartialForward(model)
     calls: list[int] = []
     handle = model.module.register_forward_hook(lambda *_: calls.append(1))
     rates = {"learning_rates": 0.05, "epochs": 1, "evaluation_epochs": 1, "model": model}
