@@ -34,6 +34,11 @@ ANOTHER = {
     "one head": "any number of heads that divides the width fits the weights",
     "rms_norm_eps is a fraction": "any positive number is added inside a norm",
     "layer_norm_epsilon is a fraction": "any positive number is added inside a norm",
+    # transformers refuses whole numbers there in most processes, and in some takes them as the numbers they are.
+    "rms_norm_eps is huge": "any positive number is added inside a norm",
+    "rms_norm_eps is zero": "nothing may be added inside a norm",
+    "layer_norm_epsilon is huge": "any positive number is added inside a norm",
+    "layer_norm_epsilon is zero": "nothing may be added inside a norm",
     "scale_attn_by_inverse_layer_idx is true": "a model may have been trained either way",
     "scale_attn_weights is false": "a model may have been trained either way",
     "max_position_embeddings is huge": "rotation knows no last position",
