@@ -234,8 +234,8 @@ def readme_block(latest: Latest) -> str:
         for name, said in (
             ("bare forward", "running every prompt whole and recording nothing"),
             ("reference procedure", "the papers' procedure"),
-            ("TransformerLens", "TransformerLens"),
-            ("nnsight", "nnsight"),
+            ("TransformerLens", "TransformerLens, which runs every prompt whole"),
+            ("nnsight", "nnsight, which does too"),
         )
         if f"{name} / native capture" in ratios
     ]
