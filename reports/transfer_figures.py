@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from ..study.columns import Frame
     from ..study.study import Study
+    from .panels import Panels
 
 _OF_ICL = (OWN_ICL, MEAN_ICL, PERMUTED_ICL, GAUSSIAN_ICL)
 _OF_FT = (OWN_FT, MEAN_FT, GAUSSIAN_FT)
@@ -114,16 +115,7 @@ def _layers_figure(study: Study, place: str, what: str, width: float) -> Figure:
             _levels(axes)
             axes.set(xlabel="layer", xlim=around(layers))
             name_layers(axes.xaxis, layers, most=room_for(layers, made.points))
-        _fit(made.axes[0], shown)
-        for axes in made.left:
-            axes.set_ylabel("closed")
-        made.title([heading for heading, _ in panel_rows])
-        finish(
-            made.figure,
-            title=f"{_title(study)}: given to {what}",
-            notes=_notes(study, shown),
-            intervals=_interval(study),
-        )
+        _finish_lines(study, made, [heading for heading, _ in panel_rows], shown, what)
     return made.figure
 
 
@@ -150,17 +142,22 @@ def alpha_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:
                 _line(axes, by_alpha.index.to_numpy(dtype=float), by_alpha, update)
             _levels(axes)
             axes.set(xlabel="alpha", xticks=sorted(study.config.alphas))
-        _fit(made.axes[0], shown)
-        for axes in made.left:
-            axes.set_ylabel("closed")
-        made.title([heading for heading, _ in panel_rows])
-        finish(
-            made.figure,
-            title=f"{_title(study)}: given to {ALL_ATTENTION}",
-            notes=_notes(study, shown),
-            intervals=_interval(study),
-        )
+        _finish_lines(study, made, [heading for heading, _ in panel_rows], shown, ALL_ATTENTION)
     return made.figure
+
+
+def _finish_lines(study: Study, made: Panels, headings: list[str], shown: Frame, what: str) -> None:
+    """Put around panels of lines what all of them have: room, names and notes."""
+    _fit(made.axes[0], shown)
+    for axes in made.left:
+        axes.set_ylabel("closed")
+    made.title(headings)
+    finish(
+        made.figure,
+        title=f"{_title(study)}: given to {what}",
+        notes=_notes(study, shown),
+        intervals=_interval(study),
+    )
 
 
 def attention_outputs_figure(study: Study, *, width: float = style.TWO_COLUMNS) -> Figure:

@@ -10,8 +10,8 @@ from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ...tasks.task import Task
 from ..cell import prepare_cell
-from ..comparison.facts import finetuning_facts, task_fact
 from ..context import Context, Measured
+from ..draw_facts import draw_facts
 from ..finetuned_rows import answer_rows, outcome_row
 from ..prompt import view_prompt
 from ..prompt_table import prompt_facts, prompt_rows, prompt_warnings
@@ -81,19 +81,11 @@ def _facts(
     config: ImplicitUpdateConfig, model: LanguageModel, task: Task, draws: Sequence[ImplicitDraw]
 ) -> list[dict[str, str]]:
     first = draws[0]
-    right = [
-        ", ".join(f"{float(draw.answers[name].correct.double().mean()):.1%}" for draw in draws)
-        for name in ("zsl", "icl", "ft")
-    ]
-    seeds = f"seed{'s' * (len(config.seeds) > 1)} {', '.join(map(str, config.seeds))}"
     maps = first.layers[0].maps
+    queries = f"{len(first.half)}, in two halves of which each is judged by what the other was fitted on"
     facts = {
         "model": f"{config.model}, {len(first.layers)} layers with attention, {len(maps.modules)} first "
         f"map{'s' * (len(maps.modules) > 1)} of {model.width} to {sum(maps.widths)} in each",
-        "task": task_fact(config.task, task.label_names, config.template or task.template.name),
-        "demonstrations": f"{first.cell.prompts.demonstrations_used} of {config.shots} shots used, {seeds}",
-        "queries": f"{len(first.half)}, in two halves of which each is judged by what the other was fitted on",
-        "right over the label set": f"zero-shot {right[0]}; in context {right[1]}; finetuned {right[2]}",
-        **dict(finetuning_facts(config.finetuning(), [draw.setting for draw in draws])),
+        **draw_facts(config, task, draws, queries=queries),
     }
     return [{"name": name, "text": text} for name, text in facts.items()]

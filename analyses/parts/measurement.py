@@ -10,8 +10,8 @@ from ...models.loading import LanguageModel
 from ...study.finding import Finding
 from ...tasks.task import Task
 from ..cell import prepare_cell
-from ..comparison.facts import finetuning_facts, task_fact
 from ..context import Context, Measured
+from ..draw_facts import draw_facts
 from ..finetuned_rows import answer_rows, outcome_row
 from ..prompt import view_prompt
 from ..prompt_table import prompt_facts, prompt_rows, prompt_warnings
@@ -74,18 +74,8 @@ def _positions(draws: Sequence[SplitDraw]) -> tuple[Finding, ...]:
 def _facts(
     config: PartsConfig, model: LanguageModel, task: Task, draws: Sequence[SplitDraw]
 ) -> list[dict[str, str]]:
-    first = draws[0]
-    right = [
-        ", ".join(f"{float(draw.answers[name].correct.double().mean()):.1%}" for draw in draws)
-        for name in ("zsl", "icl", "ft")
-    ]
-    seeds = f"seed{'s' * (len(config.seeds) > 1)} {', '.join(map(str, config.seeds))}"
     facts = {
-        "model": f"{config.model}, {len(first.layers)} layers with attention",
-        "task": task_fact(config.task, task.label_names, config.template or task.template.name),
-        "demonstrations": f"{first.cell.prompts.demonstrations_used} of {config.shots} shots used, {seeds}",
-        "queries": str(first.cell.prompts.zero_shot.n),
-        "right over the label set": f"zero-shot {right[0]}; in context {right[1]}; finetuned {right[2]}",
-        **dict(finetuning_facts(config.finetuning(), [draw.setting for draw in draws])),
+        "model": f"{config.model}, {len(draws[0].layers)} layers with attention",
+        **draw_facts(config, task, draws, queries=str(draws[0].cell.prompts.zero_shot.n)),
     }
     return [{"name": name, "text": text} for name, text in facts.items()]
