@@ -44,11 +44,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="threads torch may use")
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
     parser.add_argument("--tiny", action="store_true", help="shapes of seconds, to see that everything runs")
+    parser.add_argument(
+        "--beside", help="another checkout, whose whole commands are timed in the same rounds"
+    )
     parser.add_argument("--name", help="name of the record; pages quote cpu [default: cpu, or tiny]")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     shape = TINY if options.tiny else USUAL.asking(options.queries)
-    told = Options(options.pairs, shape, not options.no_memory)
+    told = Options(options.pairs, shape, not options.no_memory, options.beside)
     name = options.name or ("tiny" if options.tiny else "cpu")
     for benchmark in _asked(parser, options.benchmarks):
         start = time.perf_counter()

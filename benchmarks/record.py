@@ -19,7 +19,8 @@ import torch
 
 from .options import Options
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 _PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "numpy", "pandas", "matplotlib")
 
 Entry = dict[str, Any]
@@ -29,7 +30,7 @@ def surroundings(options: Options) -> Entry:
     """Return when, where and with what something is about to be measured; ``result`` is still to come."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
+        "commit": commit(ROOT),
         "machine": machine(),
         "versions": _versions(),
         "options": asdict(options),
@@ -85,9 +86,8 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
-    """Return the commit that is measured, and whether something is changed since."""
-    root = Path(__file__).resolve().parents[1]
+def commit(root: Path) -> str:
+    """Return the commit of a checkout, and whether something is changed since."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)

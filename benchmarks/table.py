@@ -207,13 +207,30 @@ def end_to_end_block(latest: Latest) -> str:
     result = entry["result"]
     if "skipped" in result:
         return f"{_where(entry)} Skipped: {result['skipped']}."
+    commands = result["commands"]
     rows = [
-        [name, f"{each['seconds']['median']:.1f}", str(each["seconds"]["runs"]), f"`{each['options']}`"]
-        for name, each in result["commands"].items()
+        [name, f"{each['seconds']['median']:.1f}", _quartiles(each["seconds"], 1), f"`{each['options']}`"]
+        for name, each in commands.items()
     ]
-    return f"{_where(entry)} {result['model']}, {result['task']}.\n\n" + markdown(
-        ["command", "seconds", "runs", "options"], rows
-    )
+    parts = list(dict.fromkeys(part for each in commands.values() for part in each["share of the time"]))
+    shares = [
+        [part, *(f"{each['share of the time'].get(part, 0.0):.1%}" for each in commands.values())]
+        for part in parts
+    ]
+    blocks = [
+        f"{_where(entry)} {result['model']}, {result['task']}.",
+        markdown(["command", "seconds", "quartiles", "options"], rows),
+        markdown(["share of the time", *commands], shares),
+    ]
+    if "beside" in result:
+        times = {name: each["beside / here"] for name, each in commands.items()}
+        before = [
+            [name, f"{each['median']:.2f}", _quartiles(each), str(each["pairs"])]
+            for name, each in times.items()
+        ]
+        head = [f"seconds of commit {result['beside']} / of this one", "median", "quartiles", "pairs"]
+        blocks.append(markdown(head, before))
+    return "\n\n".join(blocks)
 
 
 def engines_block(latest: Latest) -> str:

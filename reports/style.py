@@ -39,7 +39,6 @@ _WIDTHS = 2.5, 20.0
 LEGEND_SIZE = 7.0
 _PAPER_DOTS_PER_INCH = 300
 _VECTOR_DOTS_PER_INCH = 600
-_MOST_LAYOUTS = 10
 # Without a date, and with names inside that are no random ones, the same figure is the same bytes.
 _METADATA: Mapping[str, Mapping[str, None]] = {
     "png": {},
@@ -278,7 +277,7 @@ def pictures_bytes(
     from matplotlib import rc_context
 
     found: dict[str, bytes] = {}
-    with rc_context(dict(_FILE_SETTINGS)), _settled(figure):  # type: ignore[arg-type]
+    with rc_context(dict(_FILE_SETTINGS)), _laid_out(figure):  # type: ignore[arg-type]
         for kind in kinds:
             buffer = BytesIO()
             figure.savefig(
@@ -293,26 +292,27 @@ def pictures_bytes(
 
 
 @contextmanager
-def _settled(figure: Figure) -> Iterator[None]:
-    """Lay a figure out until nothing moves any more, and let nothing move while it is written.
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """Lay a figure out, let nothing move while it is written, and put everything back where it was.
 
     A layout begins where the last one ended and depends on the resolution, so that every file would differ a little.
     """
     engine = figure.get_layout_engine()
-    places: list[tuple[float, ...]] = []
-    for _ in range(_MOST_LAYOUTS):
-        before = places
-        if engine is not None and figure.axes:
-            engine.execute(figure)
-        places = [tuple(round(side, 9) for side in axes.get_position().bounds) for axes in figure.axes]
-        if places == before:
-            break
+    before = [(axes, axes.get_position(original=True), axes.get_position()) for axes in figure.axes]
+    if engine is not None and figure.axes:
+        engine.execute(figure)
     # Without any engine, matplotlib does not draw once more before it writes.
     figure.set_layout_engine(None)
     try:
         yield
     finally:
         figure.set_layout_engine(engine)
+        for axes, original, active in before:
+            laid_out = axes.get_in_layout()
+            axes.set_position(original, which="original")
+            axes.set_position(active, which="active")
+            # Whoever sets a position by hand takes the axes out of the layout.
+            axes.set_in_layout(laid_out)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -117,3 +119,17 @@ def test_what_is_measured_can_be_shown(name: str) -> None:
         shares = entry["result"]["share of the capture, by part"]
         assert sum(shares.values()) == pytest.approx(1, abs=0.01)
         assert min(shares.values()) > -0.01
+
+
+@pytest.mark.slow
+def test_a_commands_time_is_told_apart_whole(tmp_path: Path) -> None:
+    told, out = tmp_path / "seconds.json", tmp_path / "run"
+    command = ["compare", "--limit", "2", "--lr", "0.03", "--out", str(out), "--quiet"]
+    python = [sys.executable, "-m", "benchmarks.command_profile", str(told), *command]
+    start = time.perf_counter()
+    subprocess.run(python, check=True, capture_output=True, cwd=ROOT)
+    whole = time.perf_counter() - start
+    seconds = json.loads(told.read_text())
+    assert (out / "page.html").exists()
+    assert min(seconds.values()) > 0 and sum(seconds.values()) < whole
+    assert {"forwards of the model", "backwards through it", "tables, pictures and page"} < set(seconds)

@@ -29,6 +29,8 @@ from .pretrained import Pretrained
 _MAP_TYPE = np.float16
 """Shares between 0 and 1, to a thousandth of themselves: maps take half the room."""
 _LONGEST_NAME = 60
+_MAPS_AT_ONCE = 4
+"""A map is of every token, so that a batch of many would take far more than what is kept."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,7 @@ class Kept:
             prompts.prefix_ids, prompts.query_ids[: self.keeping.maps], bos_length=prompts.bos_length
         )
         plan = CapturePlan(sites=("pattern",), layers=like.layers, positions="all", columns="all")
-        recorded = capture(model, few, plan, batch_size=1)
+        recorded = capture(model, few, plan, batch_size=_MAPS_AT_ONCE)
         assert recorded.pattern is not None
         found = {}
         for query, ids in enumerate(few.query_ids):
