@@ -28,7 +28,7 @@ BENCHMARKS = {
     "view": "view_speed",
     "sweep": "sweep_speed",
 }
-SPEED = ("capture", "profile", "grid", "startup", "end-to-end")
+SPEED = ("capture", "profile", "grid", "startup", "end-to-end", "memory")
 """What the pages quote."""
 
 

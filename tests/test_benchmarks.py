@@ -18,9 +18,9 @@ import iclprobe
 ROOT = Path(iclprobe.__file__).parent
 sys.path.append(str(ROOT))
 
-material, options, procedures, record, shapes, table = (
+capture_blocks, material, options, procedures, record, shapes, table = (
     import_module(f"benchmarks.{name}")
-    for name in ("material", "options", "procedures", "record", "shapes", "table")
+    for name in ("capture_blocks", "material", "options", "procedures", "record", "shapes", "table")
 )
 TINY = shapes.TINY
 
@@ -66,7 +66,7 @@ def test_a_trial_claims_nothing(pairs: int, load: float, trial: bool) -> None:
         "ratios": ratios | {"native capture / floor": {"median": 1.4}},
         "tap": {"native capture / bare forward": {"median": 1.02}},
     }
-    said = table.readme_block({"capture": entry})
+    said = capture_blocks.readme_block({"capture": entry})
     assert ("17 times as fast as nnsight" in said) is not trial
     assert ("1.40" in said and "1.02" in said) is not trial
 
