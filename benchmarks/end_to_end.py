@@ -37,10 +37,11 @@ def run(options: Options) -> dict[str, Any]:
     beside = None if options.beside is None else Path(options.beside).resolve()
     sides = {"here": ROOT} if beside is None else {"here": ROOT, "beside": beside}
     with TemporaryDirectory() as place:
+        rooms = {side: _room(Path(place) / side, checkout) for side, checkout in sides.items()}
         ways = {
-            f"{name}, {side}": partial(_command, _room(Path(place) / side, checkout), name, command)
+            f"{name}, {side}": partial(_command, room, name, command)
             for name, command in COMMANDS.items()
-            for side, checkout in sides.items()
+            for side, room in rooms.items()
         }
         times = interleaved(ways, options.pairs)
         parts = {name: _profile(Path(place), command) for name, command in COMMANDS.items()}

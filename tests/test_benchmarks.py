@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,18 @@ import iclprobe
 ROOT = Path(iclprobe.__file__).parent
 sys.path.append(str(ROOT))
 
-capture_blocks, material, options, procedures, record, shapes, table = (
+capture_blocks, end_to_end, material, options, procedures, record, shapes, table = (
     import_module(f"benchmarks.{name}")
-    for name in ("capture_blocks", "material", "options", "procedures", "record", "shapes", "table")
+    for name in (
+        "capture_blocks",
+        "end_to_end",
+        "material",
+        "options",
+        "procedures",
+        "record",
+        "shapes",
+        "table",
+    )
 )
 TINY = shapes.TINY
 
@@ -122,14 +129,19 @@ def test_what_is_measured_can_be_shown(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_commands_time_is_told_apart_whole(tmp_path: Path) -> None:
-    told, out = tmp_path / "seconds.json", tmp_path / "run"
-    command = ["compare", "--limit", "2", "--lr", "0.03", "--out", str(out), "--quiet"]
-    python = [sys.executable, "-m", "benchmarks.command_profile", str(told), *command]
-    start = time.perf_counter()
-    subprocess.run(python, check=True, capture_output=True, cwd=ROOT)
-    whole = time.perf_counter() - start
-    seconds = json.loads(told.read_text())
-    assert (out / "page.html").exists()
-    assert min(seconds.values()) > 0 and sum(seconds.values()) < whole
-    assert {"forwards of the model", "backwards through it", "tables, pictures and page"} < set(seconds)
+def test_whole_commands_are_timed_beside_another_checkout_and_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = ("compare", "--limit", "1", "--lr", "0.03", "--no-page")
+    monkeypatch.setattr(end_to_end, "COMMANDS", {"the smallest": command})
+    monkeypatch.setattr(end_to_end, "MODEL", ROOT)
+    monkeypatch.setattr(end_to_end, "DATA", ROOT)
+    told = options.Options(pairs=1, shape=TINY, beside=str(ROOT))
+    entry = record.surroundings(told) | {"result": end_to_end.run(told)}
+    found = entry["result"]["commands"]["the smallest"]
+    assert found["seconds"]["median"] > 0 and found["beside / here"]["pairs"] == 1
+    shares = found["share of the time"]
+    assert min(shares.values()) > 0 and sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert {"forwards of the model", "backwards through it", "tables, pictures and page"} < set(shares)
+    said = table.text_of("end-to-end", entry)
+    assert "compare --limit 1 --lr 0.03" in said and record.commit(ROOT) in said
