@@ -42,7 +42,7 @@ def end_to_end_block(latest: Latest) -> str:
         markdown(["share of the time", *commands], shares),
     ]
     if "beside" in result:
-        times = {name: each["beside / here"] for name, each in commands.items()}
+        times = {name: each["beside / here"] for name, each in commands.items() if "beside / here" in each}
         before = [
             [name, f"{each['median']:.2f}", quartiles_text(each), str(each["pairs"])]
             for name, each in times.items()

@@ -26,8 +26,13 @@ _ASKED = ("--model", str(MODEL), "--task", "sst2", "--data", str(DATA), "--templ
 COMMANDS: dict[str, tuple[str, ...]] = {
     "compare, given rate": ("compare", *_ASKED, "--limit", "60", "--lr", "0.03"),
     "compare, default search": ("compare", *_ASKED, "--limit", "60"),
-    "order, given rate": ("order", *_ASKED, "--limit", "20", "--lr", "0.03"),
+    "order, one arm": (
+        *("order", *_ASKED, "--limit", "10", "--orders", "3", "--arms", "shen_sgd", "--batch-sizes", "1"),
+        *("--epochs", "1", "--lr", "0.001", "--seeds", "0"),
+    ),
 }
+BESIDE = ("compare, given rate", "compare, default search")
+"""What is timed in another checkout, too."""
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -42,6 +47,7 @@ def run(options: Options) -> dict[str, Any]:
             f"{name}, {side}": partial(_command, room, name, command)
             for name, command in COMMANDS.items()
             for side, room in rooms.items()
+            if side == "here" or name in BESIDE
         }
         times = interleaved(ways, options.pairs)
         parts = {name: _profile(Path(place), command) for name, command in COMMANDS.items()}
@@ -59,9 +65,9 @@ def run(options: Options) -> dict[str, Any]:
     }
     if beside is not None:
         found["beside"] = commit(beside)
-        for name, each in found["commands"].items():
+        for name in BESIDE:
             ratio = ratio_of(times[f"{name}, beside"], times[f"{name}, here"])
-            each["beside / here"] = ratio_to_dict(ratio)
+            found["commands"][name]["beside / here"] = ratio_to_dict(ratio)
     return found
 
 

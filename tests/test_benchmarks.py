@@ -134,6 +134,7 @@ def test_whole_commands_are_timed_beside_another_checkout_and_told_apart(
 ) -> None:
     command = ("compare", "--limit", "1", "--lr", "0.03", "--no-page")
     monkeypatch.setattr(end_to_end, "COMMANDS", {"the smallest": command})
+    monkeypatch.setattr(end_to_end, "BESIDE", ("the smallest",))
     monkeypatch.setattr(end_to_end, "MODEL", ROOT)
     monkeypatch.setattr(end_to_end, "DATA", ROOT)
     told = options.Options(pairs=1, shape=TINY, beside=str(ROOT))
