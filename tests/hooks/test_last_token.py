@@ -64,7 +64,9 @@ def test_rows_are_whole_prompts_in_which_their_last_token_was_written(name: str,
         torch.testing.assert_close(written.logprobs[row], want, rtol=0, atol=2e-5)
         assert (written.logprobs[row] - plain.logprobs[row]).abs().max() > 1e-3
     for row in (0, 2):
-        assert torch.equal(written.logprobs[row], plain.logprobs[row])
+        # Experts are given the rows of the whole batch: others have a part in a row's roundings.
+        allowed = 2e-6 if name in EXPERTS else 0.0
+        torch.testing.assert_close(written.logprobs[row], plain.logprobs[row], rtol=0, atol=allowed)
 
 
 @pytest.mark.parametrize("name", FAMILIES + HYBRIDS)
@@ -86,7 +88,6 @@ def test_what_stands_there_set_again_changes_no_bit(name: str) -> None:
                 # One row is another, so that something is written and the others are put back.
                 other = RowWrite(site, recorded.layers[0], torch.arange(rows), every[:, 0].clone())
                 other.values[0] += 1
-                # Experts are given the rows of the whole batch: others have a part in a row's roundings.
                 for given in (writes,) if name in EXPERTS else (writes, [other]):
                     assert torch.equal(token.run(rows, given).logprobs[1:], plain.logprobs[1:])
 

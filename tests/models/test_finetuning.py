@@ -279,9 +279,20 @@ def test_nothing_but_what_is_trained_has_gradients_and_those_are_fp32(family: st
 
 
 def test_a_model_that_has_become_blind_has_diverged():
-    """States that overflow are made zeros by the norms: every token is equally probable, and the loss is finite."""
+    """Norms make zeros of states that overflow: every token is equally probable, and the loss is finite."""
+    model = _model()
+
+    def blind(step: int, gradients: object, tokens: int) -> None:
+        model.module.get_output_embeddings().weight.data.zero_()
+
+    with pytest.raises(FinetuningDiverged, match="every token is equally probable"):
+        finetune(model, sequences(2), preset("dai"), learning_rate=1e-4, seed=0, observe=blind)
+
+
+def test_a_rate_at_which_states_overflow_diverges():
+    """What is not finite then, the loss, a gradient or a state, is left to the processor's roundings."""
     model = load_model("pocket", device="cpu")
     ids = torch.randint(5, 130, (4, 12), generator=torch.Generator().manual_seed(0)).tolist()
     training = [TrainingSequence(tuple(each), 11) for each in ids]
-    with pytest.raises(FinetuningDiverged, match="every token is equally probable"):
+    with pytest.raises(FinetuningDiverged, match="take a smaller learning rate"):
         finetune(model, training, preset("dai"), learning_rate=1e12, seed=0)

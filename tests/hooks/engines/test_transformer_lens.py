@@ -58,6 +58,8 @@ WITHOUT_MIDDLE = [
 ]
 SUMMED: tuple[Site, ...] = ("head_output",)
 """Sites in whose sums entries cancel."""
+ROUNDING = 2e-5
+"""What TransformerLens's own order of sums may change of a row's largest entry, on any processor."""
 
 
 def prompts(name: str) -> PromptSet:
@@ -84,7 +86,7 @@ def deviations(want: Capture, got: Capture, sites: tuple[Site, ...]) -> dict[Sit
 
 def assert_alike(want: Capture, got: Capture, sites: tuple[Site, ...]) -> None:
     for site, deviation in deviations(want, got, sites).items():
-        assert deviation < (1e-4 if site in SUMMED else 2e-5), site
+        assert deviation < (1e-4 if site in SUMMED else ROUNDING), site
 
 
 def _sites(name: str) -> tuple[Site, ...]:
@@ -126,7 +128,7 @@ def test_single_layers_and_positions_are_the_rows_asked_for(
     got = capture(model, prompts(name), plan, engine="transformer-lens")
     assert got.layers == want.layers == tuple(layer % 3 for layer in layers)
     for site in plan.sites:
-        assert relative_deviation(getattr(want, site), getattr(got, site)) < 1e-5
+        assert relative_deviation(getattr(want, site), getattr(got, site)) < ROUNDING
     assert want.visible is not None and got.visible is not None and torch.equal(want.visible, got.visible)
 
 
@@ -151,7 +153,7 @@ def test_label_words_of_several_tokens_are_scored_through_the_bridge() -> None:
         got = capture(model, labelled, plan, engine="transformer-lens")
         assert want.label_logprobs is not None and got.label_logprobs is not None
         torch.testing.assert_close(got.label_logprobs, want.label_logprobs, atol=1e-4, rtol=0)
-        assert relative_deviation(want.scores, got.scores) < 1e-5  # type: ignore[arg-type]
+        assert relative_deviation(want.scores, got.scores) < ROUNDING  # type: ignore[arg-type]
 
 
 def test_bfloat16_agrees_within_its_rounding() -> None:
