@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,12 @@ def run(options: Options) -> dict[str, Any]:
     Args:
         options: Of which none matters: nothing is timed.
     """
-    return {
-        family: {name: measure(name, family, LAYERS, SHAPES[family]) for name in RUNS} for family in SHAPES
-    }
+    return {family: measure(family, RUNS, LAYERS, SHAPES[family]) for family in SHAPES}
 
 
-def measure(name: str, family: str, layers: int, shape: dict[str, Any]) -> dict[str, Any]:
-    """Return what one run takes in a process of its own."""
-    code = f"from benchmarks.memory_estimate import report; report({name!r}, {family!r}, {layers}, {shape!r})"
+def measure(family: str, names: Sequence[str], layers: int, shape: dict[str, Any]) -> dict[str, Any]:
+    """Return what each run takes in a process of its own."""
+    code = f"from benchmarks.memory_estimate import report; report({family!r}, {names!r}, {layers}, {shape!r})"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -85,17 +84,29 @@ def measure(name: str, family: str, layers: int, shape: dict[str, Any]) -> dict[
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
-    return json.loads(done.stdout.splitlines()[-1])
+    return dict(zip(names, map(json.loads, done.stdout.splitlines()[-len(names) :]), strict=True))
 
 
-def report(name: str, family: str, layers: int, shape: dict[str, Any]) -> None:
-    """Print what one run takes, and what was foreseen."""
+def report(family: str, names: Sequence[str], layers: int, shape: dict[str, Any]) -> None:
+    """Print a line of what each run takes, and what was foreseen.
+
+    Processes are forked, so that the libraries are imported and the model is made once for all of them.
+    """
     torch.set_num_threads(1)
     model = _model(family, layers, shape)
+    for name in names:
+        child = multiprocessing.get_context("fork").Process(target=_report_run, args=(name, model))
+        child.start()
+        child.join()
+        if child.exitcode:
+            raise RuntimeError(f"{name} of {family} ended with exit code {child.exitcode}")
+
+
+def _report_run(name: str, model: LanguageModel) -> None:
     foreseen, procedure = (_capture if name == "capture" else _finetuning)(name, model)
     peak = _peak(procedure)
     numbers = {"foreseen_gb": foreseen / 1e9, "peak_gb": peak / 1e9, "foreseen_by_peak": foreseen / peak}
-    print(json.dumps({key: round(value, 3) for key, value in numbers.items()}))
+    print(json.dumps({key: round(value, 3) for key, value in numbers.items()}), flush=True)
 
 
 def _model(family: str, layers: int, shape: dict[str, Any]) -> LanguageModel:
