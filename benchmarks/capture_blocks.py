@@ -11,6 +11,7 @@ _ENGINES = (
     *("bare_forward", "native", "native_whole", "transformer_lens", "transformer_lens_shared"),
     *("nnsight", "nnsight_shared", "reference"),
 )
+_GRID = ("bare_forward", "native")
 
 
 def capture_block(latest: Latest) -> str:
@@ -98,16 +99,14 @@ def grid_block(latest: Latest) -> str:
                 f"{each['native capture / floor']['median']:.2f} {quartiles_text(each['native capture / floor'])}",
                 f"{each['bare forward / native capture']['median']:.1f} "
                 f"{quartiles_text(each['bare forward / native capture'], 1)}",
-                *(f"{each['prompt tokens a second'][name]:,}" for name in ("bare_forward", "native")),
-                *(
-                    f"{each['peak bytes'][name] / 1e9:.2f}" if "peak bytes" in each else ""
-                    for name in ("bare_forward", "native")
-                ),
+                *(f"{each['prompt tokens a second'][name]:,}" for name in _GRID),
+                *(f"{each['peak bytes'][name] / 1e9:.2f}" for name in _GRID if "peak bytes" in each),
             ]
             for size, each in sizes.items()
         ]
         head = [axis, "native / floor", "bare / native", "bare, tokens a second", "native, tokens a second"]
-        parts.append(markdown([*head, "bare, GB", "native, GB"], rows))
+        memory = ["bare, GB", "native, GB"] if len(rows[0]) > len(head) else []
+        parts.append(markdown([*head, *memory], rows))
     return "\n\n".join(parts)
 
 

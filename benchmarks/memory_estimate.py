@@ -74,7 +74,9 @@ def run(options: Options) -> dict[str, Any]:
 
 def measure(family: str, names: Sequence[str], layers: int, shape: dict[str, Any]) -> dict[str, Any]:
     """Return what each run takes in a process of its own."""
-    code = f"from benchmarks.memory_estimate import report; report({family!r}, {names!r}, {layers}, {shape!r})"
+    code = (
+        f"from benchmarks.memory_estimate import report; report({family!r}, {names!r}, {layers}, {shape!r})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
