@@ -283,7 +283,7 @@ def test_a_model_that_has_become_blind_has_diverged():
     model = _model()
 
     def blind(step: int, gradients: object, tokens: int) -> None:
-        model.module.get_output_embeddings().weight.data.zero_()
+        model.module.get_parameter("lm_head.weight").data.zero_()
 
     with pytest.raises(FinetuningDiverged, match="every token is equally probable"):
         finetune(model, sequences(2), preset("dai"), learning_rate=1e-4, seed=0, observe=blind)
