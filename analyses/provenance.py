@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ def _versions() -> dict[str, str | None]:
     return {package: _version(package) for package in _PACKAGES}
 
 
+@cache  # Reading it takes milliseconds, and what a process has imported stays what it is.
 def _version(package: str) -> str | None:
     try:
         return version(package)
