@@ -8,6 +8,7 @@ from ..errors import UserError, shown
 from ..models.family import PARALLEL
 from ..models.layer_parts import LayerParts, absolute_layer, layers_with_attention
 from ..models.loading import LanguageModel
+from ..models.projections import HeadGeometry
 from .head_output import refuse_other_input
 from .plan import SITES, CapturePlan, Site
 from .site_shapes import site_shape
@@ -109,8 +110,9 @@ def _without_middle(part: LayerParts, model: LanguageModel) -> UserError:
 def _refuse_different_shapes(resolved: ResolvedPlan) -> None:
     """Refuse layers whose heads are unlike each other's, for the sites that one array would hold."""
     model = resolved.model
+    geometries = {index: model.geometry_of(index) for index in resolved.layers}
     for site in resolved.plan.sites:
-        shapes = {index: _heads_and_width(site, model, index) for index in resolved.layers}
+        shapes = {index: _heads_and_width(site, each, model.width) for index, each in geometries.items()}
         heads, width = shapes[resolved.layers[0]]
         if len(set(shapes.values())) == 1:
             continue
@@ -123,8 +125,8 @@ def _refuse_different_shapes(resolved: ResolvedPlan) -> None:
         )
 
 
-def _heads_and_width(site: Site, model: LanguageModel, layer: int) -> tuple[int, int]:
-    shape = site_shape(site, model.geometry_of(layer), model.width, columns=1)
+def _heads_and_width(site: Site, geometry: HeadGeometry, width: int) -> tuple[int, int]:
+    shape = site_shape(site, geometry, width, columns=1)
     return (shape[0], shape[1]) if len(shape) == 2 else (1, shape[0])
 
 
