@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -50,6 +51,8 @@ def main() -> None:
     parser.add_argument("--name", help="name of the record; pages quote cpu [default: cpu, or tiny]")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Commands are timed as installed ones run: what was compiled stays compiled.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     shape = TINY if options.tiny else USUAL.asking(options.queries)
     told = Options(options.pairs, shape, not options.no_memory, options.beside)
     name = options.name or ("tiny" if options.tiny else "cpu")
