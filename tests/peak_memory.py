@@ -1,6 +1,6 @@
 """The most anonymous memory that an analysis takes, in a process of its own; what files are mapped does not count.
 
-``python peak_memory.py ANALYSIS QUERIES FOLDER`` prints one line of JSON.
+``python peak_memory.py ANALYSIS FOLDER QUERIES...`` prints one line of JSON for each number of queries.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "order": {"orders": 2, "arms": (RECIPE,), "learning_rates": (0.01,)},
     "outputs": {"shots": (4,), "arms": (RECIPE,), "learning_rates": (0.01,)},
 }
+IN_MEMORY_BYTES = 1 << 20
+"""From where on recordings lie on the disk: so little that those of a few hundred queries do."""
 # One arena, and large pieces given back at once: what is measured is what is in use.
 _ALLOCATOR = {
     "MALLOC_ARENA_MAX": "1",
@@ -38,14 +41,16 @@ _ALLOCATOR = {
 }
 
 
-def measure(analysis: str, queries: int, folder: Path) -> dict[str, Any]:
-    """Return the peak, and the bytes of the tables and arrays that are left."""
-    command = [sys.executable, __file__, analysis, str(queries), str(folder)]
+def measure(analysis: str, counts: Sequence[int], folder: Path) -> list[dict[str, Any]]:
+    """Return, for each number of queries, the peak and the bytes of the tables and arrays that are left."""
+    command = [sys.executable, __file__, analysis, str(folder), *map(str, counts)]
     done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **_ALLOCATOR}, timeout=600
+        command, capture_output=True, text=True, env={**os.environ, **_ALLOCATOR}, timeout=1200
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    measured = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(measured) == len(counts), done.stdout
+    return measured
 
 
 def write_wide_model(folder: Path) -> None:
@@ -85,20 +90,33 @@ def anonymous_bytes() -> int:
     return int(text.split("RssAnon:")[1].split()[0]) * 1024
 
 
-def main(analysis: str, queries: int, folder: Path) -> None:
+def main(analysis: str, folder: Path, counts: Sequence[int]) -> None:
+    """Measure each number of queries in a process forked from this one, so that imports are paid once."""
     import pandas  # noqa: F401
     import pyarrow  # noqa: F401
     import torch
 
     import iclprobe
+    from iclprobe.hooks import storage
 
     torch.set_num_threads(1)
-    write_records(folder / "records", queries)
-    write_wide_model(folder / "model")
+    storage.IN_MEMORY_BYTES = IN_MEMORY_BYTES
     run = getattr(iclprobe, analysis)
+    write_wide_model(folder / "model")
+    for queries in counts:
+        child = os.fork()
+        if child == 0:
+            print(json.dumps(peak_of(run, analysis, folder, queries)), flush=True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1] != 0:
+            raise SystemExit(f"{analysis} of {queries} queries failed")
+
+
+def peak_of(run: Callable[..., Any], analysis: str, folder: Path, queries: int) -> dict[str, Any]:
+    write_records(records := folder / f"records-{queries}", queries)
     options = {
         "model": str(folder / "model"),
-        "data": str(folder / "records"),
+        "data": str(records),
         "template": "Sentence: {text} Label:",
         "label_words": ("good", "bad"),
         "shots": 4,
@@ -120,9 +138,8 @@ def main(analysis: str, queries: int, folder: Path) -> None:
     watching.join()
     tables = sum(int(frame.memory_usage(deep=True).sum()) for frame in study.tables.values())
     arrays = [array for group in study.arrays.values() for array in group.values()]
-    sizes = [array.nbytes for array in arrays]
-    print(json.dumps({"peak": peaks[0] - before, "tables": tables, "arrays": sizes}))
+    return {"peak": peaks[0] - before, "tables": tables, "arrays": [array.nbytes for array in arrays]}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), [int(count) for count in sys.argv[3:]])

@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_ten_steps_of_imitation_move_simaou_or_the_answers() -> None:
+    ten_steps = {"epochs": 1, "target_records": 30, "batch_size": 3}
     study = iclprobe.compare(
         model=str(real_model("gemma3-270m")),
         task="sst2",
@@ -22,8 +23,8 @@ def test_ten_steps_of_imitation_move_simaou_or_the_answers() -> None:
         dtype="float32",
         recipes=(
             {"preset": "dai", "learning_rate": 0.01},
-            {"preset": "match_icl", "epochs": 1},
-            {"preset": "distill_icl", "epochs": 1},
+            {"preset": "match_icl", **ten_steps},
+            {"preset": "distill_icl", **ten_steps},
         ),
         null_draws=2,
         resamples=100,
