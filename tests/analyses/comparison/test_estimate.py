@@ -195,7 +195,7 @@ def status(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
 def measure(recipe):
     before, said = status("VmRSS"), []
-    compare(model={str(place)!r}, task="sst2", data={str(data)!r}, shots=8, limit=2, learning_rate=1e-4,
+    compare(model={str(place)!r}, task="sst2", data={str(data)!r}, shots=4, limit=2, learning_rate=1e-4,
             recipe=recipe, resamples=2, say=said.append)
     estimate = next(float(re.match("estimate: ([0-9.]+) GB", line)[1]) for line in said if "GB" in line)
     print(estimate / ((status("VmHWM") - before) / 1e9), flush=True)
