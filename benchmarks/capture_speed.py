@@ -94,7 +94,7 @@ def _way(name: str, seconds: list[float], shape: Shape, usual: Shape, memory: bo
     }
     if memory:
         asked = shape.asking(min(MEMORY_QUERIES, shape.queries))
-        found["peak memory"] = {"queries": asked.queries, "bytes": peak_memory_of(name, asked)}
+        found["peak memory"] = {"queries": asked.queries, "bytes": peak_memory_of({name: asked})[name]}
     return found
 
 
@@ -111,7 +111,7 @@ def _tap(model: Any, usual: Shape, options: Options) -> dict[str, Any]:
     found = {"queries timed": shape.queries, "native capture / bare forward": ratio_to_dict(ratio)}
     if options.memory:
         asked = usual.asking(min(MEMORY_QUERIES, usual.queries), WHOLE_BATCH)
-        peaks = {name: peak_memory_of(name, asked) for name in ("bare_forward", "native_whole")}
+        peaks = peak_memory_of(dict.fromkeys(("bare_forward", "native_whole"), asked))
         kept = tapped(model, build_prompts(asked), asked.batch).nbytes
         found["peak memory"] = {
             "queries": asked.queries,

@@ -58,5 +58,5 @@ def measured(shape: Shape, options: Options) -> dict[str, Any]:
         "bare forward / native capture": ratio_to_dict(ratio_of(seconds["bare_forward"], seconds["native"])),
     }
     if options.memory:
-        found["peak bytes"] = {name: peak_memory_of(name, asked[name]) for name in NAMES}
+        found["peak bytes"] = peak_memory_of(asked)
     return found

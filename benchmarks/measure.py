@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import subprocess
 import sys
 import time
@@ -78,25 +79,40 @@ def timed(procedure: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def peak_memory_of(procedure: str, shape: Shape) -> int:
-    """Return the peak resident bytes of a fresh process that runs one of `benchmarks.procedures`."""
-    code = (
-        "from benchmarks.measure import report_peak; "
-        f"report_peak({procedure!r}, {asdict(shape)!r}, {torch.get_num_threads()})"
-    )
+def peak_memory_of(asked: Mapping[str, Shape]) -> dict[str, int]:
+    """Return the peak resident bytes of `benchmarks.procedures`, by name, each in a process of its own.
+
+    Processes are forked from one that has imported the libraries and computed nothing.
+    """
+    shapes = {name: asdict(shape) for name, shape in asked.items()}
+    code = f"from benchmarks.measure import report_peaks; report_peaks({shapes!r}, {torch.get_num_threads()})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return int(result.stdout.strip().splitlines()[-1])
+    lines = result.stdout.splitlines()[-len(shapes) :]
+    return dict(zip(shapes, map(int, lines), strict=True))
 
 
-def report_peak(procedure: str, shape: dict[str, int], threads: int) -> None:
-    """Run a procedure and print the peak resident bytes and nothing else after it."""
+def report_peaks(shapes: Mapping[str, dict[str, int]], threads: int) -> None:
+    """Run each procedure in a forked process and print its peak resident bytes, a line each."""
+    from transformers import LlamaForCausalLM  # noqa: F401
+
+    from . import procedures  # noqa: F401
+
+    for name, shape in shapes.items():
+        child = multiprocessing.get_context("fork").Process(target=_report_peak, args=(name, shape, threads))
+        child.start()
+        child.join()
+        if child.exitcode:
+            raise RuntimeError(f"{name} ended with exit code {child.exitcode}")
+
+
+def _report_peak(procedure: str, shape: dict[str, int], threads: int) -> None:
     from .material import build_model, build_prompts
     from .procedures import PROCEDURES
 
     torch.set_num_threads(threads)
     asked, chosen = Shape(**shape), PROCEDURES[procedure]
     kept = chosen.run(build_model(asked, chosen.attention), build_prompts(asked), asked.batch)
-    print(peak_memory())
+    print(peak_memory(), flush=True)
     del kept
 
 
