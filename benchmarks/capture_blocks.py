@@ -90,7 +90,8 @@ def grid_block(latest: Latest) -> str:
     parts = [
         where(entry)
         + f" {result['queries']} queries; one thing is varied at a time around the usual shape. Whole "
-        f"prompts are timed on {result['whole prompts timed']} queries."
+        f"prompts are timed on {result['whole prompts timed']} queries; peak memory is that of a process "
+        "which does nothing else."
     ]
     for axis, sizes in result["axes"].items():
         rows = [
