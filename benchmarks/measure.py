@@ -98,11 +98,20 @@ def report_peaks(shapes: Mapping[str, dict[str, int]], threads: int) -> None:
     from . import procedures  # noqa: F401
 
     for name, shape in shapes.items():
-        child = multiprocessing.get_context("fork").Process(target=_report_peak, args=(name, shape, threads))
-        child.start()
-        child.join()
-        if child.exitcode:
-            raise RuntimeError(f"{name} ended with exit code {child.exitcode}")
+        run_forked(_report_peak, name, shape, threads)
+
+
+def run_forked(work: Callable[..., None], *arguments: Any) -> None:
+    """Do work in a process forked from this one, which has its own peak and finds imported what is imported here.
+
+    Raises:
+        RuntimeError: If it fails.
+    """
+    child = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"{work.__name__} of {arguments[0]} ended with exit code {child.exitcode}")
 
 
 def _report_peak(procedure: str, shape: dict[str, int], threads: int) -> None:

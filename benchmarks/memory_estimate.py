@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from iclprobe.models.loading import LanguageModel, load_model
 from iclprobe.models.recipe import preset
 from iclprobe.tasks.prompt_set import PromptSet, TrainingSequence
 
+from .measure import run_forked
 from .options import Options
 
 LAYERS = 4
@@ -97,11 +97,7 @@ def report(family: str, names: Sequence[str], layers: int, shape: dict[str, Any]
     torch.set_num_threads(1)
     model = _model(family, layers, shape)
     for name in names:
-        child = multiprocessing.get_context("fork").Process(target=_report_run, args=(name, model))
-        child.start()
-        child.join()
-        if child.exitcode:
-            raise RuntimeError(f"{name} of {family} ended with exit code {child.exitcode}")
+        run_forked(_report_run, name, model)
 
 
 def _report_run(name: str, model: LanguageModel) -> None:

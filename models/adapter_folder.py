@@ -145,7 +145,7 @@ def require_numbers(label: str, source: TensorSource) -> None:
             raise UserError(
                 f"{some_names([name])} of adapter {label!r} is {tensor.dtype}: give an unquantised adapter"
             )
-        undefined = undefined_entries(tensor) if tensor.numel() else 0
+        undefined = undefined_entries(tensor)
         if undefined:
             raise UserError(
                 f"{undefined} of the {tensor.numel()} entries of {some_names([name])} in adapter {label!r} are NaN "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .loading import LanguageModel
 from .parameters import TrainedSlice
+from .undefined_entries import all_finite
 
 # In fp16 a gradient vanishes below 6e-8 and overflows above 65504; where a scale overflows the next is taken.
 _FP16_LOSS_SCALES = (256.0, 16.0, 1.0)
@@ -58,14 +59,3 @@ def at_largest_scale(scales: Sequence[float], scaled: Callable[[float], LossStep
         if not math.isfinite(done.loss) or all_finite(done.gradients):
             return done
     return scaled(last)
-
-
-def all_finite(tensors: Sequence[Tensor]) -> bool:
-    """Return whether no tensor holds NaN or infinity."""
-    # Of each tensor the ends of its range: NaN comes through, and only the last line waits for a device.
-    finite = [
-        torch.isfinite(torch.stack(torch.aminmax(tensor.detach()))).all()
-        for tensor in tensors
-        if tensor.numel()
-    ]
-    return all(torch.stack([each.to(finite[0].device) for each in finite]).tolist()) if finite else True

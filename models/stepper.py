@@ -16,11 +16,11 @@ from .icl_targets import IclTargets
 from .joint_loss import JointLoss
 from .layer_causal import LayerCausalLoss
 from .loading import LanguageModel
-from .loss_step import all_finite
 from .match_loss import MatchLoss
 from .parameters import TrainedSlice
 from .recipe import Recipe
 from .trained_copies import TrainedCopies
+from .undefined_entries import all_finite
 
 
 class FinetuningDiverged(UserError):

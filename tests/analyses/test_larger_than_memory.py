@@ -24,7 +24,8 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the s
 FEW, MANY = 100, 600
 # Texts, token ids and spans of a query, as Python holds them.
 PROMPT_BYTES = 6_000
-SLACK_BYTES = 6 << 20
+# What works on pieces of bounded size takes more until they are full: the shares of attention beyond 100 queries.
+SLACK_BYTES, SLACK_OF_ATTENTION = 3 << 20, 6 << 20
 
 
 @LINUX
@@ -36,7 +37,8 @@ def test_memory_grows_by_what_is_kept_of_the_queries(analysis: str, tmp_path: Pa
     arrays = sum(size for size in many["arrays"] if size <= IN_MEMORY_BYTES)
     kept = 2 * many["tables"] + arrays + PROMPT_BYTES * (MANY - FEW)
     grown = many["peak"] - few["peak"]
-    assert grown <= kept + SLACK_BYTES, (grown / 2**20, kept / 2**20)
+    slack = SLACK_OF_ATTENTION if analysis == "attention" else SLACK_BYTES
+    assert grown <= kept + slack, (grown / 2**20, kept / 2**20)
 
 
 def scratch_maps(process: int | str = "self") -> list[str]:

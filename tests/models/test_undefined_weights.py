@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from iclprobe.errors import UserError, lacks_memory
 from iclprobe.models.devices import choose_device
 from iclprobe.models.loading import load_model
-from iclprobe.models.undefined_entries import undefined_entries
+from iclprobe.models.undefined_entries import all_finite, undefined_entries
 
 NORM = "model.norm.weight"
 QUERY = "model.layers.1.self_attn.q_proj.weight"
@@ -34,6 +34,18 @@ def test_undefined_entries_are_told_from_large_ones() -> None:
     alone = torch.tensor([-math.inf, 0.0])
     assert undefined_entries(alone) == undefined_entries(-alone) == 1
     assert undefined_entries(torch.tensor([[0.5, -4.0]]).to(torch.float8_e4m3fn)) == 0
+    assert undefined_entries(torch.tensor([[0.5, math.nan]]).to(torch.float8_e4m3fn)) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_one_entry_that_is_no_number_is_found_and_the_largest_number_is_one(dtype: torch.dtype) -> None:
+    largest = torch.finfo(dtype).max
+    beside = [torch.zeros(3), torch.zeros(0), torch.tensor(1.0)]
+    for value in (math.nan, math.inf, -math.inf, largest, -largest):
+        tensor = torch.zeros(70, 31, dtype=dtype)
+        tensor[69, 17] = value
+        assert all_finite([*beside, tensor]) == all_finite([tensor.T]) == math.isfinite(value)
+    assert all_finite([]) and all_finite([torch.zeros(0, dtype=dtype)])
 
 
 def changed(checkpoint: Path, folder: Path, name: str, value: float, count: int) -> Path:
